@@ -300,9 +300,13 @@ class Greedy:
 @function("attribution")
 @frozen
 class Attribution:
-    """Activation × gradient of a behavior's score, summed over positions, averaged over examples."""
+    """Activation × gradient of a behavior's score: summed over positions, averaged over examples."""
 
     behavior: Annotated[str, Ref("behavior")] = field(metadata=says("Whose score."))
+    at: Positions = field(
+        default=Positions(("every_token",), ("first",)),
+        metadata=says("The positions that are summed; the first token is outside most SAEs' domain."),
+    )
 
 
 @function("contrast")

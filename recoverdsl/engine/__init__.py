@@ -1,0 +1,1 @@
+"""Runs a compiled graph on a real model: interventions, constrained optimization, verdict figures."""

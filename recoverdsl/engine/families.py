@@ -1,0 +1,143 @@
+"""Model families: where a Hugging Face model keeps its layers, final norm and head.
+
+One adapter per family. An adapter runs the model's own modules one at a time, so that a caller can
+stand between any two decoder layers; it adds no arithmetic of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from attrs import field, frozen
+from torch import Tensor, nn
+
+from recoverdsl.errors import UnavailableError
+
+
+class KeyValues(Protocol):
+    """What a decoder layer asks for its attention keys and values, as transformers caches do."""
+
+    def update(
+        self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *unused: Any
+    ) -> tuple[Tensor, Tensor]: ...
+
+
+@frozen(eq=False)
+class Family:
+    """A decoder-only transformer as a list of layers with the residual stream between them.
+
+    Boundary b is the residual stream before decoder layer b; boundary `n_layers` is the one before
+    the final norm. The output of layer L is boundary L + 1.
+    """
+
+    model: nn.Module
+    layers: nn.ModuleList
+    final_norm: nn.Module
+    head: nn.Linear
+    max_positions: int
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.layers)
+
+    @property
+    def d_model(self) -> int:
+        return int(self.head.weight.shape[1])
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.head.weight.dtype
+
+    def embed(self, ids_BT: Tensor, positions_BT: Tensor) -> Tensor:
+        """Residual stream at boundary 0, (B, T, d_model)."""
+        raise NotImplementedError
+
+    def positional(self, h_BQD: Tensor, positions_BQ: Tensor) -> Mapping[str, Any]:
+        """What every layer needs to know of positions, computed once for all layers."""
+        raise NotImplementedError
+
+    def layer(
+        self, index: int, h_BQD: Tensor, mask_B1QK: Tensor, cache: KeyValues, positional: Mapping[str, Any]
+    ) -> Tensor:
+        """The residual stream after decoder layer `index`."""
+        output = self.layers[index](
+            h_BQD, attention_mask=mask_B1QK, past_key_values=cache, use_cache=True, **positional
+        )
+        return output[0] if isinstance(output, tuple) else output
+
+    def logits(self, h_ND: Tensor, tokens_NK: Tensor | None = None) -> Tensor:
+        """Float32 logits of residual-stream rows: all (N, vocabulary), or those of `tokens_NK`."""
+        h_ND = self.final_norm(h_ND.to(self.dtype))
+        if tokens_NK is None:
+            return self.head(h_ND).float()
+        rows_NKD = self.head.weight[tokens_NK]
+        logits_NK = torch.einsum("nd,nkd->nk", h_ND.float(), rows_NKD.float())
+        if self.head.bias is not None:
+            logits_NK = logits_NK + self.head.bias[tokens_NK].float()
+        return logits_NK
+
+
+@frozen(eq=False)
+class Llama(Family):
+    """Llama and the families that share its module tree (Mistral without a window, Qwen 2)."""
+
+    embedding: nn.Embedding = field(kw_only=True)
+    rotary: nn.Module = field(kw_only=True)
+
+    def embed(self, ids_BT: Tensor, positions_BT: Tensor) -> Tensor:
+        return self.embedding(ids_BT)  # type: ignore[no-any-return]
+
+    def positional(self, h_BQD: Tensor, positions_BQ: Tensor) -> Mapping[str, Any]:
+        return {"position_embeddings": self.rotary(h_BQD, position_ids=positions_BQ)}
+
+
+@frozen(eq=False)
+class GPT2(Family):
+    embedding: nn.Embedding = field(kw_only=True)
+    position_embedding: nn.Embedding = field(kw_only=True)
+
+    def embed(self, ids_BT: Tensor, positions_BT: Tensor) -> Tensor:
+        return self.embedding(ids_BT) + self.position_embedding(positions_BT)  # type: ignore[no-any-return]
+
+    def positional(self, h_BQD: Tensor, positions_BQ: Tensor) -> Mapping[str, Any]:
+        return {}
+
+
+def adapt(model: Any) -> Family:
+    """The adapter of a loaded Hugging Face causal language model.
+
+    Raises:
+        UnavailableError: the family is unknown, or uses something that its adapter does not do.
+    """
+    kind = model.config.model_type
+    if kind in ("llama", "mistral", "qwen2"):
+        window = getattr(model.config, "sliding_window", None)
+        if window and getattr(model.config, "use_sliding_window", True):
+            raise UnavailableError(
+                f"the model uses sliding-window attention ({window} tokens), which is not supported",
+                help="take a model with full attention, or set sliding_window to null in its config.json",
+            )
+        return Llama(
+            model=model, layers=model.model.layers, final_norm=model.model.norm, head=model.lm_head,
+            max_positions=model.config.max_position_embeddings,
+            embedding=model.model.embed_tokens, rotary=model.model.rotary_emb,
+        )  # fmt: skip
+    if kind == "gpt2":
+        if model.config.reorder_and_upcast_attn:
+            raise UnavailableError("GPT-2 with reorder_and_upcast_attn is not supported")
+        return GPT2(
+            model=model, layers=model.transformer.h, final_norm=model.transformer.ln_f,
+            head=model.lm_head, max_positions=model.config.n_positions,
+            embedding=model.transformer.wte, position_embedding=model.transformer.wpe,
+        )  # fmt: skip
+    raise UnavailableError(
+        f"models of the family '{kind}' are not supported",
+        why="the engine needs to know where the decoder layers, the final norm and the head are",
+        help="supported: llama, mistral, qwen2, gpt2; a new family is one adapter in recoverdsl/engine/families.py",
+    )

@@ -1,0 +1,136 @@
+"""Forward passes over a stretch of layers and a stretch of positions.
+
+The optimization changes the residual stream at one boundary and from one position on. Everything
+below that boundary and before that position is constant, so it is computed once: its keys and
+values become a `Prefix`, and every later pass runs only the layers above, at the positions behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from attrs import Factory, frozen
+from torch import Tensor
+
+from recoverdsl.engine.families import Family
+
+Edit = Callable[[Tensor], Tensor]
+"""Maps the residual stream (B, Q, d_model) at one boundary to the edited one."""
+
+
+@frozen(eq=False)
+class Tokens:
+    """A batch of prompts, padded on the left so that the last tokens share a column.
+
+    `mask_BT` is true at real tokens. `positions_BT` counts them from 0, which makes a padded row
+    equal to the same prompt alone.
+    """
+
+    ids_BT: Tensor
+    mask_BT: Tensor
+
+    @property
+    def positions_BT(self) -> Tensor:
+        return (self.mask_BT.cumsum(1) - 1).clamp(min=0)
+
+    def take(self, rows: Tensor) -> Tokens:
+        return Tokens(self.ids_BT[rows], self.mask_BT[rows])
+
+    @classmethod
+    def pad(cls, ids: list[list[int]], device: torch.device) -> Tokens:
+        width = max(map(len, ids))
+        return cls(
+            torch.tensor([[0] * (width - len(row)) + row for row in ids], device=device),
+            torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in ids], device=device),
+        )
+
+
+@frozen(eq=False)
+class Prefix:
+    """Keys and values of the columns before a suffix, by layer: (B, heads, columns, d_head) each."""
+
+    keys: Mapping[int, Tensor]
+    values: Mapping[int, Tensor]
+
+    def update(self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *_: Any) -> tuple[Tensor, Tensor]:
+        """The prefix's keys and values with the suffix's behind them; the prefix stays as it is."""
+        if layer not in self.keys:
+            return key_BHQd, value_BHQd
+        return (
+            torch.cat([self.keys[layer], key_BHQd], dim=2),
+            torch.cat([self.values[layer], value_BHQd], dim=2),
+        )
+
+    def take(self, rows: Tensor) -> Prefix:
+        return Prefix(
+            {layer: key[rows] for layer, key in self.keys.items()},
+            {layer: value[rows] for layer, value in self.values.items()},
+        )
+
+
+@frozen(eq=False)
+class Recorder:
+    """Keeps the keys and values of the first `columns` columns that pass through."""
+
+    columns: int
+    keys: dict[int, Tensor] = Factory(dict)
+    values: dict[int, Tensor] = Factory(dict)
+
+    def update(self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *_: Any) -> tuple[Tensor, Tensor]:
+        self.keys[layer] = key_BHQd[:, :, : self.columns].clone()
+        self.values[layer] = value_BHQd[:, :, : self.columns].clone()
+        return key_BHQd, value_BHQd
+
+
+NO_PREFIX = Prefix({}, {})
+
+
+def attention_mask(mask_BT: Tensor, first: int = 0) -> Tensor:
+    """Causal mask (B, 1, Q, T) of the columns from `first` on; true where attention is allowed.
+
+    A padded row sees itself, since a softmax over nothing is not a number.
+    """
+    width = mask_BT.shape[1]
+    causal_TT = torch.ones(width, width, dtype=torch.bool, device=mask_BT.device).tril()
+    itself_TT = torch.eye(width, dtype=torch.bool, device=mask_BT.device)
+    allowed_BTT = (causal_TT & mask_BT[:, None, :]) | itself_TT
+    return allowed_BTT[:, None, first:]
+
+
+def run_layers(
+    family: Family,
+    h_BQD: Tensor,
+    tokens: Tokens,
+    *,
+    start: int,
+    stop: int,
+    first: int = 0,
+    cache: Prefix | Recorder = NO_PREFIX,
+    edits: Mapping[int, Edit] | None = None,
+) -> Tensor:
+    """Runs decoder layers `start` to `stop` − 1 on the columns from `first` on.
+
+    Args:
+        h_BQD: residual stream at boundary `start`, columns `first` and later.
+        tokens: the whole batch, for masks and positions.
+        cache: the earlier columns (a `Prefix`), or a `Recorder` that makes them.
+        edits: edits of the residual stream by boundary, `start` to `stop` inclusive.
+
+    Returns:
+        The residual stream at boundary `stop`, after its edit, (B, Q, d_model).
+    """
+    edits = edits or {}
+    mask_B1QK = attention_mask(tokens.mask_BT, first)
+    positional = family.positional(h_BQD, tokens.positions_BT[:, first:])
+    for layer in range(start, stop):
+        if layer in edits:
+            h_BQD = edits[layer](h_BQD)
+        h_BQD = family.layer(layer, h_BQD, mask_B1QK, cache, positional)
+    return edits[stop](h_BQD) if stop in edits else h_BQD
+
+
+def embed(family: Family, tokens: Tokens) -> Tensor:
+    """Residual stream at boundary 0."""
+    return family.embed(tokens.ids_BT, tokens.positions_BT)

@@ -1,0 +1,86 @@
+"""Loading a Hugging Face model, frozen, from a local path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import frozen
+
+from recoverdsl.engine.data import Example
+from recoverdsl.engine.families import Family, adapt
+from recoverdsl.errors import UnavailableError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@frozen(eq=False)
+class LoadedModel:
+    """A frozen causal language model with its tokenizer and family adapter."""
+
+    family: Family
+    tokenizer: Any
+
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids without any special token."""
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def encode_prompts(self, examples: Sequence[Example], chat: bool) -> list[list[int]]:
+        """Token ids of each prompt as the tokenizer makes them, chat template applied if asked.
+
+        Raises:
+            UnavailableError: a prompt is empty or longer than the model reads.
+        """
+        rows = []
+        for example in examples:
+            if chat:
+                text = self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": example.prompt}],
+                    tokenize=False, add_generation_prompt=True,
+                )  # fmt: skip
+                ids = self.encode_text(text)
+            else:
+                ids = list(self.tokenizer(example.prompt).input_ids)
+            if not ids:
+                raise UnavailableError(f"the prompt of example {example.id} has no tokens")
+            if len(ids) > self.family.max_positions:
+                raise UnavailableError(
+                    f"the prompt of example {example.id} has {len(ids)} tokens, "
+                    f"and the model reads {self.family.max_positions}"
+                )
+            rows.append(ids)
+        return rows
+
+
+def load(path: Path, dtype: str, device: torch.device) -> LoadedModel:
+    """Loads a model folder, or a single GGUF file, with frozen weights.
+
+    A GGUF file is unpacked into plain dense weights: packed ones have no exact input gradient.
+    Code that comes with a model is never run, and only safetensors or GGUF weights are read.
+    """
+    import transformers
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    options: dict[str, Any] = {"dtype": DTYPES[dtype]}
+    folder, where = (path, {}) if path.is_dir() else (path.parent, {"gguf_file": path.name})
+    if where:
+        options["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    else:
+        options["use_safetensors"] = True
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **where)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, trust_remote_code=False, **where, **options
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UnavailableError(
+            "the model cannot be loaded", where=str(path), why=str(error).strip().splitlines()[0],
+            help="it should be a causal language model that transformers loads: a folder with config.json, "
+            "tokenizer files and safetensors weights, or a GGUF file",
+        ) from error  # fmt: skip
+    model.requires_grad_(False).eval().to(device)
+    return LoadedModel(adapt(model), tokenizer)

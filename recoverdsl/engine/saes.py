@@ -1,0 +1,199 @@
+"""Sparse autoencoders: loaded by sae_lens, checked against the model, narrowed to a few features."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from recoverdsl.errors import UnavailableError
+from recoverdsl.language.schema import Site
+
+INVARIANCE: dict[str, str] = {
+    "standard": "linear",
+    "jumprelu": "linear",
+    "gated": "linear",
+    "transcoder": "linear",
+    "jumprelu_transcoder": "linear",
+    "skip_transcoder": "linear",
+    "jumprelu_skip_transcoder": "linear",
+    "topk": "competing",
+    "batchtopk": "competing",
+    "matching_pursuit": "nonlinear",
+    "temporal": "nonlinear",
+}
+"""Architecture, as sae_lens names it, to what a δ with A_Sᵀδ = 0 does to the features S.
+
+`linear`: each feature reads δ through its own encoder column alone, so S stays exactly constant.
+`competing`: other features compete for the same places, so S can change although A_Sᵀδ = 0.
+`nonlinear`: the encoder is not a function of A_Sᵀh, so orthogonality says nothing.
+"""
+
+
+@frozen(eq=False)
+class Autoencoder:
+    """A frozen float32 SAE as sae_lens loaded it, with the boundary of the residual stream it reads.
+
+    Feature ids and activations are those of the loaded SAE: decoder norms are as stored, not folded.
+    """
+
+    sae: Any
+    boundary: int
+
+    @property
+    def d_sae(self) -> int:
+        return int(self.sae.cfg.d_sae)
+
+    @property
+    def invariance(self) -> str:
+        """`linear`, `competing` or `nonlinear`; see `INVARIANCE`."""
+        return INVARIANCE.get(self.sae.cfg.architecture(), "nonlinear")
+
+    @property
+    def W_dec_FD(self) -> Tensor:  # noqa: N802
+        return self.sae.W_dec  # type: ignore[no-any-return]
+
+    def encode(self, h_D: Tensor) -> Tensor:
+        """Feature activations (…, d_sae) of residual states (…, d_model)."""
+        return self.sae.encode(h_D.float())  # type: ignore[no-any-return]
+
+    def decode(self, z_F: Tensor) -> Tensor:
+        return self.sae.decode(z_F)  # type: ignore[no-any-return]
+
+    def features(self, ids_S: Tensor) -> Features:
+        """A view on the features `ids_S`."""
+        alone = _narrow(self.sae, ids_S) if self.invariance == "linear" else None
+        return Features(
+            autoencoder=self,
+            ids_S=ids_S,
+            alone=alone,
+            W_enc_DS=self.sae.W_enc[:, ids_S],
+            W_dec_SD=self.sae.W_dec[ids_S],
+        )
+
+
+@frozen(eq=False)
+class Features:
+    """Selected features S of one SAE: encoder columns A_S (d_model, S) and decoder rows (S, d_model)."""
+
+    autoencoder: Autoencoder
+    ids_S: Tensor
+    alone: Any
+    W_enc_DS: Tensor
+    W_dec_SD: Tensor
+
+    def encode(self, h_D: Tensor) -> Tensor:
+        """Activations (…, S) of residual states (…, d_model); only these columns where that is exact."""
+        if self.alone is not None:
+            return self.alone.encode(h_D.float())  # type: ignore[no-any-return]
+        return self.autoencoder.encode(h_D)[..., self.ids_S]
+
+
+def _narrow(sae: Any, ids_S: Tensor) -> Any:
+    """An SAE of the same class that has only the features `ids_S`."""
+    cfg = copy.deepcopy(sae.cfg)
+    cfg.d_sae = len(ids_S)
+    narrow = type(sae)(cfg)
+    state = {}
+    for name, value in sae.state_dict().items():
+        if name == "W_enc":
+            value = value[:, ids_S]
+        elif name not in ("b_dec", "W_skip", "b_dec_out"):
+            value = value[ids_S]
+        state[name] = value
+    narrow.load_state_dict(state)
+    return narrow.to(sae.W_dec.device).requires_grad_(False).eval()
+
+
+def boundary_of(site: Site) -> int:
+    """The boundary of the residual stream that a site names."""
+    return site.layer + (site.side == "output")
+
+
+def adopt(sae: Any, *, name: str, site: Site, n_layers: int, d_model: int) -> Autoencoder:
+    """Checks a loaded sae_lens SAE against the model and the site that it is said to read.
+
+    Raises:
+        UnavailableError: its width, hook point or normalization does not fit.
+    """
+    cfg = sae.cfg
+    where = f"sae {name}"
+    if cfg.d_in != d_model:
+        raise UnavailableError(
+            f"the SAE reads vectors of width {cfg.d_in}, the model's residual stream has {d_model}",
+            where=where, help="take an SAE that was trained on this model",
+        )  # fmt: skip
+    if not 0 <= site.layer < n_layers:
+        raise UnavailableError(
+            f"{site.model}.layers[{site.layer}] does not exist: the model has layers 0 to {n_layers - 1}",
+            where=where,
+        )
+    hook = cfg.metadata.hook_name
+    expected = _boundary_of_hook(hook)
+    if expected is not None and expected != boundary_of(site):
+        layer, side = (expected, "input") if hook.endswith("pre") else (expected - 1, "output")
+        raise UnavailableError(
+            f"the SAE was trained at {hook}, which is {site.model}.layers[{layer}].{side}, "
+            f"and the spec lets it read {site.model}.layers[{site.layer}].{site.side}",
+            where=where, help=f"write `reads = {site.model}.layers[{layer}].{side}`",
+        )  # fmt: skip
+    if hook is not None and expected is None:
+        raise UnavailableError(
+            f"the SAE was trained at {hook}, which is not the residual stream",
+            where=where, why="only residual-stream SAEs can be clamped as a residual edit",
+        )  # fmt: skip
+    if cfg.normalize_activations != "none":
+        raise UnavailableError(
+            f"the SAE normalizes its input ({cfg.normalize_activations}), which is not supported yet",
+            where=where, why="a clamp in such an SAE is not an edit of the residual stream by W_dec",
+        )  # fmt: skip
+    if cfg.reshape_activations != "none":
+        raise UnavailableError("the SAE reshapes attention heads, which is not supported", where=where)
+    loading = cfg.metadata.model_from_pretrained_kwargs or {}
+    if loading.get("center_writing_weights"):
+        raise UnavailableError(
+            "the SAE was trained on a model with centred writing weights, which is not supported yet",
+            where=where, why="the residual stream of the unmodified model does not match it",
+        )  # fmt: skip
+    if not all(torch.isfinite(value).all() for value in sae.state_dict().values()):
+        raise UnavailableError("the SAE's weights hold values that are not finite", where=where)
+    return Autoencoder(sae.float().requires_grad_(False).eval(), boundary_of(site))
+
+
+def load(path: Path, device: torch.device) -> Any:
+    """Loads an SAE folder in sae_lens format (`cfg.json`, `sae_weights.safetensors`) as float32."""
+    from sae_lens import SAE
+
+    try:
+        return SAE.load_from_disk(path, device=str(device), dtype="float32")
+    except Exception as error:
+        raise UnavailableError(
+            "this folder does not load as an SAE", where=str(path), why=f"{type(error).__name__}: {error}",
+            help="it should hold cfg.json and sae_weights.safetensors, as sae_lens writes them",
+        ) from error  # fmt: skip
+
+
+def load_release(release: str, id: str, device: torch.device) -> Any:
+    """Loads a pretrained SAE that sae_lens knows by release and id."""
+    from sae_lens import SAE
+
+    try:
+        return SAE.from_pretrained(release, id, device=str(device), dtype="float32")
+    except Exception as error:
+        raise UnavailableError(
+            f"the SAE {id!r} of release {release!r} cannot be had",
+            why=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            help="check both names in sae_lens's table of pretrained SAEs, and the network",
+        ) from error
+
+
+def _boundary_of_hook(hook: str | None) -> int | None:
+    """Boundary of a TransformerLens hook name of the residual stream, or None."""
+    parts = (hook or "").split(".")
+    if len(parts) != 3 or parts[0] != "blocks" or not parts[1].isdigit():
+        return None
+    return {"hook_resid_pre": int(parts[1]), "hook_resid_post": int(parts[1]) + 1}.get(parts[2])
