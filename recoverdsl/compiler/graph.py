@@ -1,0 +1,66 @@
+"""The graph: steps, what each takes from which, and the digest that names its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+
+from attrs import field, frozen
+
+from recoverdsl.compiler.steps import IN_MEMORY, Step
+from recoverdsl.language.canonical import canonical
+
+
+@frozen
+class Node:
+    """One step of a graph."""
+
+    key: str
+    """Readable and unique in the graph: `recover projected at norm 20`."""
+    step: Step
+    inputs: Mapping[str, str]
+    """Role to the key of the node that fills it."""
+    digest: str
+    """sha256 over the step's kind, version and content, the digests of its inputs, and the versions
+    of the libraries that compute it, as 64 hexadecimal digits."""
+
+    @property
+    def kind(self) -> str:
+        return type(self.step).__name__
+
+    @property
+    def stored(self) -> bool:
+        return not isinstance(self.step, IN_MEMORY)
+
+
+@frozen
+class Graph:
+    """Nodes in an order in which each comes after its inputs."""
+
+    platform: Mapping[str, str]
+    """What computes: versions of torch and transformers, and the device; a part of every digest."""
+    nodes: dict[str, Node] = field(factory=dict)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes.values())
+
+    def __getitem__(self, key: str) -> Node:
+        return self.nodes[key]
+
+    def add(self, key: str, step: Step, **inputs: str) -> str:
+        """Adds a step after its inputs and returns its key."""
+        content = {
+            "kind": type(step).__name__,
+            "version": step.version,
+            "step": canonical(step),
+            "inputs": {role: self.nodes[source].digest for role, source in inputs.items()},
+            "platform": dict(self.platform),
+        }
+        text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        self.nodes[key] = Node(key, step, inputs, digest)
+        return key
+
+    def of(self, *kinds: type) -> list[Node]:
+        return [node for node in self if isinstance(node.step, kinds)]
