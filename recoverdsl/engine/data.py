@@ -1,0 +1,279 @@
+"""The examples of a `data` block. Tables are read as text and numbers; nothing in them is run."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+
+from recoverdsl.engine import templates
+from recoverdsl.engine.cache import size_text
+from recoverdsl.engine.sources import DATA, Fetcher
+from recoverdsl.errors import SpecError, UnavailableError
+from recoverdsl.language.schema import Data, File, HuggingFace, Template
+
+MOST_ROWS = 1_000_000
+"""The most rows that are loaded."""
+
+LARGEST_FILE = 1 << 30
+"""The largest table that is opened, in bytes."""
+
+LARGEST_TEXT = 1 << 28
+"""The most text that is held, in characters over all rows."""
+
+LONGEST_LINE = 16 << 20
+"""The longest line of a table, in bytes."""
+
+
+@attrs.frozen
+class Example:
+    """One row.
+
+    Args:
+        id: what the `id` column says, where every row has its own; else the row's number, `0001`.
+        prompt: the text of the prompt column.
+        fields: every column that the row has, as text; an empty cell is left out.
+    """
+
+    id: str
+    prompt: str
+    fields: Mapping[str, str]
+
+
+Row: TypeAlias = tuple[int, Mapping[str, Any]]
+"""Where a row stands in its file, a line number or a row number, and its cells."""
+
+
+def load_examples(data: Data, fetcher: Fetcher) -> list[Example]:
+    """The examples of a data block, at most `data.limit`, in the order of the table."""
+    if isinstance(data.source, Template):
+        files = [(f"template({data.source.name!r})", _drawn(data.source, data.limit))]
+    else:
+        files = [(file.name, _rows(file)) for file in _files(data.source, fetcher)]
+    most = data.limit or MOST_ROWS + 1
+    texts: list[dict[str, str]] = []
+    characters = 0
+    for name, rows in files:
+        for line, cells in islice(rows, most - len(texts)):
+            text = _texts(cells, data.prompt, name, line, first=not texts)
+            texts.append(text)
+            characters += sum(map(len, text.values()))
+            if len(texts) > MOST_ROWS or characters > LARGEST_TEXT:
+                raise UnavailableError(
+                    "holds more than can be loaded",
+                    where=name,
+                    why=f"over {MOST_ROWS:,} rows or {LARGEST_TEXT:,} characters",
+                    help="use the first rows only, with `limit`",
+                )
+    if not texts:
+        raise UnavailableError("holds no rows", where=", ".join(name for name, _ in files))
+    ids = [text.get("id", "") for text in texts]
+    if not all(ids) or len(set(ids)) < len(ids):
+        ids = [f"{number:04d}" for number in range(1, len(texts) + 1)]
+    return [Example(id, text[data.prompt], text) for id, text in zip(ids, texts, strict=True)]
+
+
+def data_digest(data: Data, fetcher: Fetcher) -> str:
+    """What the rows of a data block come from, as 64 hexadecimal digits; no row is parsed.
+
+    One file's digest is the sha256 of its contents. A template's covers the template's version,
+    its name, the count and the seed. The block's other attributes do not count.
+    """
+    source = data.source
+    if isinstance(source, Template):
+        _template(source)
+        drawn: list[Any] = ["template", templates.VERSION, source.name, source.prompts, source.seed]
+        return hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
+    digests = [fetcher.digest(file) for file in _files(source, fetcher)]
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+# --- Where rows come from -------------------------------------------------------------------------
+
+
+def _template(source: Template) -> Callable[[int, int], list[dict[str, str]]]:
+    known = templates.TEMPLATES
+    if source.name not in known:
+        close = difflib.get_close_matches(source.name, known, n=1, cutoff=0.5)
+        raise SpecError(
+            f"there is no template {source.name!r}",
+            why=f"templates: {', '.join(sorted(known))}",
+            help=f"did you mean {close[0]!r}?" if close else None,
+        )
+    if source.prompts > MOST_ROWS:
+        raise SpecError(f"{source.prompts:,} prompts are more than can be loaded, {MOST_ROWS:,}")
+    return known[source.name]
+
+
+def _drawn(source: Template, limit: int | None) -> Iterator[Row]:
+    count = min(source.prompts, limit or source.prompts)
+    return enumerate(_template(source)(count, source.seed), start=1)
+
+
+def _files(source: File | HuggingFace, fetcher: Fetcher) -> list[Path]:
+    if isinstance(source, File):
+        place = fetcher.local(source.path)
+        if not place.is_file():
+            raise UnavailableError(f"{source.path!r} is not a file", why=f"found {place}")
+        return [place]
+    place = fetcher.huggingface(source, "data")
+    if place.is_file():
+        return [place]
+    found = sorted(
+        file for file in place.rglob("*") if file.suffix.lower() in DATA and file.is_file()
+    )
+    # `train` is a whole word in `data/train-00000-of-00002.parquet`, and not in `retrained.jsonl`.
+    word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(source.split or '')}(?![A-Za-z0-9])")
+    names = [file.relative_to(place).as_posix() for file in found]
+    files = [
+        file
+        for file, name in zip(found, names, strict=True)
+        if not source.split or word.search(name)
+    ]
+    where = f"huggingface({source.repository!r})"
+    if not files:
+        raise UnavailableError(
+            "has no table that can be read",
+            where=where,
+            why=f"looked for {', '.join(DATA)}"
+            + (f" of split {source.split!r}" if source.split else ""),
+            help=f"found {', '.join(names[:5])}"
+            if names
+            else "scripts of a data set are never run",
+        )
+    if len(files) > 1 and (
+        not source.split or len({(file.parent, file.suffix) for file in files}) > 1
+    ):
+        raise SpecError(
+            "holds several tables",
+            where=where,
+            why=f"found {', '.join(names[:5])}",
+            help='choose with `split = "…"` or `file = "…"`',
+        )
+    return files
+
+
+# --- Reading --------------------------------------------------------------------------------------
+
+
+def _rows(file: Path) -> Iterator[Row]:
+    readers = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
+    reader = readers.get(file.suffix.lower())
+    if reader is None:
+        raise SpecError(
+            "is not a table that can be read", where=file.name, why=f"looked for {', '.join(DATA)}"
+        )
+    size = file.stat().st_size
+    if size > LARGEST_FILE:
+        raise UnavailableError(
+            "is too large",
+            where=file.name,
+            why=f"{size_text(size)}, over {size_text(LARGEST_FILE)}",
+        )
+    return reader(file)
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """The lines, ends included. Decoded one by one, so that an error can name its line."""
+    with file.open("rb") as stream:
+        for number, line in enumerate(
+            iter(lambda: stream.readline(LONGEST_LINE + 1), b""), start=1
+        ):
+            if len(line) > LONGEST_LINE:
+                raise _malformed(file, number, f"the line is longer than {size_text(LONGEST_LINE)}")
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise _malformed(file, number, f"it is not UTF-8: {error.reason}") from error
+
+
+def _json_lines(file: Path) -> Iterator[Row]:
+    for number, line in enumerate(_lines(file), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _malformed(file, number, f"it is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise _malformed(file, number, "it is JSON, but not an object with one key per column")
+        yield number, row
+
+
+def _csv(file: Path) -> Iterator[Row]:
+    reader = csv.reader(_lines(file), strict=True)
+    header: list[str] | None = None
+    try:
+        for cells in reader:
+            if not cells:
+                continue
+            if header is None:
+                header = cells
+                if len(set(header)) < len(header):
+                    raise _malformed(file, reader.line_num, "two columns have the same name")
+                continue
+            if len(cells) != len(header):
+                why = f"it has {len(cells)} cells, and the header has {len(header)}"
+                raise _malformed(file, reader.line_num, why)
+            yield reader.line_num, dict(zip(header, (cell or None for cell in cells), strict=True))
+    except csv.Error as error:
+        raise _malformed(file, reader.line_num, f"it is not CSV: {error}") from error
+
+
+def _parquet(file: Path) -> Iterator[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(file) as table:
+            groups = (
+                table.metadata.row_group(index) for index in range(table.metadata.num_row_groups)
+            )
+            if any(group.total_byte_size > LARGEST_FILE for group in groups):
+                raise UnavailableError(
+                    "is too large",
+                    where=file.name,
+                    why=f"a part unpacks to over {size_text(LARGEST_FILE)}",
+                )
+            number = 0
+            for batch in table.iter_batches(batch_size=1024, use_threads=False):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UnavailableError("is not a Parquet file", where=file.name, why=str(error)) from error
+
+
+def _malformed(file: Path, line: int, why: str) -> UnavailableError:
+    return UnavailableError("this line cannot be read", where=f"{file.name}:{line}", why=why)
+
+
+def _texts(
+    cells: Mapping[str, Any], prompt: str, name: str, line: int, *, first: bool
+) -> dict[str, str]:
+    texts = {str(column): _text(cell) for column, cell in cells.items() if cell is not None}
+    if texts.get(prompt):
+        return texts
+    if first and prompt not in cells:
+        close = difflib.get_close_matches(prompt, texts, n=1)
+        raise SpecError(
+            f"has no column {prompt!r}",
+            where=name,
+            why=f"columns: {', '.join(map(str, cells)) or 'none'}",
+            help=f"did you mean {close[0]!r}?" if close else 'name the column with `prompt = "…"`',
+        )
+    raise UnavailableError(f"this row has no {prompt!r}", where=f"{name}:{line}")
+
+
+def _text(cell: Any) -> str:
+    return cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False, default=str)
