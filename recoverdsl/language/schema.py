@@ -169,6 +169,13 @@ class Detector:
     name: str
 
 
+DETECTORS: dict[str, str] = {
+    "refuses": "The text declines the request.",
+    "opens_with_safety_cue": "The text begins with an apology or a warning.",
+}
+"""Name of a detector to what it says of a generated text."""
+
+
 @frozen
 class Not:
     of: Predicate

@@ -1,0 +1,118 @@
+"""Called by the parser for every rule that it recognizes: makes the syntax nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from lark import Token
+
+from recoverdsl.language import nodes
+from recoverdsl.language.nodes import Span
+from recoverdsl.language.tokens import span_of, unescape
+
+
+def _span(child: Any) -> Span:
+    return span_of(child) if isinstance(child, Token) else child.span
+
+
+def _across(children: list[Any]) -> Span:
+    return _span(children[0]).to(_span(children[-1]))
+
+
+def _nodes(children: list[Any]) -> tuple[Any, ...]:
+    return tuple(child for child in children if not isinstance(child, Token))
+
+
+def _word(token: Token) -> nodes.Word:
+    return nodes.Word(str(token), span=span_of(token))
+
+
+class Builder:
+    """One method per rule of the grammar, by its name. Children include every token."""
+
+    def file(self, children: list[Any]) -> tuple[nodes.Statement, ...]:
+        return _nodes(children)
+
+    def version(self, children: list[Any]) -> nodes.Version:
+        number = nodes.Number(str(children[1]), span=span_of(children[1]))
+        return nodes.Version(number, span=_across(children))
+
+    def audit(self, children: list[Any]) -> nodes.Audit:
+        return nodes.Audit(self.string(children[1:]), span=_across(children))
+
+    def param(self, children: list[Any]) -> nodes.Param:
+        value, *bounds = _nodes(children)
+        return nodes.Param(
+            _word(children[1]), value, bounds[0] if bounds else None, span=_across(children)
+        )
+
+    def expect(self, children: list[Any]) -> nodes.Expect:
+        return nodes.Expect(children[1], span=_across(children))
+
+    def block(self, children: list[Any]) -> nodes.Block:
+        brace = next(i for i, c in enumerate(children) if isinstance(c, Token) and c.value == "{")
+        head = children[:brace]
+        name = like = None
+        if len(head) > 1 and head[-2].value == "like":
+            *head, _, like = head
+        if len(head) == 2:
+            name = head[1]
+        return nodes.Block(
+            _word(head[0]),
+            _word(name) if name else None,
+            _word(like) if like else None,
+            _nodes(children[brace:]),
+            span=_across(children),
+            head=_across(children[:brace]),
+            whole=not getattr(head[0], "partial", False),
+        )
+
+    def attribute(self, children: list[Any]) -> nodes.Attribute:
+        return nodes.Attribute(children[0], children[2], span=_across(children))
+
+    def broken(self, children: list[Any]) -> nodes.Broken:
+        return nodes.Broken(getattr(children[0], "words", ()), span=span_of(children[0]))
+
+    def bare_list(self, children: list[Any]) -> nodes.List:
+        return nodes.List(_nodes(children), bare=True, span=_across(children))
+
+    def binary(self, children: list[Any]) -> nodes.Binary:
+        left, operator, right = children
+        return nodes.Binary(str(operator), left, right, span=_across(children))
+
+    def unary(self, children: list[Any]) -> nodes.Unary:
+        return nodes.Unary(str(children[0]), children[1], span=_across(children))
+
+    def path(self, children: list[Any]) -> nodes.Path:
+        parts: list[nodes.Word | nodes.Index] = []
+        for i, child in enumerate(children):
+            if not isinstance(child, Token):
+                span = _across(children[i - 1 : i + 2])
+                parts.append(nodes.Index(child, span=span))
+            elif child.type == "NAME":
+                parts.append(_word(child))
+        return nodes.Path(tuple(parts), span=_across(children))
+
+    def call(self, children: list[Any]) -> nodes.Call:
+        return nodes.Call(_word(children[0]), _nodes(children), span=_across(children))
+
+    def argument(self, children: list[Any]) -> nodes.Argument:
+        name = _word(children[0]) if len(children) == 3 else None
+        return nodes.Argument(name, children[-1], span=_across(children))
+
+    def list(self, children: list[Any]) -> nodes.List:
+        return nodes.List(_nodes(children), span=_across(children))
+
+    def group(self, children: list[Any]) -> nodes.Expression:
+        inner: nodes.Expression = evolve(children[1], span=_across(children))
+        return inner
+
+    def number(self, children: list[Any]) -> nodes.Number:
+        return nodes.Number(str(children[0]), span=_across(children))
+
+    def string(self, children: list[Any]) -> nodes.String:
+        return nodes.String(unescape(str(children[0])), span=_across(children))
+
+    def boolean(self, children: list[Any]) -> nodes.Boolean:
+        return nodes.Boolean(children[0].value == "true", span=_across(children))

@@ -1,0 +1,229 @@
+"""Syntax tree → `Spec`. What a block may hold is read from the schema's classes.
+
+Each step reports its mistakes and goes on; a spec comes out only if there was no error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from recoverdsl.language import nodes, schema
+from recoverdsl.language.diagnostics import Collector, suggest
+from recoverdsl.language.nodes import Attribute, Block, Span, Tree
+from recoverdsl.language.overrides import apply_overrides, read_params
+from recoverdsl.language.rules import check_meaning
+from recoverdsl.language.scope import SAME_SPACE, Scope, article, lost_names, substitute
+from recoverdsl.language.statements import read_expectation, read_measure, read_sweep
+from recoverdsl.language.values import INVALID, Values, hints, keys
+
+PLURALS = {
+    "model": "models", "sae": "saes", "data": "data", "behavior": "behaviors",
+    "protect": "protects", "intervene": "intervenes", "budget": "budgets", "attack": "attacks",
+    "control": "controls", "attribute": "attributes",
+}  # fmt: skip
+"""Kinds of block to the field of `Spec` that holds them."""
+
+KINDS = (*PLURALS, "measure", "sweep")
+"""Kinds of block that stand at the top of a file."""
+
+
+def check_tree(
+    tree: Tree, report: Collector, overrides: Mapping[str, str] | None = None
+) -> schema.Spec | None:
+    """The spec that a tree describes; None if anything is wrong with it."""
+    tree = apply_overrides(tree, overrides or {}, report)
+    params, values = read_params(tree, report)
+    spec = _Checker(substitute(tree, params), report).check(values)
+    return None if any(d.severity == "error" for d in report.found) else spec
+
+
+class _Checker:
+    def __init__(self, tree: Tree, report: Collector) -> None:
+        self.tree, self.report = tree, report
+        self.scope = Scope(report, lost=lost_names(tree.statements))
+        self.values = Values(self.scope)
+        self.spans: dict[str, Span] = {}
+
+    def check(self, params: Mapping[str, schema.Param]) -> schema.Spec:
+        """Read everything. The spec is whole only if nothing was reported."""
+        self._version()
+        self._names()
+        self.scope.check_likes()
+        found: dict[str, dict[str, Any]] = {plural: {} for plural in PLURALS.values()}
+        for (kind, name), block in self.scope.blocks.items():
+            if kind in PLURALS:
+                self.spans[f"{kind}.{name}"] = block.head
+                if kind == "attribute":
+                    self.scope.find(name, (block.name or block.kind).span, ("attack",))
+                value = self.block(block, schema.BLOCKS[kind], f"{kind}.{name}")
+                if value is not INVALID:
+                    found[PLURALS[kind]][name] = value
+        measures = self._measures()
+        expects = self._expects(found)
+        sweeps = {
+            name: sweep
+            for (kind, name), block in self.scope.blocks.items()
+            if kind == "sweep" and (sweep := read_sweep(block, self.tree, self.values, params))
+        }
+        audit = [s for s in self.tree.statements if isinstance(s, nodes.Audit)]
+        spec = schema.Spec(
+            version=1,
+            audit=audit[0].text.value if audit else None,
+            **found,  # type: ignore[arg-type]
+            measures=measures,
+            expects=expects,
+            params=params,
+            sweeps=sweeps,
+            spans=self.spans,
+        )
+        check_meaning(spec, self.report)
+        return spec
+
+    def _version(self) -> None:
+        first, *others = self.tree.statements or (None,)
+        start = Span(0, 0, 1, 1, 1, 1)
+        versions = [s for s in others if isinstance(s, nodes.Version)]
+        if isinstance(first, nodes.Version):
+            if first.number.text != "1":
+                self.report.add(
+                    "REC112", f"this is version {first.number.text} of the language, and this tool knows version 1",
+                    first.number.span, help="write `recoverdsl 1`, or update recoverdsl",
+                )  # fmt: skip
+        elif not isinstance(first, nodes.Broken):
+            span = versions[0].span if versions else first.span if first else start
+            message = "the version comes first" if versions else "the spec does not say which version of the language it is in"
+            self.report.add("REC112", message, Span(span.start, span.start, span.line, span.column, span.line, span.column), help="begin the file with `recoverdsl 1`")
+            versions = versions[1:]
+        for version in versions:
+            self.report.add("REC213", "the version is given a second time", version.span)
+
+    def _names(self) -> None:
+        """Gather the blocks, and report those of no kind and those that are defined twice."""
+        audits = [s for s in self.tree.statements if isinstance(s, nodes.Audit)]
+        for audit in audits[1:]:
+            self.report.add("REC207", "the audit is named twice", audit.span, related=[(audits[0].span, "first here")])
+        taken = {s.name.text: ("param", s.name.span) for s in self.tree.statements if isinstance(s, nodes.Param)}
+        for statement in self.tree.statements:
+            if isinstance(statement, Attribute):
+                self.report.add("REC213", "an attribute stands inside a block", statement.key.span)
+            if not isinstance(statement, Block):
+                continue
+            kind = statement.kind.text
+            if kind not in KINDS:
+                self._unknown_kind(statement)
+            elif kind == "measure":
+                if statement.name:
+                    self.report.add("REC214", "`measure` has no name", statement.name.span)
+            elif statement.name is None:
+                if statement.whole:
+                    self.report.add("REC214", f"this `{kind}` block needs a name", statement.kind.span, help=f"such as `{kind} my_{kind} {{`")
+            else:
+                self._define(statement, kind, statement.name, taken)
+
+    def _define(self, block: Block, kind: str, name: nodes.Word, taken: Mapping[str, tuple[str, Span]]) -> None:
+        rivals = SAME_SPACE if kind in SAME_SPACE else {kind}
+        earlier = [b.head for (k, n), b in self.scope.blocks.items() if n == name.text and k in rivals]
+        earlier += [span for other, (_, span) in taken.items() if other == name.text]
+        if earlier:
+            self.report.add(
+                "REC207", f"`{name.text}` is defined twice", name.span, related=[(earlier[0], "first defined here")]
+            )
+        self.scope.blocks.setdefault((kind, name.text), block)
+
+    def _unknown_kind(self, block: Block) -> None:
+        kind = block.kind.text
+        if kind == "stage":
+            self.report.add("REC213", "a `stage` stands inside an `attack`", block.kind.span)
+        elif block.whole:
+            help = suggest(kind, (*KINDS, "param", "expect", "audit"), "blocks")
+            self.report.add("REC201", f"there is no block `{kind}`", block.kind.span, help=help)
+        if block.name:
+            self.scope.lost.add(block.name.text)
+
+    # --- Blocks -------------------------------------------------------------------------------
+
+    def block(self, block: Block, cls: type, path: str) -> Any:
+        """The value of one block, by the fields of its class."""
+        kind, known = block.kind.text, keys(cls)
+        has_stages = "stage" in known
+        self._repeats(block, known, has_stages)
+        attributes, inner, whole = self.scope.attributes(block)
+        given: dict[str, Any] = {}
+        for key, attribute in attributes.items():
+            a = known.get(key)
+            if a is None or key == "stage":
+                continue
+            self.spans[f"{path}.{key}"] = attribute.span
+            given[a.alias] = self.values.read(hints(cls)[a.name], attribute.value, f"`{key}`", a.metadata)
+        if has_stages and inner:
+            given["stages"] = self._stages(inner, path)
+        for key, a in known.items():
+            if a.default is attrs.NOTHING and key not in attributes and whole:
+                self.report.add(
+                    "REC304", f"this `{kind}` block needs `{key}`", block.head, why=a.metadata.get("doc"),
+                    help=f"add `{key} = …`",
+                )  # fmt: skip
+            if a.default is attrs.NOTHING and a.alias not in given:
+                return INVALID
+        return INVALID if any(v is INVALID for v in given.values()) else cls(**given)
+
+    def _stages(self, inner: list[Block], path: str) -> Any:
+        read = []
+        for i, stage in enumerate(inner):
+            if stage.kind.text == "stage":
+                self.spans.setdefault(f"{path}.stage", stage.head)
+                read.append(self.block(stage, schema.Stage, f"{path}.stage.{stage.name.text if stage.name else i}"))
+        return INVALID if any(stage is INVALID for stage in read) else tuple(read)
+
+    def _repeats(self, block: Block, known: Mapping[str, Any], has_stages: bool) -> None:
+        """Report what a block holds that it does not take, or holds twice."""
+        seen: dict[str, Span] = {}
+        for statement in block.body:
+            if isinstance(statement, Attribute):
+                key = statement.key.name or ""
+                if key not in known or key == "stage":
+                    help = suggest(key, set(known) - {"stage"}, f"`{block.kind.text}` takes")
+                    kind = block.kind.text
+                    self.report.add("REC202", f"{article(kind)} `{kind}` block has no attribute `{_dotted(statement.key)}`", statement.key.span, help=help)
+                elif key in seen:
+                    self.report.add("REC208", f"`{key}` is given twice", statement.key.span, related=[(seen[key], "first given here")])
+                seen.setdefault(key, statement.key.span)
+            elif isinstance(statement, Block) and statement.kind.text == "stage" and has_stages:
+                name = f"stage {statement.name.text}" if statement.name else ""
+                if name and name in seen:
+                    self.report.add("REC207", f"`{name}` is defined twice", statement.head, related=[(seen[name], "first defined here")])
+                seen.setdefault(name, statement.head)
+                if statement.like:
+                    self.report.add("REC213", "a stage cannot be `like` another", statement.like.span)
+            elif isinstance(statement, Block):
+                self.report.add("REC213", f"a `{statement.kind.text}` block cannot stand inside {article(block.kind.text)} `{block.kind.text}` block", statement.head)
+            elif not isinstance(statement, nodes.Broken):
+                self.report.add("REC213", "this stands outside of blocks", statement.span)
+
+    # --- Measures and expectations ------------------------------------------------------------
+
+    def _measures(self) -> dict[str, schema.Interval]:
+        measures: dict[str, schema.Interval] = {}
+        seen: dict[str, Span] = {}
+        for block in self.tree.statements:
+            if isinstance(block, Block) and block.kind.text == "measure":
+                for statement in block.body:
+                    read_measure(statement, measures, seen, self.values, self.spans)
+        return measures
+
+    def _expects(self, found: Mapping[str, Mapping[str, Any]]) -> tuple[schema.Expectation, ...]:
+        read = []
+        for statement in self.tree.statements:
+            if isinstance(statement, nodes.Expect):
+                self.spans[f"expect.{len(read)}"] = statement.span
+                if expectation := read_expectation(statement, self.values):
+                    read.append(expectation)
+        return tuple(read)
+
+
+def _dotted(path: nodes.Path) -> str:
+    return path.name or ".".join(part.text if isinstance(part, nodes.Word) else "[…]" for part in path.parts)
+

@@ -1,0 +1,160 @@
+"""Diagnostics: one record per mistake, with a stable code, a place, a reason and a way to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from attrs import field, frozen
+
+from recoverdsl.language.nodes import Span
+
+Severity = Literal["error", "warning"]
+
+
+@frozen
+class Code:
+    """A kind of mistake: what it is called, and one sentence that explains it."""
+
+    title: str
+    explanation: str
+    severity: Severity = "error"
+
+
+CODES: dict[str, Code] = {
+    # What cannot be read.
+    "REC101": Code("unexpected text", "What stands here cannot continue what stands before it."),
+    "REC102": Code("string not closed", "A string ends with a quotation mark on the line on which it began."),
+    "REC103": Code("character not allowed", "This character has no meaning outside strings and comments."),
+    "REC104": Code("statement not separated", "A newline or `;` ends a statement; two on one line need the `;`."),
+    "REC105": Code("not closed", "Every `(`, `[` and `{` needs its partner."),
+    "REC106": Code("nested too deeply", "Values and blocks nest at most 60 deep."),
+    "REC107": Code("not UTF-8", "A spec is a text file in UTF-8."),
+    "REC108": Code("file too large", "A spec is at most one mebibyte; larger data belongs in a data file."),
+    "REC109": Code("too many mistakes", "Reading stopped, because so much could not be read."),
+    "REC110": Code("unknown escape", r"A string knows \" \\ \n \t \r and \uXXXX."),
+    "REC111": Code("number too large", "A number has at most 40 digits and lies within ±1e300."),
+    "REC112": Code("version", "A spec begins with `recoverdsl 1`, so that its meaning cannot change under it."),
+    # Names.
+    "REC201": Code("unknown block", "There is no block of this kind."),
+    "REC202": Code("unknown attribute", "This block does not take an attribute of that name."),
+    "REC203": Code("unknown function", "There is no function of this name here."),
+    "REC204": Code("unknown argument", "This function does not take that argument."),
+    "REC205": Code("unknown name", "Nothing in this spec has that name."),
+    "REC206": Code("wrong kind of block", "The name belongs to a block of another kind."),
+    "REC207": Code("defined twice", "A name stands for one thing."),
+    "REC208": Code("given twice", "An attribute or argument is given once."),
+    "REC209": Code("circular `like`", "A block cannot inherit from itself, not even through others."),
+    "REC210": Code("unknown metric", "There is no metric of that name."),
+    "REC211": Code("unknown word", "Only certain words can stand here."),
+    "REC212": Code("unknown path", "A path names a param, or a block and one of its attributes."),
+    "REC213": Code("misplaced", "This statement cannot stand here."),
+    "REC214": Code("name of a block", "Blocks that others refer to have a name; `measure` has none."),
+    # Values.
+    "REC301": Code("wrong type", "The value is not of the kind that is needed here."),
+    "REC302": Code("out of range", "The value lies outside its range."),
+    "REC303": Code("wrong unit", "`%` is for shares; this value is not one."),
+    "REC304": Code("missing attribute", "This block needs that attribute."),
+    "REC305": Code("missing argument", "This function needs that argument."),
+    "REC306": Code("not a sha256", "A sha256 is 64 hexadecimal digits."),
+    "REC307": Code("not a site", "A site is written `model.layers[14].output` or `.input`."),
+    "REC308": Code("budgets not ascending", "Several budgets are positive and ascend."),
+    "REC309": Code("arithmetic", "Only constants can be calculated with, and never by dividing by zero."),
+    "REC310": Code("column in braces", "A token's text may name columns of the data, `{io}`; `{{` is a brace."),
+    "REC311": Code("not a release", "A PyPI source is pinned to one release, `name==version`."),
+    # Meaning.
+    "REC401": Code("attack without a budget", "Without a limit any state can be reached, so a recovery means nothing."),
+    "REC402": Code("download without a hash", "What is downloaded is checked against its sha256."),
+    "REC403": Code("revision not pinned", "The repository may change, and the result with it.", "warning"),
+    "REC404": Code("wrong interval", "Wilson's interval is for rates; the others take a bootstrap."),
+    "REC405": Code("norm not tested", "The attack runs only with the limits that it names."),
+    "REC406": Code("preserve with soft_suffix", "A suffix changes no residual directly, so there is no δ to constrain."),
+    "REC407": Code("behavior without a score", "Only a score can be maximized or attributed."),
+    "REC408": Code("no base answer", "There is a base answer only if a behavior generates a text."),
+    "REC409": Code("nothing to perturb", "An attack says where δ is added, or uses a soft suffix."),
+    "REC410": Code("axes of unequal length", "Zipped axes are walked together."),
+    "REC411": Code("too many values", "Some things can be written in one way only."),
+    "REC412": Code("control without a method", "A control says what replaces the attack."),
+}  # fmt: skip
+"""Every code, with its title and what it means. A code is never reused."""
+
+
+@frozen
+class Diagnostic:
+    """One mistake."""
+
+    code: str
+    message: str
+    """What is wrong, in one sentence."""
+    span: Span
+    file: str = "<text>"
+    why: str | None = None
+    """What was found, or the reason behind the rule."""
+    help: str | None = None
+    """How to mend it."""
+    related: tuple[tuple[Span, str], ...] = ()
+    """Other places that have to do with it."""
+    severity: Severity = field(init=False)
+
+    @severity.default
+    def _severity(self) -> Severity:
+        return CODES[self.code].severity
+
+
+class Collector:
+    """Gathers the mistakes of one file."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.found: list[Diagnostic] = []
+
+    def add(
+        self,
+        code: str,
+        message: str,
+        span: Span,
+        *,
+        why: str | None = None,
+        help: str | None = None,
+        related: Sequence[tuple[Span, str]] = (),
+    ) -> None:
+        """Record one mistake."""
+        file = "--set" if span.source else self.file
+        self.found.append(Diagnostic(code, message, span, file, why, help, tuple(related)))
+
+    def in_order(self) -> tuple[Diagnostic, ...]:
+        """The mistakes as a reader meets them. What is inherited is wrong once, not once per heir."""
+        unique = {(d.file, d.span, d.code, d.message): d for d in self.found}
+        return tuple(sorted(unique.values(), key=lambda d: (d.file, d.span.start, d.span.end, d.code)))
+
+
+def distance(a: str, b: str, most: int) -> int:
+    """Edits between two words, where swapping neighbours is one; `most + 1` if there are more."""
+    if abs(len(a) - len(b)) > most or max(len(a), len(b)) > 64:
+        return most + 1
+    before, row = [0] * (len(b) + 1), list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        older, before, row = before, row, [i]
+        for j, y in enumerate(b, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                cost = min(cost, older[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant: one edit away for short words, else two."""
+    most = 1 if len(word) < 3 else 2
+    near = sorted((distance(word, other, most), other) for other in set(known) - {word})
+    return near[0][1] if near and near[0][0] <= most else None
+
+
+def suggest(word: str, known: Iterable[str], noun: str | None = None) -> str | None:
+    """A line of help: the word that was probably meant, or all of them if they are few."""
+    known = sorted(set(known))
+    if near := did_you_mean(word, known):
+        return f"did you mean `{near}`?"
+    if noun and known:
+        return f"{noun}: {', '.join(f'`{k}`' for k in known)}"
+    return None

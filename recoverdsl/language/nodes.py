@@ -1,0 +1,212 @@
+"""Syntax nodes: what a `.rec` file says, before anyone asks whether it makes sense.
+
+Two nodes are equal when they say the same, wherever they stand: spans do not count.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+from attrs import evolve, field, frozen
+
+
+@frozen
+class Span:
+    """A stretch of the source. Offsets from 0, end exclusive; lines and columns from 1."""
+
+    start: int
+    end: int
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    source: str | None = None
+    """The text that it is a stretch of, where that is not the file: a value given by `--set`."""
+
+    def to(self, other: Span) -> Span:
+        """From the start of this span to the end of the other."""
+        return evolve(
+            self, end=other.end, end_line=other.end_line, end_column=other.end_column
+        )
+
+
+def spanned() -> Span:
+    """The `span` field of a node, which takes no part in comparing."""
+    span: Span = field(eq=False, repr=False, kw_only=True)
+    return span
+
+
+@frozen
+class Word:
+    """A name as written: of a block, an attribute, an argument."""
+
+    text: str
+    span: Span = spanned()
+
+
+# --- Expressions ------------------------------------------------------------------------------
+
+
+@frozen
+class Number:
+    """`20`, `1e-3`, `95%`: kept as written, so that nothing is rounded before it is needed."""
+
+    text: str
+    span: Span = spanned()
+
+
+@frozen
+class String:
+    value: str
+    span: Span = spanned()
+
+
+@frozen
+class Boolean:
+    value: bool
+    span: Span = spanned()
+
+
+@frozen
+class Index:
+    """The `[14]` of a path."""
+
+    value: Expression
+    span: Span = spanned()
+
+
+@frozen
+class Path:
+    """A name, or a dotted path from a name: `mid`, `smollm2.layers[14].output`."""
+
+    parts: tuple[Word | Index, ...]
+    span: Span = spanned()
+
+    @property
+    def name(self) -> str | None:
+        """The name, where the path is only that."""
+        head = self.parts[0]
+        return head.text if len(self.parts) == 1 and isinstance(head, Word) else None
+
+
+@frozen
+class Argument:
+    name: Word | None
+    value: Expression
+    span: Span = spanned()
+
+
+@frozen
+class Call:
+    function: Word
+    arguments: tuple[Argument, ...]
+    span: Span = spanned()
+
+
+@frozen
+class List:
+    """`[a, b]`, or `a, b` as the whole value of an attribute."""
+
+    items: tuple[Expression, ...]
+    bare: bool = False
+    span: Span = spanned()
+
+
+@frozen
+class Unary:
+    """`-` or `not`."""
+
+    operator: str
+    operand: Expression
+    span: Span = spanned()
+
+
+@frozen
+class Binary:
+    """Every operator between two values, words such as `at` and `except` among them."""
+
+    operator: str
+    left: Expression
+    right: Expression
+    span: Span = spanned()
+
+
+Expression = Union[Number, String, Boolean, Path, Call, List, Unary, Binary]
+
+# --- Statements -------------------------------------------------------------------------------
+
+
+@frozen
+class Version:
+    number: Number
+    span: Span = spanned()
+
+
+@frozen
+class Audit:
+    text: String
+    span: Span = spanned()
+
+
+@frozen
+class Param:
+    name: Word
+    value: Expression
+    range: Expression | None
+    span: Span = spanned()
+
+
+@frozen
+class Expect:
+    condition: Expression
+    span: Span = spanned()
+
+
+@frozen
+class Attribute:
+    key: Path
+    value: Expression
+    span: Span = spanned()
+
+
+@frozen
+class Block:
+    kind: Word
+    name: Word | None
+    like: Word | None
+    body: tuple[Statement, ...]
+    span: Span = spanned()
+    head: Span = spanned()
+    """From the kind to the opening brace."""
+    whole: bool = True
+    """False if its head could not be read, so that what is missing is not complained about."""
+
+
+@frozen
+class Broken:
+    """A statement that could not be read; its mistake is already reported."""
+
+    words: tuple[str, ...]
+    """The names in it, so that what it may have defined is not reported as missing."""
+    span: Span = spanned()
+
+
+Statement = Union[Version, Audit, Param, Expect, Attribute, Block, Broken]
+
+
+@frozen
+class Comment:
+    """`# …`, without the trailing space."""
+
+    text: str
+    span: Span = spanned()
+
+
+@frozen
+class Tree:
+    """A parsed file. Statements that could not be read are `Broken`."""
+
+    statements: tuple[Statement, ...]
+    comments: tuple[Comment, ...] = ()
+    text: str = field(default="", eq=False, repr=False)
+    file: str = field(default="<text>", eq=False)

@@ -1,0 +1,229 @@
+"""Expressions → values, as the annotations and metadata of the schema's fields ask."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import attrs
+
+from recoverdsl.language import schema
+from recoverdsl.language.constants import fold, is_arithmetic
+from recoverdsl.language.diagnostics import Collector, suggest
+from recoverdsl.language.forms import FORMS, Forms
+from recoverdsl.language.nodes import Boolean, Call, Expression, List, Path, Span, String
+from recoverdsl.language.scope import Scope, article
+
+INVALID: Any = object()
+"""What a value that could not be read becomes; the mistake is then already reported."""
+
+_NAMES = {cls: name for name, cls in schema.FUNCTIONS.items()}
+
+
+@cache
+def hints(cls: type) -> dict[str, Any]:
+    """The annotations of a class, resolved."""
+    return get_type_hints(cls, include_extras=True)
+
+
+@cache
+def keys(cls: type) -> dict[str, attrs.Attribute[Any]]:
+    """The words of a block or function, in order, each with its field."""
+    return {a.metadata.get("key") or a.name: a for a in attrs.fields(cls)}
+
+
+def alternatives(annotation: Any) -> list[Any]:
+    """The members of a union without None, or the annotation alone."""
+    if annotation in FORMS or get_origin(annotation) not in (Union, types.UnionType):
+        return [annotation]
+    return [a for member in get_args(annotation) if member is not type(None) for a in alternatives(member)]
+
+
+def describe(annotation: Any) -> str:
+    """What is asked for, in a person's words."""
+    parts = []
+    for one in alternatives(annotation):
+        if one in FORMS:
+            parts.append(FORMS[one].doc)
+        elif one in _NAMES:
+            parts.append(f"`{_NAMES[one]}(…)`")
+        elif get_origin(one) is Annotated:
+            kinds = one.__metadata__[0].kinds
+            parts.append("the name of " + " or ".join(f"{article(k)} `{k}` block" for k in kinds))
+        elif get_origin(one) is Literal:
+            parts += [f"`{word}`" for word in get_args(one)]
+        elif get_origin(one) is tuple:
+            parts.append(f"{describe(get_args(one)[0])}, or a list")
+        else:
+            parts.append({int: "a whole number", float: "a number", str: "a text in quotes", bool: "`true` or `false`"}[one])
+    *most, last = parts
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+class Values(Forms):
+    """Reads values for the checker. Every method reports what is wrong and then returns INVALID."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope)
+        self.report: Collector = scope.report
+
+    def read(self, annotation: Any, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
+        """A value of the annotated type. `what` names it in messages, `meta` has unit and range."""
+        choices = alternatives(annotation)
+        if len(choices) == 1:
+            return self._one(choices[0], value, what, meta)
+        fitting = [one for one in choices if self._fits(one, value)]
+        if fitting:
+            return self._one(fitting[0], value, what, meta)
+        return self._none_fits(choices, annotation, value, what)
+
+    def _fits(self, one: Any, value: Expression) -> bool:
+        if one in FORMS:
+            return FORMS[one].fits(value)
+        if one in _NAMES:
+            return isinstance(value, Call) and value.function.text == _NAMES[one]
+        if get_origin(one) is Annotated:
+            return isinstance(value, Path) and value.name is not None
+        if get_origin(one) is Literal:
+            return isinstance(value, Path) and value.name in get_args(one)
+        if one is str:
+            return isinstance(value, String)
+        return is_arithmetic(value) if one in (int, float) else isinstance(value, Boolean)
+
+    def _none_fits(self, choices: list[Any], annotation: Any, value: Expression, what: str) -> Any:
+        functions = [_NAMES[one] for one in choices if one in _NAMES]
+        words = [w for one in choices if get_origin(one) is Literal for w in get_args(one)]
+        if isinstance(value, Call) and functions:
+            known = value.function.text in schema.FUNCTIONS
+            return self._wrong(
+                "REC203",
+                f"`{value.function.text}` is not for {what}" if known else f"there is no function `{value.function.text}`",
+                value.function.span,
+                suggest(value.function.text, functions, "known here"),
+            )
+        if isinstance(value, Path) and value.name and words:
+            return self._wrong(
+                "REC211", f"{what} cannot be `{value.name}`", value.span, suggest(value.name, words, "possible words")
+            )
+        return self.wrong_type(value, what, describe(annotation))
+
+    def _one(self, one: Any, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
+        if one in FORMS:
+            result = FORMS[one].read(self, value)
+            return INVALID if result is None else result
+        if one in _NAMES:
+            return self._call(one, value, what)
+        if get_origin(one) is Annotated:
+            return self._reference(one.__metadata__[0].kinds, value, what)
+        if get_origin(one) is Literal:
+            return self._word(get_args(one), value, what)
+        if get_origin(one) is tuple:
+            return self._items(get_args(one)[0], value, what, meta)
+        if one in (int, float):
+            return self.number(one, value, what, meta)
+        kind: Any = String if one is str else Boolean
+        return value.value if isinstance(value, kind) else self.wrong_type(value, what, describe(one))
+
+    def _wrong(self, code: str, message: str, span: Span, help: str | None) -> Any:
+        self.report.add(code, message, span, help=help)
+        return INVALID
+
+    def wrong_type(self, value: Expression, what: str, wanted: str) -> Any:
+        """Report that something else is needed here."""
+        help = None
+        if isinstance(value, Path) and value.name and "quotes" in wanted:
+            help = f'write `"{value.name}"`'
+        if isinstance(value, Path) and value.name and f"`{value.name}(" in wanted:
+            help = f"write `{value.name}()`, with its arguments in the brackets"
+        return self._wrong("REC301", f"{what} needs {wanted}", value.span, help)
+
+    def number(self, kind: type, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
+        """A number, with its unit and range checked."""
+        if not is_arithmetic(value):
+            return self.wrong_type(value, what, describe(kind))
+        quantity = fold(value, self.report)
+        if quantity is None:
+            return INVALID
+        if quantity.percent and meta.get("unit") != "fraction":
+            return self._wrong("REC303", f"{what} is not a share, so it takes no `%`", value.span, "write a plain number")
+        exact = quantity.plain
+        if kind is int and exact.denominator != 1:
+            return self._wrong("REC301", f"{what} needs a whole number", value.span, None)
+        for name, holds, phrase in (
+            ("at_least", exact >= (meta.get("at_least") or 0), "at least"),
+            ("above", exact > (meta.get("above") or 0), "above"),
+            ("at_most", exact <= (meta.get("at_most") or 0), "at most"),
+        ):
+            if meta.get(name) is not None and not holds:
+                bound = meta[name]
+                return self._wrong("REC302", f"{what} must be {phrase} {bound:g}", value.span, None)
+        return kind(exact)
+
+    def _reference(self, kinds: tuple[str, ...], value: Expression, what: str) -> Any:
+        if not isinstance(value, Path) or value.name is None:
+            named = " or ".join(f"{article(kind)} `{kind}` block" for kind in kinds)
+            return self.wrong_type(value, what, f"the name of {named}")
+        return value.name if self.scope.find(value.name, value.span, kinds) else INVALID
+
+    def _word(self, words: tuple[str, ...], value: Expression, what: str) -> Any:
+        written = value.value if isinstance(value, String) else value.name if isinstance(value, Path) else None
+        if isinstance(value, Path) and written in words:
+            return written
+        if written is None:
+            return self.wrong_type(value, what, " or ".join(f"`{w}`" for w in words))
+        help = f"write it without quotes: `{written}`" if written in words else suggest(written, words, "possible words")
+        return self._wrong("REC211", f"{what} cannot be {'this text' if isinstance(value, String) else f'`{written}`'}", value.span, help)
+
+    def _items(self, one: Any, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
+        items = value.items if isinstance(value, List) else (value,)
+        if not items:
+            return self._wrong("REC301", f"{what} needs at least one value", value.span, None)
+        read = [self.read(one, item, what, meta) for item in items]
+        return INVALID if any(item is INVALID for item in read) else tuple(read)
+
+    def _call(self, cls: type, value: Expression, what: str) -> Any:
+        name = _NAMES[cls]
+        if not isinstance(value, Call):
+            return self.wrong_type(value, what, f"`{name}(…)`")
+        if value.function.text != name:
+            return self._none_fits([cls], cls, value, what)
+        given = self._arguments(cls, value)
+        values: dict[str, Any] = {}
+        for key, argument in given.items():
+            a = keys(cls)[key]
+            values[a.alias] = self.read(hints(cls)[a.name], argument, f"`{key}` of `{name}`", a.metadata)
+        bad = len(given) < len(value.arguments) and not isinstance(next(iter(given.values()), None), List)
+        for key, a in keys(cls).items():
+            if a.default is attrs.NOTHING and key not in given and not bad:
+                self.report.add("REC305", f"`{name}` needs `{key}`", value.span, why=a.metadata["doc"])
+                bad = True
+        return INVALID if bad or any(v is INVALID for v in values.values()) else cls(**values)
+
+    def _arguments(self, cls: type, call: Call) -> dict[str, Expression]:
+        """Arguments by key. A first field that takes a list takes all that have no name."""
+        known = keys(cls)
+        given: dict[str, Expression] = {}
+        unnamed = [a for a in call.arguments if a.name is None]
+        first = next(iter(known), None)
+        if first and len(unnamed) > 1 and get_origin(hints(cls)[known[first].name]) is tuple:
+            span = unnamed[0].span.to(unnamed[-1].span)
+            given[first] = List(tuple(a.value for a in unnamed), span=span)
+            unnamed = []
+        for argument, key in zip(unnamed, known, strict=False):
+            given[key] = argument.value
+        for argument in unnamed[len(known) :]:
+            self.report.add("REC204", f"`{call.function.text}` takes at most {len(known)} arguments", argument.span)
+        for argument in call.arguments:
+            if argument.name is None:
+                continue
+            key = argument.name.text
+            if key not in known:
+                help = suggest(key, known, "known arguments")
+                self.report.add("REC204", f"`{call.function.text}` has no argument `{key}`", argument.name.span, help=help)
+            elif key in given:
+                self.report.add("REC208", f"`{key}` is given twice", argument.span, related=[(given[key].span, "first given here")])
+            else:
+                given[key] = argument.value
+        return given
