@@ -11,16 +11,18 @@ from recoverdsl.language import nodes
 from recoverdsl.language.nodes import Span
 from recoverdsl.language.tokens import span_of, unescape
 
+Children = list[Any]
+
 
 def _span(child: Any) -> Span:
     return span_of(child) if isinstance(child, Token) else child.span
 
 
-def _across(children: list[Any]) -> Span:
+def _across(children: Children) -> Span:
     return _span(children[0]).to(_span(children[-1]))
 
 
-def _nodes(children: list[Any]) -> tuple[Any, ...]:
+def _nodes(children: Children) -> tuple[Any, ...]:
     return tuple(child for child in children if not isinstance(child, Token))
 
 
@@ -31,26 +33,26 @@ def _word(token: Token) -> nodes.Word:
 class Builder:
     """One method per rule of the grammar, by its name. Children include every token."""
 
-    def file(self, children: list[Any]) -> tuple[nodes.Statement, ...]:
+    def file(self, children: Children) -> tuple[nodes.Statement, ...]:
         return _nodes(children)
 
-    def version(self, children: list[Any]) -> nodes.Version:
+    def version(self, children: Children) -> nodes.Version:
         number = nodes.Number(str(children[1]), span=span_of(children[1]))
         return nodes.Version(number, span=_across(children))
 
-    def audit(self, children: list[Any]) -> nodes.Audit:
+    def audit(self, children: Children) -> nodes.Audit:
         return nodes.Audit(self.string(children[1:]), span=_across(children))
 
-    def param(self, children: list[Any]) -> nodes.Param:
+    def param(self, children: Children) -> nodes.Param:
         value, *bounds = _nodes(children)
         return nodes.Param(
             _word(children[1]), value, bounds[0] if bounds else None, span=_across(children)
         )
 
-    def expect(self, children: list[Any]) -> nodes.Expect:
+    def expect(self, children: Children) -> nodes.Expect:
         return nodes.Expect(children[1], span=_across(children))
 
-    def block(self, children: list[Any]) -> nodes.Block:
+    def block(self, children: Children) -> nodes.Block:
         brace = next(i for i, c in enumerate(children) if isinstance(c, Token) and c.value == "{")
         head = children[:brace]
         name = like = None
@@ -68,23 +70,23 @@ class Builder:
             whole=not getattr(head[0], "partial", False),
         )
 
-    def attribute(self, children: list[Any]) -> nodes.Attribute:
+    def attribute(self, children: Children) -> nodes.Attribute:
         return nodes.Attribute(children[0], children[2], span=_across(children))
 
-    def broken(self, children: list[Any]) -> nodes.Broken:
+    def broken(self, children: Children) -> nodes.Broken:
         return nodes.Broken(getattr(children[0], "words", ()), span=span_of(children[0]))
 
-    def bare_list(self, children: list[Any]) -> nodes.List:
+    def bare_list(self, children: Children) -> nodes.List:
         return nodes.List(_nodes(children), bare=True, span=_across(children))
 
-    def binary(self, children: list[Any]) -> nodes.Binary:
+    def binary(self, children: Children) -> nodes.Binary:
         left, operator, right = children
         return nodes.Binary(str(operator), left, right, span=_across(children))
 
-    def unary(self, children: list[Any]) -> nodes.Unary:
+    def unary(self, children: Children) -> nodes.Unary:
         return nodes.Unary(str(children[0]), children[1], span=_across(children))
 
-    def path(self, children: list[Any]) -> nodes.Path:
+    def path(self, children: Children) -> nodes.Path:
         parts: list[nodes.Word | nodes.Index] = []
         for i, child in enumerate(children):
             if not isinstance(child, Token):
@@ -94,25 +96,25 @@ class Builder:
                 parts.append(_word(child))
         return nodes.Path(tuple(parts), span=_across(children))
 
-    def call(self, children: list[Any]) -> nodes.Call:
+    def call(self, children: Children) -> nodes.Call:
         return nodes.Call(_word(children[0]), _nodes(children), span=_across(children))
 
-    def argument(self, children: list[Any]) -> nodes.Argument:
+    def argument(self, children: Children) -> nodes.Argument:
         name = _word(children[0]) if len(children) == 3 else None
         return nodes.Argument(name, children[-1], span=_across(children))
 
-    def list(self, children: list[Any]) -> nodes.List:
+    def list(self, children: Children) -> nodes.List:
         return nodes.List(_nodes(children), span=_across(children))
 
-    def group(self, children: list[Any]) -> nodes.Expression:
+    def group(self, children: Children) -> nodes.Expression:
         inner: nodes.Expression = evolve(children[1], span=_across(children))
         return inner
 
-    def number(self, children: list[Any]) -> nodes.Number:
+    def number(self, children: Children) -> nodes.Number:
         return nodes.Number(str(children[0]), span=_across(children))
 
-    def string(self, children: list[Any]) -> nodes.String:
+    def string(self, children: Children) -> nodes.String:
         return nodes.String(unescape(str(children[0])), span=_across(children))
 
-    def boolean(self, children: list[Any]) -> nodes.Boolean:
+    def boolean(self, children: Children) -> nodes.Boolean:
         return nodes.Boolean(children[0].value == "true", span=_across(children))

@@ -11,12 +11,13 @@ from typing import Any
 import attrs
 
 from recoverdsl.language import nodes, schema
-from recoverdsl.language.diagnostics import Collector, suggest
+from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import Attribute, Block, Span, Tree
 from recoverdsl.language.overrides import apply_overrides, read_params
 from recoverdsl.language.rules import check_meaning
 from recoverdsl.language.scope import SAME_SPACE, Scope, article, lost_names, substitute
 from recoverdsl.language.statements import read_expectation, read_measure, read_sweep
+from recoverdsl.language.suggest import suggest
 from recoverdsl.language.values import INVALID, Values, hints, keys
 
 PLURALS = {
@@ -72,7 +73,7 @@ class _Checker:
         spec = schema.Spec(
             version=1,
             audit=audit[0].text.value if audit else None,
-            **found,  # type: ignore[arg-type]
+            **found,
             measures=measures,
             expects=expects,
             params=params,
@@ -94,8 +95,17 @@ class _Checker:
                 )  # fmt: skip
         elif not isinstance(first, nodes.Broken):
             span = versions[0].span if versions else first.span if first else start
-            message = "the version comes first" if versions else "the spec does not say which version of the language it is in"
-            self.report.add("REC112", message, Span(span.start, span.start, span.line, span.column, span.line, span.column), help="begin the file with `recoverdsl 1`")
+            message = (
+                "the version comes first"
+                if versions
+                else "the spec does not say which version of the language it is in"
+            )
+            self.report.add(
+                "REC112",
+                message,
+                Span(span.start, span.start, span.line, span.column, span.line, span.column),
+                help="begin the file with `recoverdsl 1`",
+            )
             versions = versions[1:]
         for version in versions:
             self.report.add("REC213", "the version is given a second time", version.span)
@@ -104,8 +114,17 @@ class _Checker:
         """Gather the blocks, and report those of no kind and those that are defined twice."""
         audits = [s for s in self.tree.statements if isinstance(s, nodes.Audit)]
         for audit in audits[1:]:
-            self.report.add("REC207", "the audit is named twice", audit.span, related=[(audits[0].span, "first here")])
-        taken = {s.name.text: ("param", s.name.span) for s in self.tree.statements if isinstance(s, nodes.Param)}
+            self.report.add(
+                "REC207",
+                "the audit is named twice",
+                audit.span,
+                related=[(audits[0].span, "first here")],
+            )
+        taken = {
+            s.name.text: ("param", s.name.span)
+            for s in self.tree.statements
+            if isinstance(s, nodes.Param)
+        }
         for statement in self.tree.statements:
             if isinstance(statement, Attribute):
                 self.report.add("REC213", "an attribute stands inside a block", statement.key.span)
@@ -119,17 +138,29 @@ class _Checker:
                     self.report.add("REC214", "`measure` has no name", statement.name.span)
             elif statement.name is None:
                 if statement.whole:
-                    self.report.add("REC214", f"this `{kind}` block needs a name", statement.kind.span, help=f"such as `{kind} my_{kind} {{`")
+                    self.report.add(
+                        "REC214",
+                        f"this `{kind}` block needs a name",
+                        statement.kind.span,
+                        help=f"such as `{kind} my_{kind} {{`",
+                    )
             else:
                 self._define(statement, kind, statement.name, taken)
 
-    def _define(self, block: Block, kind: str, name: nodes.Word, taken: Mapping[str, tuple[str, Span]]) -> None:
+    def _define(
+        self, block: Block, kind: str, name: nodes.Word, taken: Mapping[str, tuple[str, Span]]
+    ) -> None:
         rivals = SAME_SPACE if kind in SAME_SPACE else {kind}
-        earlier = [b.head for (k, n), b in self.scope.blocks.items() if n == name.text and k in rivals]
+        earlier = [
+            b.head for (k, n), b in self.scope.blocks.items() if n == name.text and k in rivals
+        ]
         earlier += [span for other, (_, span) in taken.items() if other == name.text]
         if earlier:
             self.report.add(
-                "REC207", f"`{name.text}` is defined twice", name.span, related=[(earlier[0], "first defined here")]
+                "REC207",
+                f"`{name.text}` is defined twice",
+                name.span,
+                related=[(earlier[0], "first defined here")],
             )
         self.scope.blocks.setdefault((kind, name.text), block)
 
@@ -157,7 +188,9 @@ class _Checker:
             if a is None or key == "stage":
                 continue
             self.spans[f"{path}.{key}"] = attribute.span
-            given[a.alias] = self.values.read(hints(cls)[a.name], attribute.value, f"`{key}`", a.metadata)
+            given[a.alias or a.name] = self.values.read(
+                hints(cls)[a.name], attribute.value, f"`{key}`", a.metadata
+            )
         if has_stages and inner:
             given["stages"] = self._stages(inner, path)
         for key, a in known.items():
@@ -175,7 +208,11 @@ class _Checker:
         for i, stage in enumerate(inner):
             if stage.kind.text == "stage":
                 self.spans.setdefault(f"{path}.stage", stage.head)
-                read.append(self.block(stage, schema.Stage, f"{path}.stage.{stage.name.text if stage.name else i}"))
+                read.append(
+                    self.block(
+                        stage, schema.Stage, f"{path}.stage.{stage.name.text if stage.name else i}"
+                    )
+                )
         return INVALID if any(stage is INVALID for stage in read) else tuple(read)
 
     def _repeats(self, block: Block, known: Mapping[str, Any], has_stages: bool) -> None:
@@ -187,19 +224,40 @@ class _Checker:
                 if key not in known or key == "stage":
                     help = suggest(key, set(known) - {"stage"}, f"`{block.kind.text}` takes")
                     kind = block.kind.text
-                    self.report.add("REC202", f"{article(kind)} `{kind}` block has no attribute `{_dotted(statement.key)}`", statement.key.span, help=help)
+                    self.report.add(
+                        "REC202",
+                        f"{article(kind)} `{kind}` block has no attribute `{_dotted(statement.key)}`",
+                        statement.key.span,
+                        help=help,
+                    )
                 elif key in seen:
-                    self.report.add("REC208", f"`{key}` is given twice", statement.key.span, related=[(seen[key], "first given here")])
+                    self.report.add(
+                        "REC208",
+                        f"`{key}` is given twice",
+                        statement.key.span,
+                        related=[(seen[key], "first given here")],
+                    )
                 seen.setdefault(key, statement.key.span)
             elif isinstance(statement, Block) and statement.kind.text == "stage" and has_stages:
                 name = f"stage {statement.name.text}" if statement.name else ""
                 if name and name in seen:
-                    self.report.add("REC207", f"`{name}` is defined twice", statement.head, related=[(seen[name], "first defined here")])
+                    self.report.add(
+                        "REC207",
+                        f"`{name}` is defined twice",
+                        statement.head,
+                        related=[(seen[name], "first defined here")],
+                    )
                 seen.setdefault(name, statement.head)
                 if statement.like:
-                    self.report.add("REC213", "a stage cannot be `like` another", statement.like.span)
+                    self.report.add(
+                        "REC213", "a stage cannot be `like` another", statement.like.span
+                    )
             elif isinstance(statement, Block):
-                self.report.add("REC213", f"a `{statement.kind.text}` block cannot stand inside {article(block.kind.text)} `{block.kind.text}` block", statement.head)
+                self.report.add(
+                    "REC213",
+                    f"a `{statement.kind.text}` block cannot stand inside {article(block.kind.text)} `{block.kind.text}` block",
+                    statement.head,
+                )
             elif not isinstance(statement, nodes.Broken):
                 self.report.add("REC213", "this stands outside of blocks", statement.span)
 
@@ -215,7 +273,7 @@ class _Checker:
         return measures
 
     def _expects(self, found: Mapping[str, Mapping[str, Any]]) -> tuple[schema.Expectation, ...]:
-        read = []
+        read: list[schema.Expectation] = []
         for statement in self.tree.statements:
             if isinstance(statement, nodes.Expect):
                 self.spans[f"expect.{len(read)}"] = statement.span
@@ -225,5 +283,6 @@ class _Checker:
 
 
 def _dotted(path: nodes.Path) -> str:
-    return path.name or ".".join(part.text if isinstance(part, nodes.Word) else "[…]" for part in path.parts)
-
+    return path.name or ".".join(
+        part.text if isinstance(part, nodes.Word) else "[…]" for part in path.parts
+    )

@@ -55,7 +55,12 @@ def fold(value: Expression, report: Collector) -> Quantity | None:
 def _combine(at: Binary, left: Quantity, right: Quantity, report: Collector) -> Quantity | None:
     if at.operator in ("+", "-"):
         if left.percent != right.percent:
-            report.add("REC303", "a share and a plain number cannot be added", at.span, help="give both a `%`, or neither")
+            report.add(
+                "REC303",
+                "a share and a plain number cannot be added",
+                at.span,
+                help="give both a `%`, or neither",
+            )
             return None
         sign = 1 if at.operator == "+" else -1
         return Quantity(left.value + sign * right.value, left.percent)

@@ -2,81 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any
 
 from attrs import field, frozen
 
+from recoverdsl.language.codes import CODES, Severity
 from recoverdsl.language.nodes import Span
 
-Severity = Literal["error", "warning"]
-
-
-@frozen
-class Code:
-    """A kind of mistake: what it is called, and one sentence that explains it."""
-
-    title: str
-    explanation: str
-    severity: Severity = "error"
-
-
-CODES: dict[str, Code] = {
-    # What cannot be read.
-    "REC101": Code("unexpected text", "What stands here cannot continue what stands before it."),
-    "REC102": Code("string not closed", "A string ends with a quotation mark on the line on which it began."),
-    "REC103": Code("character not allowed", "This character has no meaning outside strings and comments."),
-    "REC104": Code("statement not separated", "A newline or `;` ends a statement; two on one line need the `;`."),
-    "REC105": Code("not closed", "Every `(`, `[` and `{` needs its partner."),
-    "REC106": Code("nested too deeply", "Values and blocks nest at most 60 deep."),
-    "REC107": Code("not UTF-8", "A spec is a text file in UTF-8."),
-    "REC108": Code("file too large", "A spec is at most one mebibyte; larger data belongs in a data file."),
-    "REC109": Code("too many mistakes", "Reading stopped, because so much could not be read."),
-    "REC110": Code("unknown escape", r"A string knows \" \\ \n \t \r and \uXXXX."),
-    "REC111": Code("number too large", "A number has at most 40 digits and lies within ±1e300."),
-    "REC112": Code("version", "A spec begins with `recoverdsl 1`, so that its meaning cannot change under it."),
-    # Names.
-    "REC201": Code("unknown block", "There is no block of this kind."),
-    "REC202": Code("unknown attribute", "This block does not take an attribute of that name."),
-    "REC203": Code("unknown function", "There is no function of this name here."),
-    "REC204": Code("unknown argument", "This function does not take that argument."),
-    "REC205": Code("unknown name", "Nothing in this spec has that name."),
-    "REC206": Code("wrong kind of block", "The name belongs to a block of another kind."),
-    "REC207": Code("defined twice", "A name stands for one thing."),
-    "REC208": Code("given twice", "An attribute or argument is given once."),
-    "REC209": Code("circular `like`", "A block cannot inherit from itself, not even through others."),
-    "REC210": Code("unknown metric", "There is no metric of that name."),
-    "REC211": Code("unknown word", "Only certain words can stand here."),
-    "REC212": Code("unknown path", "A path names a param, or a block and one of its attributes."),
-    "REC213": Code("misplaced", "This statement cannot stand here."),
-    "REC214": Code("name of a block", "Blocks that others refer to have a name; `measure` has none."),
-    # Values.
-    "REC301": Code("wrong type", "The value is not of the kind that is needed here."),
-    "REC302": Code("out of range", "The value lies outside its range."),
-    "REC303": Code("wrong unit", "`%` is for shares; this value is not one."),
-    "REC304": Code("missing attribute", "This block needs that attribute."),
-    "REC305": Code("missing argument", "This function needs that argument."),
-    "REC306": Code("not a sha256", "A sha256 is 64 hexadecimal digits."),
-    "REC307": Code("not a site", "A site is written `model.layers[14].output` or `.input`."),
-    "REC308": Code("budgets not ascending", "Several budgets are positive and ascend."),
-    "REC309": Code("arithmetic", "Only constants can be calculated with, and never by dividing by zero."),
-    "REC310": Code("column in braces", "A token's text may name columns of the data, `{io}`; `{{` is a brace."),
-    "REC311": Code("not a release", "A PyPI source is pinned to one release, `name==version`."),
-    # Meaning.
-    "REC401": Code("attack without a budget", "Without a limit any state can be reached, so a recovery means nothing."),
-    "REC402": Code("download without a hash", "What is downloaded is checked against its sha256."),
-    "REC403": Code("revision not pinned", "The repository may change, and the result with it.", "warning"),
-    "REC404": Code("wrong interval", "Wilson's interval is for rates; the others take a bootstrap."),
-    "REC405": Code("norm not tested", "The attack runs only with the limits that it names."),
-    "REC406": Code("preserve with soft_suffix", "A suffix changes no residual directly, so there is no δ to constrain."),
-    "REC407": Code("behavior without a score", "Only a score can be maximized or attributed."),
-    "REC408": Code("no base answer", "There is a base answer only if a behavior generates a text."),
-    "REC409": Code("nothing to perturb", "An attack says where δ is added, or uses a soft suffix."),
-    "REC410": Code("axes of unequal length", "Zipped axes are walked together."),
-    "REC411": Code("too many values", "Some things can be written in one way only."),
-    "REC412": Code("control without a method", "A control says what replaces the attack."),
-}  # fmt: skip
-"""Every code, with its title and what it means. A code is never reused."""
+_WIDEST = 160
+"""Columns of an excerpt; a longer line is cut around what is marked."""
 
 
 @frozen
@@ -94,18 +31,25 @@ class Diagnostic:
     """How to mend it."""
     related: tuple[tuple[Span, str], ...] = ()
     """Other places that have to do with it."""
+    text: str = field(default="", eq=False, repr=False)
+    """The text of the file, for excerpts."""
     severity: Severity = field(init=False)
 
     @severity.default
     def _severity(self) -> Severity:
         return CODES[self.code].severity
 
+    @property
+    def lines(self) -> list[str]:
+        """The lines that the spans are about."""
+        return (self.text if self.span.source is None else self.span.source).split("\n")
+
 
 class Collector:
     """Gathers the mistakes of one file."""
 
-    def __init__(self, file: str) -> None:
-        self.file = file
+    def __init__(self, file: str, text: str = "") -> None:
+        self.file, self.text = file, text
         self.found: list[Diagnostic] = []
 
     def add(
@@ -120,41 +64,111 @@ class Collector:
     ) -> None:
         """Record one mistake."""
         file = "--set" if span.source else self.file
-        self.found.append(Diagnostic(code, message, span, file, why, help, tuple(related)))
+        self.found.append(
+            Diagnostic(code, message, span, file, why, help, tuple(related), self.text)
+        )
 
     def in_order(self) -> tuple[Diagnostic, ...]:
         """The mistakes as a reader meets them. What is inherited is wrong once, not once per heir."""
         unique = {(d.file, d.span, d.code, d.message): d for d in self.found}
-        return tuple(sorted(unique.values(), key=lambda d: (d.file, d.span.start, d.span.end, d.code)))
+        return tuple(
+            sorted(unique.values(), key=lambda d: (d.file, d.span.start, d.span.end, d.code))
+        )
 
 
-def distance(a: str, b: str, most: int) -> int:
-    """Edits between two words, where swapping neighbours is one; `most + 1` if there are more."""
-    if abs(len(a) - len(b)) > most or max(len(a), len(b)) > 64:
-        return most + 1
-    before, row = [0] * (len(b) + 1), list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        older, before, row = before, row, [i]
-        for j, y in enumerate(b, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
-            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
-                cost = min(cost, older[j - 2] + 1)
-            row.append(cost)
-    return row[-1]
+# --- For people and for programs --------------------------------------------------------------
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant: one edit away for short words, else two."""
-    most = 1 if len(word) < 3 else 2
-    near = sorted((distance(word, other, most), other) for other in set(known) - {word})
-    return near[0][1] if near and near[0][0] <= most else None
+def render_text(diagnostic: Diagnostic, *, color: bool = False) -> str:
+    """A diagnostic with an excerpt of the source, as people read it."""
+    text = _plain(diagnostic)
+    if not color:
+        return text
+    from rich.console import Console
+    from rich.text import Text
+
+    styled = Text(text)
+    styled.highlight_regex(r"(?m)^error\[REC\d+\]", "bold red")
+    styled.highlight_regex(r"(?m)^warning\[REC\d+\]", "bold yellow")
+    styled.highlight_regex(r"(?m)(?<=\| ) *\^+", "bold red")
+    styled.highlight_regex(r"(?m)^ *= (why|help):", "bold cyan")
+    console = Console(force_terminal=True, color_system="standard")
+    with console.capture() as capture:
+        console.print(styled, soft_wrap=True, end="")
+    return capture.get()
 
 
-def suggest(word: str, known: Iterable[str], noun: str | None = None) -> str | None:
-    """A line of help: the word that was probably meant, or all of them if they are few."""
-    known = sorted(set(known))
-    if near := did_you_mean(word, known):
-        return f"did you mean `{near}`?"
-    if noun and known:
-        return f"{noun}: {', '.join(f'`{k}`' for k in known)}"
-    return None
+def render_json(diagnostics: Iterable[Diagnostic]) -> str:
+    """A JSON list of what `as_record` gives."""
+    return json.dumps([as_record(d) for d in diagnostics], indent=2, ensure_ascii=True)
+
+
+def as_record(d: Diagnostic) -> dict[str, Any]:
+    """A diagnostic as plain data; lines and columns from 1, the end exclusive."""
+    return {
+        "code": d.code,
+        "severity": d.severity,
+        "message": visible(d.message),
+        "why": visible(d.why) if d.why else None,
+        "help": visible(d.help) if d.help else None,
+        "file": d.file,
+        **_place(d.span),
+        "related": [{"message": visible(m), "file": d.file, **_place(s)} for s, m in d.related],
+    }
+
+
+def _place(span: Span) -> dict[str, int]:
+    return {
+        "line": span.line, "column": span.column,
+        "end_line": span.end_line, "end_column": span.end_column,
+    }  # fmt: skip
+
+
+def visible(text: str) -> str:
+    """The text with every character that a terminal would obey, or not show, written out."""
+    return "".join(_shown(c) for c in text)
+
+
+def _shown(character: str) -> str:
+    if character == " " or unicodedata.category(character)[0] not in "CZ":
+        return character
+    code = ord(character)
+    return {"\t": " "}.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def _plain(d: Diagnostic) -> str:
+    lines = d.lines
+    places = [(d.span, "^", ""), *((span, "-", message) for span, message in d.related)]
+    width = len(str(max(span.line for span, _, _ in places)))
+    out = [f"{d.severity}[{d.code}]: {visible(d.message)}"]
+    out.append(f"{' ' * width}--> {visible(d.file)}:{d.span.line}:{d.span.column}")
+    out.append(f"{' ' * width} |")
+    for i, (span, mark, message) in enumerate(places):
+        if i:
+            out.append(f"{' ' * width} :")
+        source = lines[span.line - 1] if span.line <= len(lines) else ""
+        excerpt, under = _marked(source, span, mark)
+        out.append(f"{span.line:>{width}} | {excerpt}".rstrip())
+        out.append(f"{' ' * width} | {under} {visible(message)}".rstrip())
+    out += [f"{' ' * width} = why: {visible(d.why)}"] if d.why else []
+    out += [f"{' ' * width} = help: {visible(d.help)}"] if d.help else []
+    return "\n".join(out)
+
+
+def _marked(source: str, span: Span, mark: str) -> tuple[str, str]:
+    """A line and the marks under it, the line cut if it is very long."""
+    source = source.rstrip("\r")
+    start = span.column - 1
+    stop = span.end_column - 1 if span.end_line == span.line else len(source)
+    cut = max(0, start - _WIDEST // 2) if len(source) > _WIDEST else 0
+    before = ("…" if cut else "") + visible(source[cut:start])
+    marked = visible(source[start : min(stop, cut + _WIDEST)])
+    after = visible(source[stop : max(stop, cut + _WIDEST)])
+    more = "…" if cut + _WIDEST < len(source) else ""
+    return before + marked + after + more, " " * _columns(before) + mark * max(1, _columns(marked))
+
+
+def _columns(text: str) -> int:
+    """How wide a text is in a terminal."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)

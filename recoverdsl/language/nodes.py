@@ -5,8 +5,6 @@ Two nodes are equal when they say the same, wherever they stand: spans do not co
 
 from __future__ import annotations
 
-from typing import Union
-
 from attrs import evolve, field, frozen
 
 
@@ -25,15 +23,7 @@ class Span:
 
     def to(self, other: Span) -> Span:
         """From the start of this span to the end of the other."""
-        return evolve(
-            self, end=other.end, end_line=other.end_line, end_column=other.end_column
-        )
-
-
-def spanned() -> Span:
-    """The `span` field of a node, which takes no part in comparing."""
-    span: Span = field(eq=False, repr=False, kw_only=True)
-    return span
+        return evolve(self, end=other.end, end_line=other.end_line, end_column=other.end_column)
 
 
 @frozen
@@ -41,7 +31,7 @@ class Word:
     """A name as written: of a block, an attribute, an argument."""
 
     text: str
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 # --- Expressions ------------------------------------------------------------------------------
@@ -52,19 +42,19 @@ class Number:
     """`20`, `1e-3`, `95%`: kept as written, so that nothing is rounded before it is needed."""
 
     text: str
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen
 class String:
     value: str
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen
 class Boolean:
     value: bool
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen
@@ -72,7 +62,7 @@ class Index:
     """The `[14]` of a path."""
 
     value: Expression
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen
@@ -80,7 +70,7 @@ class Path:
     """A name, or a dotted path from a name: `mid`, `smollm2.layers[14].output`."""
 
     parts: tuple[Word | Index, ...]
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
     @property
     def name(self) -> str | None:
@@ -93,14 +83,14 @@ class Path:
 class Argument:
     name: Word | None
     value: Expression
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen
 class Call:
     function: Word
     arguments: tuple[Argument, ...]
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen
@@ -109,7 +99,7 @@ class List:
 
     items: tuple[Expression, ...]
     bare: bool = False
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen
@@ -118,7 +108,7 @@ class Unary:
 
     operator: str
     operand: Expression
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen
@@ -128,10 +118,10 @@ class Binary:
     operator: str
     left: Expression
     right: Expression
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
-Expression = Union[Number, String, Boolean, Path, Call, List, Unary, Binary]
+Expression = Number | String | Boolean | Path | Call | List | Unary | Binary
 
 # --- Statements -------------------------------------------------------------------------------
 
@@ -139,13 +129,13 @@ Expression = Union[Number, String, Boolean, Path, Call, List, Unary, Binary]
 @frozen
 class Version:
     number: Number
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen
 class Audit:
     text: String
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen
@@ -153,20 +143,20 @@ class Param:
     name: Word
     value: Expression
     range: Expression | None
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen
 class Expect:
     condition: Expression
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen
 class Attribute:
     key: Path
     value: Expression
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen
@@ -175,8 +165,8 @@ class Block:
     name: Word | None
     like: Word | None
     body: tuple[Statement, ...]
-    span: Span = spanned()
-    head: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
+    head: Span = field(eq=False, repr=False, kw_only=True)
     """From the kind to the opening brace."""
     whole: bool = True
     """False if its head could not be read, so that what is missing is not complained about."""
@@ -188,10 +178,10 @@ class Broken:
 
     words: tuple[str, ...]
     """The names in it, so that what it may have defined is not reported as missing."""
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
-Statement = Union[Version, Audit, Param, Expect, Attribute, Block, Broken]
+Statement = Version | Audit | Param | Expect | Attribute | Block | Broken
 
 
 @frozen
@@ -199,7 +189,7 @@ class Comment:
     """`# …`, without the trailing space."""
 
     text: str
-    span: Span = spanned()
+    span: Span = field(eq=False, repr=False, kw_only=True)
 
 
 @frozen

@@ -13,9 +13,19 @@ from attrs import evolve, frozen
 
 from recoverdsl.language import nodes, schema
 from recoverdsl.language.constants import fold, is_arithmetic
-from recoverdsl.language.diagnostics import Collector, suggest
-from recoverdsl.language.nodes import Attribute, Block, Boolean, Expression, Param, Span, String, Tree
+from recoverdsl.language.diagnostics import Collector
+from recoverdsl.language.nodes import (
+    Attribute,
+    Block,
+    Boolean,
+    Expression,
+    Param,
+    Span,
+    String,
+    Tree,
+)
 from recoverdsl.language.parser import parse_text
+from recoverdsl.language.suggest import suggest
 from recoverdsl.language.values import hints, keys
 
 
@@ -48,7 +58,12 @@ def find_target(tree: Tree, path: nodes.Path, report: Collector) -> Target | Par
         return _inside(named[0], route[1:], key, report)
     if named:
         kinds = [f"`{b.kind.text}.{route[0].text}.{key.text}`" for b in named]
-        report.add("REC212", f"several blocks are named `{route[0].text}`", path.span, help=f"write {' or '.join(kinds)}")
+        report.add(
+            "REC212",
+            f"several blocks are named `{route[0].text}`",
+            path.span,
+            help=f"write {' or '.join(kinds)}",
+        )
         return None
     of_kind = [b for b in blocks if b.kind.text == route[0].text]
     if of_kind and len(route) > 1:
@@ -56,22 +71,41 @@ def find_target(tree: Tree, path: nodes.Path, report: Collector) -> Target | Par
             if block.name and block.name.text == route[1].text:
                 return _inside(block, route[2:], key, report)
         known = [b.name.text for b in of_kind if b.name]
-        report.add("REC212", f"there is no `{route[0].text}` block named `{route[1].text}`", route[1].span, help=suggest(route[1].text, known, "there are"))
+        report.add(
+            "REC212",
+            f"there is no `{route[0].text}` block named `{route[1].text}`",
+            route[1].span,
+            help=suggest(route[1].text, known, "there are"),
+        )
         return None
     if of_kind and of_kind[0].name is None:
         return Target((of_kind[0],), key)
     known = [*(b.name.text for b in blocks if b.name), *(b.kind.text for b in blocks)]
-    report.add("REC212", f"there is no block named `{route[0].text}`", route[0].span, help=suggest(route[0].text, known))
+    report.add(
+        "REC212",
+        f"there is no block named `{route[0].text}`",
+        route[0].span,
+        help=suggest(route[0].text, known),
+    )
     return None
 
 
-def _inside(block: Block, route: list[nodes.Word], key: nodes.Word, report: Collector) -> Target | None:
+def _inside(
+    block: Block, route: list[nodes.Word], key: nodes.Word, report: Collector
+) -> Target | None:
     line = [block]
     for word in route:
-        inner = [s for s in line[-1].body if isinstance(s, Block) and s.name and s.name.text == word.text]
+        inner = [
+            s for s in line[-1].body if isinstance(s, Block) and s.name and s.name.text == word.text
+        ]
         if not inner:
             known = [s.name.text for s in line[-1].body if isinstance(s, Block) and s.name]
-            report.add("REC212", f"there is no block `{word.text}` in `{block.name and block.name.text}`", word.span, help=suggest(word.text, known))
+            report.add(
+                "REC212",
+                f"there is no block `{word.text}` in `{block.name and block.name.text}`",
+                word.span,
+                help=suggest(word.text, known),
+            )
             return None
         line.append(inner[0])
     return Target(tuple(line), key)
@@ -85,7 +119,12 @@ def target_field(target: Target, report: Collector) -> tuple[Any, str, Mapping[s
     cls = schema.BLOCKS.get(kind)
     known = keys(cls) if cls else {}
     if cls is None or key not in known or key == "stage":
-        report.add("REC202", f"`{kind}` has no attribute `{key}`", target.key.span, help=suggest(key, known, f"`{kind}` takes"))
+        report.add(
+            "REC202",
+            f"`{kind}` has no attribute `{key}`",
+            target.key.span,
+            help=suggest(key, known, f"`{kind}` takes"),
+        )
         return None
     return hints(cls)[known[key].name], f"`{key}`", known[key].metadata
 
@@ -103,7 +142,12 @@ def read_params(tree: Tree, report: Collector) -> tuple[dict[str, Param], dict[s
         name = statement.name
         if name.text in written:
             first = written[name.text].name.span
-            report.add("REC207", f"`{name.text}` is defined twice", name.span, related=[(first, "first defined here")])
+            report.add(
+                "REC207",
+                f"`{name.text}` is defined twice",
+                name.span,
+                related=[(first, "first defined here")],
+            )
             continue
         written[name.text] = statement
         low, high = _bounds(statement, report)
@@ -120,7 +164,9 @@ def _bounds(param: Param, report: Collector) -> tuple[float | None, float | None
     if isinstance(param.range, nodes.Binary) and param.range.operator == "..":
         low, high = fold(param.range.left, report), fold(param.range.right, report)
         if low and high and low.plain > high.plain:
-            report.add("REC302", "this range is empty", param.range.span, help="the lower end comes first")
+            report.add(
+                "REC302", "this range is empty", param.range.span, help="the lower end comes first"
+            )
         return (float(low.plain) if low else None), (float(high.plain) if high else None)
     report.add("REC301", "a param's range is written `low..high`", param.range.span)
     return None, None
@@ -142,7 +188,11 @@ def _literal(value: Expression, report: Collector) -> float | int | str | bool |
 def _written(value: Expression) -> str:
     if isinstance(value, nodes.Number):
         return value.text
-    return "".join(_written(getattr(value, part)) for part in ("left", "right", "operand") if hasattr(value, part))
+    return "".join(
+        _written(getattr(value, part))
+        for part in ("left", "right", "operand")
+        if hasattr(value, part)
+    )
 
 
 def fits_param(param: schema.Param, value: Expression, report: Collector) -> None:
@@ -152,7 +202,11 @@ def fits_param(param: schema.Param, value: Expression, report: Collector) -> Non
         return
     number = isinstance(given, (int, float)) and not isinstance(given, bool)
     if type(given) is not type(param.value) and not (number and type(param.value) in (int, float)):
-        report.add("REC301", f"this param is like `{param.value}`, and this value is of another type", value.span)
+        report.add(
+            "REC301",
+            f"this param is like `{param.value}`, and this value is of another type",
+            value.span,
+        )
     elif number:
         low = param.low is not None and given < param.low  # type: ignore[operator]
         high = param.high is not None and given > param.high  # type: ignore[operator]
@@ -179,7 +233,7 @@ def apply_overrides(tree: Tree, overrides: Mapping[str, str], report: Collector)
 
 def _parse(path: str, value: str, report: Collector) -> Attribute | None:
     source = f"{path} = {value}"
-    found = Collector("--set")
+    found = Collector("--set", source)
     statements = parse_text(source, "--set", found).statements
     everything = Span(0, len(source), 1, 1, 1, len(source) + 1, source=source)
     one = statements[0] if len(statements) == 1 else None
@@ -191,7 +245,8 @@ def _parse(path: str, value: str, report: Collector) -> Attribute | None:
     if not isinstance(one, Attribute):
         report.add("REC212", "this sets nothing", everything, help="write `--set path=value`")
         return None
-    return _sourced(one, source)
+    sourced: Attribute = _sourced(one, source)
+    return sourced
 
 
 def _sourced(node: Any, source: str) -> Any:
@@ -202,7 +257,9 @@ def _sourced(node: Any, source: str) -> Any:
         return tuple(_sourced(item, source) for item in node)
     if not hasattr(node, "__attrs_attrs__"):
         return node
-    return evolve(node, **{a.name: _sourced(getattr(node, a.name), source) for a in node.__attrs_attrs__})
+    return evolve(
+        node, **{a.name: _sourced(getattr(node, a.name), source) for a in node.__attrs_attrs__}
+    )
 
 
 def _replace(tree: Tree, old: nodes.Statement, new: nodes.Statement) -> Tree:
@@ -218,4 +275,3 @@ def _changed(line: tuple[Block, ...], key: nodes.Word, change: Attribute) -> Blo
     attribute = evolve(change, key=nodes.Path((key,), span=key.span))
     kept = [s for s in block.body if not (isinstance(s, Attribute) and s.key.name == key.text)]
     return evolve(block, body=(*kept, attribute))
-

@@ -29,7 +29,9 @@ _KINDS = {
     "NEWLINE": "a new line", "$END": "the end of the file",
 }  # fmt: skip
 _VALUE = frozenset({"NUMBER", "STRING", "NAME", "LPAR", "LSQB", "TRUE", "FALSE", "NOT", "MINUS"})
-_OPERATORS = frozenset("or and at except of .. < <= > >= == + - * /".split())
+_OPERATORS = frozenset(
+    ["or", "and", "at", "except", "of", "..", "<", "<=", ">", ">=", "==", "+", "-", "*", "/"]
+)
 
 
 @cache
@@ -59,7 +61,12 @@ def parse_text(text: str, file: str, report: Collector) -> Tree:
     """The tree of a text; statements that cannot be read are `Broken`, and reported."""
     if len(text) > LONGEST:
         span = Span(0, 0, 1, 1, 1, 1)
-        report.add("REC108", f"the file has {len(text):,} characters", span, why="a spec has at most 1,048,576")
+        report.add(
+            "REC108",
+            f"the file has {len(text):,} characters",
+            span,
+            why="a spec has at most 1,048,576",
+        )
         return Tree((), (), text, file)
     read = tokenize(_lark(), text)
     statements = _Reader(_lark(), read, report).read()
@@ -105,7 +112,9 @@ class _Reader:
     def _finish(self) -> tuple[Any, ...]:
         last = self.tokens[-1] if self.tokens else Token("NEWLINE", "", 0, 1, 1, 1, 1, 0)
         if self.count > MOST:
-            self.report.add("REC109", f"more than {MOST} mistakes; reading stopped here", span_of(last))
+            self.report.add(
+                "REC109", f"more than {MOST} mistakes; reading stopped here", span_of(last)
+            )
             return ()
         try:
             statements: tuple[Any, ...] = self.parser.feed_eof(last)

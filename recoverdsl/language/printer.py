@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 
-
 from recoverdsl.language import nodes
 from recoverdsl.language.nodes import (
-    Argument, Attribute, Binary, Block, Boolean, Call, Comment, Expression, List, Number, Path,
-    Statement, String, Tree, Unary,
+    Argument,
+    Attribute,
+    Binary,
+    Block,
+    Boolean,
+    Call,
+    Comment,
+    Expression,
+    List,
+    Number,
+    Path,
+    Statement,
+    String,
+    Tree,
+    Unary,
 )  # fmt: skip
 
 WIDTH = 100
@@ -30,7 +42,11 @@ def print_tree(tree: Tree) -> str:
 
 def quote(value: str) -> str:
     """A string literal."""
-    return '"' + "".join(_ESCAPES.get(c) or (c if c.isprintable() else _escape(c)) for c in value) + '"'
+    return (
+        '"'
+        + "".join(_ESCAPES.get(c) or (c if c.isprintable() else _escape(c)) for c in value)
+        + '"'
+    )
 
 
 def _escape(character: str) -> str:
@@ -192,5 +208,3 @@ def _broken_up(attribute: Attribute, depth: int) -> str | None:
     indent = "  " * depth
     inner = "".join(f"{indent}  {part},\n" for part in parts)
     return f"{indent}{print_expression(attribute.key)} = {opening}\n{inner}{indent}{closing}"
-
-

@@ -21,7 +21,7 @@ written in a spec:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, TypeVar
 
 import attrs
 from attrs import field, frozen
@@ -191,7 +191,7 @@ class Or:
     parts: tuple[Predicate, ...]
 
 
-Predicate = Union[Comparison, Detector, Not, And, Or]
+Predicate = Comparison | Detector | Not | And | Or
 """When a behavior is present: `score > 0`, or `not refuses and not opens_with_safety_cue`."""
 
 
@@ -217,7 +217,7 @@ class MeanWhen:
     data: Annotated[str, Ref("data")]
 
 
-ClampValue = Union[SetTo, ScaleBy, MeanWhen]
+ClampValue = SetTo | ScaleBy | MeanWhen
 
 
 @frozen
@@ -234,7 +234,7 @@ class AnswerOf:
     of: Literal["another_example"]
 
 
-Objective = Union[Annotated[str, Ref("behavior")], LogProb]
+Objective = Annotated[str, Ref("behavior")] | LogProb
 """What an attack raises: the score of a behavior, by its name, or `logprob(base_answer)`."""
 
 
@@ -426,7 +426,7 @@ class Bootstrap:
     seed: int = field(default=0, metadata=says("Seed of the resampling."))
 
 
-Interval = Union[Wilson, Bootstrap]
+Interval = Wilson | Bootstrap
 
 # --- Blocks -----------------------------------------------------------------------------------
 

@@ -8,8 +8,9 @@ from typing import Any
 from attrs import define, evolve, field, fields
 
 from recoverdsl.language import nodes
-from recoverdsl.language.diagnostics import Collector, suggest
+from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import Attribute, Block, Broken, Expression, Param, Path, Tree
+from recoverdsl.language.suggest import suggest
 
 SAME_SPACE = frozenset({"attack", "control"})
 """Expectations name attacks and controls alike, so these share their names."""

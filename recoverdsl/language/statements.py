@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from recoverdsl.language import nodes, schema
-from recoverdsl.language.diagnostics import suggest
 from recoverdsl.language.nodes import Attribute, Binary, Block, Call, List, Span, Statement, Tree
 from recoverdsl.language.overrides import find_target, fits_param, target_field
 from recoverdsl.language.printer import print_expression
+from recoverdsl.language.suggest import suggest
 from recoverdsl.language.values import INVALID, Values, hints
 
 _COMPARISONS = ("<", "<=", ">", ">=")
@@ -33,7 +33,12 @@ def read_measure(
         help = suggest(name, schema.METRICS, "metrics")
         report.add("REC210", f"there is no metric `{name}`", statement.key.span, help=help)
     if name in seen:
-        report.add("REC208", f"`{name}` is given twice", statement.key.span, related=[(seen[name], "first given here")])
+        report.add(
+            "REC208",
+            f"`{name}` is given twice",
+            statement.key.span,
+            related=[(seen[name], "first given here")],
+        )
     seen.setdefault(name, statement.key.span)
     interval = values.read(schema.Interval, statement.value, "a metric's interval", {})
     if interval is INVALID or name not in schema.METRICS:
@@ -62,7 +67,9 @@ def read_expectation(statement: nodes.Expect, values: Values) -> schema.Expectat
     metric = schema.METRICS.get(call.function.text)
     if metric is None:
         help = suggest(call.function.text, schema.METRICS, "metrics")
-        report.add("REC210", f"there is no metric `{call.function.text}`", call.function.span, help=help)
+        report.add(
+            "REC210", f"there is no metric `{call.function.text}`", call.function.span, help=help
+        )
     subject, norm = _subject(call, values)
     unit = {"unit": metric.unit if metric else "fraction"}
     value = values.read(float, right, f"`{call.function.text}`", unit)
@@ -87,7 +94,12 @@ def _subject(call: Call, values: Values) -> tuple[Any, Any]:
             ref = hints(schema.Expectation)["subject"]
             subject = values.read(ref, argument.value, f"`{name}`", {})
         else:
-            report.add("REC204", f"`{name}` has no argument `{key}` here", argument.span, help=f"write `{name}(attack, norm = 10)`")
+            report.add(
+                "REC204",
+                f"`{name}` has no argument `{key}` here",
+                argument.span,
+                help=f"write `{name}(attack, norm = 10)`",
+            )
             return INVALID, INVALID
     if not positional:
         report.add("REC305", f"`{name}` needs the name of an attack or control", call.span)
@@ -109,7 +121,12 @@ def read_sweep(
             continue
         path = print_expression(statement.key)
         if path in spans:
-            report.add("REC208", f"`{path}` is given twice", statement.key.span, related=[(spans[path], "first given here")])
+            report.add(
+                "REC208",
+                f"`{path}` is given twice",
+                statement.key.span,
+                related=[(spans[path], "first given here")],
+            )
         spans.setdefault(path, statement.key.span)
         if path == "zipped":
             zipped = values.read(bool, statement.value, "`zipped`", {}) is True
@@ -120,11 +137,18 @@ def read_sweep(
         uneven = ", ".join(f"`{path}` has {len(items)}" for path, items in axes.items())
         report.add("REC410", "zipped axes need as many values each", block.head, why=uneven)
     if not axes and block.whole and not block.body:
-        report.add("REC304", "a sweep needs at least one axis", block.head, help="such as `my_attack.steps = [50, 100]`")
+        report.add(
+            "REC304",
+            "a sweep needs at least one axis",
+            block.head,
+            help="such as `my_attack.steps = [50, 100]`",
+        )
     return schema.Sweep(axes, zipped)
 
 
-def _axis(statement: Attribute, tree: Tree, values: Values, params: Mapping[str, schema.Param]) -> tuple[str, ...] | None:
+def _axis(
+    statement: Attribute, tree: Tree, values: Values, params: Mapping[str, schema.Param]
+) -> tuple[str, ...] | None:
     """The values of one axis, as `--set` takes them."""
     target = find_target(tree, statement.key, values.report)
     if target is None:
@@ -142,4 +166,3 @@ def _axis(statement: Attribute, tree: Tree, values: Values, params: Mapping[str,
         else:
             return None
     return tuple(print_expression(item) for item in items)
-

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from attrs import define, field, frozen
 from lark import Lark, Token
@@ -90,7 +91,7 @@ def _mistake(token: Token) -> Mistake | None:
                 return Mistake(
                     "REC110",
                     f"a string has no escape `{escape[0]}`",
-                    help=r'known are `\"`, `\\`, `\n`, `\t`, `\r` and `\uXXXX`',
+                    help=r"known are `\"`, `\\`, `\n`, `\t`, `\r` and `\uXXXX`",
                 )
     elif token.type == "NUMBER":
         number = text.rstrip("%")
@@ -107,7 +108,7 @@ def _mistake(token: Token) -> Mistake | None:
 
 def _free_keywords(tokens: list[Token]) -> None:
     """`with = …` and `in = …`: before an equals sign, a keyword is a name like any other."""
-    for token, after in zip(tokens, tokens[1:], strict=False):
+    for token, after in pairwise(tokens):
         if after.type == "EQUAL" and token.value.isidentifier() and token.type != "BROKEN":
             token.type = "NAME"
 
@@ -194,7 +195,9 @@ class _Brackets:
                 braces += 1 if token.value == "{" else -1
                 if braces < 0:
                     braces = 0
-                    self._break(token, Mistake("REC105", "there is no block here for this `}` to close"))
+                    self._break(
+                        token, Mistake("REC105", "there is no block here for this `}` to close")
+                    )
             elif token.type == "NEWLINE" and stack:
                 dropped.add(i)
         dropped -= self._give_up(stack, len(tokens))
@@ -202,12 +205,18 @@ class _Brackets:
 
     def _close(self, token: Token, stack: list[int]) -> None:
         if not stack:
-            self._break(token, Mistake("REC105", f"there is nothing here for this `{token}` to close"))
+            self._break(
+                token, Mistake("REC105", f"there is nothing here for this `{token}` to close")
+            )
             return
         opener = self.result.tokens[stack.pop()]
         if PARTNER[opener.value] != token.value:
-            related = ((span_of(opener), f"this `{opener}` is closed by `{PARTNER[opener.value]}`"),)
-            self._break(token, Mistake("REC105", f"`{token}` cannot close `{opener}`", related=related))
+            related = (
+                (span_of(opener), f"this `{opener}` is closed by `{PARTNER[opener.value]}`"),
+            )
+            self._break(
+                token, Mistake("REC105", f"`{token}` cannot close `{opener}`", related=related)
+            )
 
     def _give_up(self, stack: list[int], stop: int) -> set[int]:
         """Brackets left open: their statements end with the line, unless that ends in a comma."""

@@ -11,10 +11,11 @@ import attrs
 
 from recoverdsl.language import schema
 from recoverdsl.language.constants import fold, is_arithmetic
-from recoverdsl.language.diagnostics import Collector, suggest
-from recoverdsl.language.forms import FORMS, Forms
+from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import Boolean, Call, Expression, List, Path, Span, String
+from recoverdsl.language.readers import FORMS, Forms
 from recoverdsl.language.scope import Scope, article
+from recoverdsl.language.suggest import suggest
 
 INVALID: Any = object()
 """What a value that could not be read becomes; the mistake is then already reported."""
@@ -38,7 +39,12 @@ def alternatives(annotation: Any) -> list[Any]:
     """The members of a union without None, or the annotation alone."""
     if annotation in FORMS or get_origin(annotation) not in (Union, types.UnionType):
         return [annotation]
-    return [a for member in get_args(annotation) if member is not type(None) for a in alternatives(member)]
+    return [
+        a
+        for member in get_args(annotation)
+        if member is not type(None)
+        for a in alternatives(member)
+    ]
 
 
 def describe(annotation: Any) -> str:
@@ -57,7 +63,14 @@ def describe(annotation: Any) -> str:
         elif get_origin(one) is tuple:
             parts.append(f"{describe(get_args(one)[0])}, or a list")
         else:
-            parts.append({int: "a whole number", float: "a number", str: "a text in quotes", bool: "`true` or `false`"}[one])
+            parts.append(
+                {
+                    int: "a whole number",
+                    float: "a number",
+                    str: "a text in quotes",
+                    bool: "`true` or `false`",
+                }[one]
+            )
     *most, last = parts
     return f"{', '.join(most)} or {last}" if most else last
 
@@ -99,13 +112,18 @@ class Values(Forms):
             known = value.function.text in schema.FUNCTIONS
             return self._wrong(
                 "REC203",
-                f"`{value.function.text}` is not for {what}" if known else f"there is no function `{value.function.text}`",
+                f"`{value.function.text}` is not for {what}"
+                if known
+                else f"there is no function `{value.function.text}`",
                 value.function.span,
                 suggest(value.function.text, functions, "known here"),
             )
         if isinstance(value, Path) and value.name and words:
             return self._wrong(
-                "REC211", f"{what} cannot be `{value.name}`", value.span, suggest(value.name, words, "possible words")
+                "REC211",
+                f"{what} cannot be `{value.name}`",
+                value.span,
+                suggest(value.name, words, "possible words"),
             )
         return self.wrong_type(value, what, describe(annotation))
 
@@ -124,7 +142,9 @@ class Values(Forms):
         if one in (int, float):
             return self.number(one, value, what, meta)
         kind: Any = String if one is str else Boolean
-        return value.value if isinstance(value, kind) else self.wrong_type(value, what, describe(one))
+        return (
+            value.value if isinstance(value, kind) else self.wrong_type(value, what, describe(one))
+        )
 
     def _wrong(self, code: str, message: str, span: Span, help: str | None) -> Any:
         self.report.add(code, message, span, help=help)
@@ -147,7 +167,12 @@ class Values(Forms):
         if quantity is None:
             return INVALID
         if quantity.percent and meta.get("unit") != "fraction":
-            return self._wrong("REC303", f"{what} is not a share, so it takes no `%`", value.span, "write a plain number")
+            return self._wrong(
+                "REC303",
+                f"{what} is not a share, so it takes no `%`",
+                value.span,
+                "write a plain number",
+            )
         exact = quantity.plain
         if kind is int and exact.denominator != 1:
             return self._wrong("REC301", f"{what} needs a whole number", value.span, None)
@@ -168,13 +193,28 @@ class Values(Forms):
         return value.name if self.scope.find(value.name, value.span, kinds) else INVALID
 
     def _word(self, words: tuple[str, ...], value: Expression, what: str) -> Any:
-        written = value.value if isinstance(value, String) else value.name if isinstance(value, Path) else None
+        written = (
+            value.value
+            if isinstance(value, String)
+            else value.name
+            if isinstance(value, Path)
+            else None
+        )
         if isinstance(value, Path) and written in words:
             return written
         if written is None:
             return self.wrong_type(value, what, " or ".join(f"`{w}`" for w in words))
-        help = f"write it without quotes: `{written}`" if written in words else suggest(written, words, "possible words")
-        return self._wrong("REC211", f"{what} cannot be {'this text' if isinstance(value, String) else f'`{written}`'}", value.span, help)
+        help = (
+            f"write it without quotes: `{written}`"
+            if written in words
+            else suggest(written, words, "possible words")
+        )
+        return self._wrong(
+            "REC211",
+            f"{what} cannot be {'this text' if isinstance(value, String) else f'`{written}`'}",
+            value.span,
+            help,
+        )
 
     def _items(self, one: Any, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
         items = value.items if isinstance(value, List) else (value,)
@@ -193,11 +233,17 @@ class Values(Forms):
         values: dict[str, Any] = {}
         for key, argument in given.items():
             a = keys(cls)[key]
-            values[a.alias] = self.read(hints(cls)[a.name], argument, f"`{key}` of `{name}`", a.metadata)
-        bad = len(given) < len(value.arguments) and not isinstance(next(iter(given.values()), None), List)
+            values[a.alias or a.name] = self.read(
+                hints(cls)[a.name], argument, f"`{key}` of `{name}`", a.metadata
+            )
+        bad = len(given) < len(value.arguments) and not isinstance(
+            next(iter(given.values()), None), List
+        )
         for key, a in keys(cls).items():
             if a.default is attrs.NOTHING and key not in given and not bad:
-                self.report.add("REC305", f"`{name}` needs `{key}`", value.span, why=a.metadata["doc"])
+                self.report.add(
+                    "REC305", f"`{name}` needs `{key}`", value.span, why=a.metadata["doc"]
+                )
                 bad = True
         return INVALID if bad or any(v is INVALID for v in values.values()) else cls(**values)
 
@@ -214,16 +260,30 @@ class Values(Forms):
         for argument, key in zip(unnamed, known, strict=False):
             given[key] = argument.value
         for argument in unnamed[len(known) :]:
-            self.report.add("REC204", f"`{call.function.text}` takes at most {len(known)} arguments", argument.span)
+            self.report.add(
+                "REC204",
+                f"`{call.function.text}` takes at most {len(known)} arguments",
+                argument.span,
+            )
         for argument in call.arguments:
             if argument.name is None:
                 continue
             key = argument.name.text
             if key not in known:
                 help = suggest(key, known, "known arguments")
-                self.report.add("REC204", f"`{call.function.text}` has no argument `{key}`", argument.name.span, help=help)
+                self.report.add(
+                    "REC204",
+                    f"`{call.function.text}` has no argument `{key}`",
+                    argument.name.span,
+                    help=help,
+                )
             elif key in given:
-                self.report.add("REC208", f"`{key}` is given twice", argument.span, related=[(given[key].span, "first given here")])
+                self.report.add(
+                    "REC208",
+                    f"`{key}` is given twice",
+                    argument.span,
+                    related=[(given[key].span, "first given here")],
+                )
             else:
                 given[key] = argument.value
         return given

@@ -15,11 +15,20 @@ from attrs import frozen
 
 from recoverdsl.language import schema
 from recoverdsl.language.constants import fold, is_arithmetic
-from recoverdsl.language.diagnostics import suggest
 from recoverdsl.language.nodes import (
-    Binary, Call, Expression, Index, List, Number, Path, String, Unary, Word,
+    Binary,
+    Call,
+    Expression,
+    Index,
+    List,
+    Number,
+    Path,
+    String,
+    Unary,
+    Word,
 )  # fmt: skip
 from recoverdsl.language.scope import Scope
+from recoverdsl.language.suggest import suggest
 
 if TYPE_CHECKING:
     from recoverdsl.language.values import Values
@@ -60,9 +69,9 @@ class Forms:
                 if number.percent or number.value.denominator != 1 or number.value < 0:
                     self._add("REC307", "a layer is a whole number from 0", layer)
                     return None
-                if not self.scope.find(model, parts[0].span, ("model",)):
+                if not self.scope.find(model, value.span, ("model",)):
                     return None
-                return schema.Site(model, int(number.value), side)  # type: ignore[arg-type]
+                return schema.Site(model, int(number.value), side)
         models = self.scope.names("model") or ["model"]
         self._add(
             "REC307", "this is not a point of a residual stream", value,
@@ -84,17 +93,29 @@ class Forms:
         found: list[str] | None = []
         for item in value.items if isinstance(value, List) else (value,):
             name = item.name if isinstance(item, Path) else None
-            if name in known:
+            if name and name in known:
                 if found is not None and name not in found:
                     found.append(name)
                 continue
             found = None
             if name:
-                self._add("REC211", f"there is no position `{name}`", item, suggest(name, known, "positions"))
+                self._add(
+                    "REC211",
+                    f"there is no position `{name}`",
+                    item,
+                    suggest(name, known, "positions"),
+                )
             elif isinstance(item, Binary) and item.operator == "except":
-                self._add("REC301", "`except` takes away from the whole list", item, "write `[a, b] except c`")
+                self._add(
+                    "REC301",
+                    "`except` takes away from the whole list",
+                    item,
+                    "write `[a, b] except c`",
+                )
             else:
-                self._add("REC301", "this is no token position", item, suggest("", known, "positions"))
+                self._add(
+                    "REC301", "this is no token position", item, suggest("", known, "positions")
+                )
         return tuple(found) if found else None
 
     def perturbation(self, value: Expression) -> schema.Perturbation | None:
@@ -120,7 +141,12 @@ class Forms:
             return None
         for norm, item in zip(norms, items, strict=True):
             if norm and norm.percent:
-                self._add("REC303", "a norm is not a share, so it takes no `%`", item, "write a plain number")
+                self._add(
+                    "REC303",
+                    "a norm is not a share, so it takes no `%`",
+                    item,
+                    "write a plain number",
+                )
                 return None
         exact = [norm.value for norm in norms if norm]
         for low, high, item in zip([Fraction(0), *exact], exact, items, strict=False):
@@ -134,7 +160,12 @@ class Forms:
 
     def score(self, value: Expression) -> schema.Score | None:
         if not isinstance(value, Binary) or value.operator != "at":
-            self._add("REC301", "`score` needs the position that it is read at", value, "add `at last_token`")
+            self._add(
+                "REC301",
+                "`score` needs the position that it is read at",
+                value,
+                "add `at last_token`",
+            )
             return None
         terms: list[schema.Term] = []
         sound = self._terms(value.left, Fraction(1), terms)
@@ -148,7 +179,9 @@ class Forms:
                 return self._terms(right, weight if sign == "+" else -weight, into) and one
             case Unary("-", operand):
                 return self._terms(operand, -weight, into)
-            case Binary("*", left, right) if is_arithmetic(left) != is_arithmetic(right) or _all_numbers(left):
+            case Binary("*", left, right) if is_arithmetic(left) != is_arithmetic(
+                right
+            ) or _all_numbers(left):
                 factor, rest = (left, right) if _all_numbers(left) else (right, left)
                 number = fold(factor, self.scope.report)
                 return number is not None and self._terms(rest, weight * number.plain, into)
@@ -166,7 +199,14 @@ class Forms:
         )  # fmt: skip
         return False
 
-    def _term(self, call: Call, quantity: Any, given: list[Expression], weight: Fraction, into: list[schema.Term]) -> bool:
+    def _term(
+        self,
+        call: Call,
+        quantity: Any,
+        given: list[Expression],
+        weight: Fraction,
+        into: list[schema.Term],
+    ) -> bool:
         if len(given) != 1 or call.arguments[0].name or not isinstance(given[0], String):
             name = given[0].name if given and isinstance(given[0], Path) else None
             help = f'write `{quantity}("{name}")`' if name else f'such as `{quantity}(" {{io}}")`'
@@ -227,7 +267,9 @@ class Forms:
         if isinstance(value, Unary) and value.operator == "-":
             factor, rest = Fraction(-1), value.operand
         if isinstance(rest, Binary) and rest.operator == "*":
-            left, right = (rest.left, rest.right) if _all_numbers(rest.left) else (rest.right, rest.left)
+            left, right = (
+                (rest.left, rest.right) if _all_numbers(rest.left) else (rest.right, rest.left)
+            )
             if _all_numbers(left):
                 number = fold(left, self.scope.report)
                 if number is None:
@@ -250,12 +292,16 @@ class Forms:
         match value:
             case Call(Word("logprob"), (only,)) if _is(only.value, "base_answer"):
                 return schema.LogProb("base_answer")
-        self._add("REC301", "an attack maximizes a behavior's score or `logprob(base_answer)`", value)
+        self._add(
+            "REC301", "an attack maximizes a behavior's score or `logprob(base_answer)`", value
+        )
         return None
 
     def answer_of(self, value: Expression) -> Any:
         match value:
-            case Binary("of", left, right) if _is(left, "base_answer") and _is(right, "another_example"):
+            case Binary("of", left, right) if _is(left, "base_answer") and _is(
+                right, "another_example"
+            ):
                 return schema.AnswerOf("another_example")
         return self.wrong_type(value, "`target`", FORMS[schema.AnswerOf].doc) and None
 
