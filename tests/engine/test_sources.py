@@ -153,7 +153,10 @@ def test_a_wheel_needs_a_sha256(fetcher: Fetcher, sha256: str | None) -> None:
 def test_source_archives_are_never_built(fetcher: Fetcher, tmp_path: Path) -> None:
     source = tmp_path / "tiny-1.0"
     source.mkdir()
-    (source / "setup.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (source / "backend.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     shutil.make_archive(str(tmp_path / "wheels" / "tiny-1.0"), "gztar", tmp_path, "tiny-1.0")
     with pytest.raises(UnavailableError):
         fetcher.pypi(TINY, SHA)
