@@ -1,0 +1,1 @@
+"""Figures, intervals and results: pure functions of tensors and tables."""

@@ -1,0 +1,234 @@
+"""The records of `result.json`, and how they are written and read."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Literal
+
+from attrs import field, frozen
+from cattrs import BaseValidationError, Converter
+
+from recoverdsl.errors import UsageError
+from recoverdsl.measure.intervals import Estimate
+
+SCHEMA = "recoverdsl/result/1"
+
+Verdict = Literal["holds", "does not hold", "undefined", "not judged"]
+
+
+@frozen
+class SpecIdentity:
+    """Which spec was run."""
+
+    name: str
+    """Name of its file, without the folder."""
+    digest: str
+    """Digest of its canonical form: comments and order do not change it."""
+    audit: str | None = None
+    """The question that it asks, in words."""
+
+
+@frozen
+class Counts:
+    """How many examples are left after each condition."""
+
+    examples: int
+    """Rows of the data."""
+    base_holds: int
+    """Those whose behavior is present without the clamp."""
+    valid_flips: int
+    """Those of them whose behavior the clamp removes. Every recovery figure is over these."""
+    failed: int
+    """Valid flips for which some attack or control could not be carried out."""
+
+
+@frozen
+class BudgetResult:
+    """The figures at one limit of the norm."""
+
+    limit: float | None
+    """Largest ‖δ‖_F, in units of the residual stream; None if there was no limit."""
+    metrics: dict[str, Estimate]
+    """Metric to its estimate, in the order of `schema.METRICS`."""
+
+
+@frozen
+class AttackResult:
+    """The figures of one attack."""
+
+    metrics: dict[str, Estimate]
+    """Those at the largest limit, and the smallest norm if it was searched for."""
+    limit: float | None
+    """The largest limit; None if there was none."""
+    budgets: tuple[BudgetResult, ...]
+    """The figures at every limit, ascending; the last is the largest."""
+    preserve: str | None = None
+    """What keeps the protected features in place (`orthogonal`, `jacobian`, …); None if nothing."""
+
+    def at(self, norm: float | None) -> dict[str, Estimate]:
+        """The metrics at one limit (None: the largest); empty if the attack was not run there."""
+        if norm is None:
+            return self.metrics
+        if self.limit is not None and math.isclose(norm, self.limit):
+            return self.metrics
+        for budget in self.budgets:
+            if budget.limit is not None and math.isclose(norm, budget.limit):
+                return budget.metrics
+        return {}
+
+
+@frozen
+class ControlResult(AttackResult):
+    """The figures of one control: the same budget, spent on something that should not work."""
+
+    of: str = field(default="", kw_only=True)
+    """The attack whose place and budget it has."""
+    method: str = field(default="", kw_only=True)
+    """`random_direction`, `another_example` (an unrelated target) or `undefended`."""
+
+
+@frozen
+class ExpectationResult:
+    """What the spec expected, and what came out."""
+
+    text: str
+    """As written in the spec."""
+    value: float | None
+    """The figure; None if it is undefined, for instance because there were no valid flips."""
+    passed: bool | None
+    """Whether the figure is as expected; None if it is undefined."""
+    metric: str
+    """Name of the figure."""
+    subject: str
+    """The attack or control that it is of."""
+    norm: float | None
+    """At which limit; None is the largest."""
+    operator: Literal["<", "<=", ">", ">="]
+    """How the figure is compared with the bound."""
+    bound: float
+    """What it is compared with."""
+
+
+@frozen
+class Input:
+    """A file that went into the result."""
+
+    name: str
+    """Name of the block that it belongs to."""
+    kind: str
+    """`model`, `sae`, `data`, …"""
+    digest: str
+    """Digest of its content."""
+
+
+@frozen
+class IntervalUsed:
+    """How the interval of a metric was computed."""
+
+    method: Literal["wilson", "bootstrap", "none"]
+    """`none` for a maximum, which has no interval."""
+    confidence: float | None = None
+    """Confidence level, in (0, 1)."""
+    resamples: int | None = None
+    """Resamples of the bootstrap."""
+    seed: int | None = None
+    """Seed of the bootstrap."""
+
+
+@frozen
+class Result:
+    """Everything that a run found out."""
+
+    spec: SpecIdentity
+    """Which spec was run."""
+    counts: Counts
+    """How many examples are left after each condition."""
+    attacks: dict[str, AttackResult]
+    """Attack to its figures, in the order of the spec."""
+    controls: dict[str, ControlResult]
+    """Control to its figures, in the order of the spec."""
+    expectations: tuple[ExpectationResult, ...]
+    """In the order of the spec."""
+    inputs: tuple[Input, ...]
+    """Weights and data, by their digests."""
+    intervals: dict[str, IntervalUsed] = field(factory=dict)
+    """Metric to how its interval was computed."""
+    environment: dict[str, Any] = field(factory=dict)
+    """Versions, device, threads, dtype, batch sizes: plain JSON values."""
+    schema: str = SCHEMA
+    """Name and version of this record's form."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """`holds` if every expectation is met, `does not hold` if one is not.
+
+        `undefined` if none is broken but a figure that one needs is undefined, and `not judged` if
+        the spec expects nothing.
+        """
+        passed = [expectation.passed for expectation in self.expectations]
+        if not passed:
+            return "not judged"
+        if False in passed:
+            return "does not hold"
+        return "undefined" if None in passed else "holds"
+
+
+_converter = Converter()
+
+
+def to_json(result: Result) -> str:
+    """Write a result as JSON: same result, same bytes.
+
+    Records keep the order of their fields, named figures that of the spec, and the environment is
+    sorted. A number that is not finite is written as null, since JSON has no NaN.
+    """
+    plain = _finite(_converter.unstructure(result))
+    schema = plain.pop("schema")
+    plain["environment"] = _sorted(plain["environment"])
+    text = json.dumps({"schema": schema, **plain}, indent=2, ensure_ascii=False, allow_nan=False)
+    return text + "\n"
+
+
+def from_json(text: str) -> Result:
+    """Read a result that `to_json` wrote.
+
+    Raises:
+        UsageError: the text is not JSON, is of another schema, or lacks a field.
+    """
+    try:
+        plain = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError("This is not a result: it is not JSON.", why=str(error)) from error
+    found = plain.get("schema") if isinstance(plain, dict) else None
+    if found != SCHEMA:
+        raise UsageError(f"This is not a result of the schema {SCHEMA}.", why=f"found {found!r}")
+    try:
+        return _converter.structure(plain, Result)
+    except BaseValidationError as error:
+        first = error.exceptions[0]
+        raise UsageError(
+            f"This result does not follow {SCHEMA}.", why=f"{type(first).__name__}: {first}"
+        ) from error
+
+
+def _finite(plain: Any) -> Any:
+    match plain:
+        case dict():
+            return {key: _finite(value) for key, value in plain.items()}
+        case list() | tuple():
+            return [_finite(value) for value in plain]
+        case float() if not math.isfinite(plain):
+            return None
+        case _:
+            return plain
+
+
+def _sorted(plain: Any) -> Any:
+    match plain:
+        case dict():
+            return {key: _sorted(plain[key]) for key in sorted(plain)}
+        case list():
+            return [_sorted(value) for value in plain]
+        case _:
+            return plain

@@ -1,0 +1,223 @@
+"""From the per-example table to the figures of a result, and to the judgement of expectations."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from attrs import frozen
+
+from recoverdsl.language.schema import METRICS, Bootstrap, Expectation, Interval, Wilson
+from recoverdsl.measure.intervals import Estimate, bootstrap, largest, wilson
+from recoverdsl.measure.results import (
+    AttackResult,
+    BudgetResult,
+    ControlResult,
+    ExpectationResult,
+    IntervalUsed,
+)
+
+COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+@frozen
+class Planned:
+    """What was to be run under a name, so that it has a place in the result even without rows."""
+
+    limits: tuple[float, ...] = ()
+    """Limits of the norm; those that the table adds are reported too."""
+    preserve: str | None = None
+    """See `AttackResult.preserve`."""
+    of: str = ""
+    """For a control, the attack."""
+    method: str = ""
+    """For a control, what it does; see `ControlResult.method`."""
+
+
+@frozen
+class Summary:
+    """The parts of a result that come from the table."""
+
+    attacks: dict[str, AttackResult]
+    controls: dict[str, ControlResult]
+    intervals: dict[str, IntervalUsed]
+    failed: int
+    """Examples with a row that failed."""
+
+
+def summarize(
+    rows: pd.DataFrame,
+    measures: Mapping[str, Interval],
+    *,
+    attacks: Mapping[str, Planned] | None = None,
+    controls: Mapping[str, Planned] | None = None,
+) -> Summary:
+    """Aggregate the table.
+
+    Every metric of `schema.METRICS` is computed. Rates and continuous figures are over all valid
+    flips of an attack and limit that did not fail, whether they recovered or not; `steps` and
+    `smallest_norm` are over those that recovered, since the others have none. An undefined figure
+    (a drift from zero) is left out and makes the metric's `n` smaller. No examples give an
+    undefined estimate with n = 0: a result, not an error. `smallest_norm` is there if a search ran.
+
+    Args:
+        rows: the table of `measure.table.SCHEMA`.
+        measures: intervals that the spec asks for; the other metrics get the default ones.
+        attacks: what was planned, in the order of the result; names that only the table has follow.
+        controls: likewise.
+
+    Raises:
+        ValueError: a Wilson interval is asked for a metric that is not a rate, or a metric does
+            not exist.
+    """
+    for metric, interval in measures.items():
+        if metric not in METRICS:
+            raise ValueError(f"there is no metric {metric!r}")
+        if isinstance(interval, Wilson) and not METRICS[metric].rate:
+            raise ValueError(f"{metric} is not a rate and has no Wilson interval")
+    intervals = {metric: measures.get(metric, _default(metric)) for metric in METRICS}
+
+    def named(kind: str, planned: Mapping[str, Planned] | None) -> dict[str, Planned]:
+        seen = rows.loc[rows["kind"] == kind, "name"].unique()
+        return {**(planned or {}), **{n: Planned() for n in seen if n not in (planned or {})}}
+
+    return Summary(
+        attacks={
+            name: AttackResult(
+                *_figures(rows, "attack", name, plan, intervals), preserve=plan.preserve
+            )
+            for name, plan in named("attack", attacks).items()
+        },
+        controls={
+            name: ControlResult(
+                *_figures(rows, "control", name, plan, intervals),
+                preserve=plan.preserve,
+                of=plan.of,
+                method=plan.method,
+            )
+            for name, plan in named("control", controls).items()
+        },
+        intervals={metric: _used(metric, interval) for metric, interval in intervals.items()},
+        failed=int(rows.loc[rows["failed"].notna(), "example"].nunique()),
+    )
+
+
+def judge(
+    expectations: Iterable[Expectation],
+    attacks: Mapping[str, AttackResult],
+    controls: Mapping[str, ControlResult],
+) -> tuple[ExpectationResult, ...]:
+    """Compare figures with what was expected of them.
+
+    A figure that is undefined, or that was not measured, gives `passed = None`.
+    """
+    judged = []
+    for e in expectations:
+        subject = attacks.get(e.subject) or controls.get(e.subject)
+        estimate = subject.at(e.norm).get(e.metric) if subject else None
+        value = estimate.value if estimate else None
+        passed = None if value is None else COMPARE[e.operator](value, e.value)
+        judged.append(
+            ExpectationResult(
+                e.text, value, passed, e.metric, e.subject, e.norm, e.operator, e.value
+            )
+        )
+    return tuple(judged)
+
+
+def outcomes(rows: pd.DataFrame, kind: str, name: str) -> pd.DataFrame:
+    """The rows of one attack, control or search that did not fail: one per example and limit.
+
+    Several draws of a control are one outcome, since they are not independent examples: it
+    recovered if any draw did, which is the reading that favours the control, and its continuous
+    figures are the means over the draws. A missing limit is infinite.
+    """
+    chosen = rows[(rows["kind"] == kind) & (rows["name"] == name) & rows["failed"].isna()]
+    chosen = chosen.assign(
+        limit=chosen["limit"].fillna(math.inf),
+        recovered=chosen["recovered"].astype(bool),
+        recovered_quietly=(chosen["recovered"] & chosen["zero_reactivation"])
+        .fillna(False)
+        .astype(bool),
+    )
+    key = ["example", "limit"]
+    if not chosen.duplicated(key).any():
+        return chosen
+    how: dict[Any, str] = {c: "mean" for c in chosen.select_dtypes("number") if c not in key}
+    how |= {"recovered": "any", "recovered_quietly": "any"}
+    return chosen.groupby(key, as_index=False, sort=False).agg(how)
+
+
+def _figures(
+    rows: pd.DataFrame,
+    kind: str,
+    name: str,
+    plan: Planned,
+    intervals: Mapping[str, Interval],
+) -> tuple[dict[str, Estimate], float | None, tuple[BudgetResult, ...]]:
+    """Headline metrics, largest limit and the budgets, as `AttackResult` takes them."""
+    done = outcomes(rows, kind, name)
+    # From all rows, so that a limit at which everything failed is still reported, with n = 0.
+    tried = rows.loc[(rows["kind"] == kind) & (rows["name"] == name), "limit"].fillna(math.inf)
+    limits = sorted({float(limit) for limit in (*plan.limits, *tried)})
+    budgets = tuple(
+        BudgetResult(
+            None if math.isinf(limit) else limit, _metrics(done[done["limit"] == limit], intervals)
+        )
+        for limit in limits
+    )
+    metrics = dict(budgets[-1].metrics) if budgets else _metrics(done, intervals)
+    searched = outcomes(rows, "smallest_norm", name)
+    if kind == "attack" and len(searched):
+        norms = searched.loc[searched["recovered"], "norm"]
+        metrics["smallest_norm"] = _estimate("smallest_norm", norms, intervals["smallest_norm"])
+        metrics = {metric: metrics[metric] for metric in METRICS}
+    return metrics, budgets[-1].limit if budgets else None, budgets
+
+
+def _metrics(done: pd.DataFrame, intervals: Mapping[str, Interval]) -> dict[str, Estimate]:
+    return {
+        metric: _estimate(metric, _values(metric, done), intervals[metric])
+        for metric in METRICS
+        if metric != "smallest_norm"
+    }
+
+
+def _values(metric: str, done: pd.DataFrame) -> pd.Series[Any]:
+    if metric == "steps":
+        done = done[done["recovered"]]
+    column = {
+        "recovery_rate": "recovered",
+        "zero_reactivation_recovery": "recovered_quietly",
+    }.get(metric, metric)
+    return done[column]
+
+
+def _estimate(metric: str, values: pd.Series[Any], interval: Interval) -> Estimate:
+    array = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if METRICS[metric].aggregate == "max":
+        return largest(array)
+    if isinstance(interval, Wilson):
+        return wilson(int(array.sum()), len(array), interval.confidence)
+    return bootstrap(array, interval.confidence, interval.resamples, interval.seed)
+
+
+def _default(metric: str) -> Interval:
+    return Wilson() if METRICS[metric].rate else Bootstrap()
+
+
+def _used(metric: str, interval: Interval) -> IntervalUsed:
+    if METRICS[metric].aggregate == "max":
+        return IntervalUsed("none")
+    if isinstance(interval, Wilson):
+        return IntervalUsed("wilson", interval.confidence)
+    return IntervalUsed("bootstrap", interval.confidence, interval.resamples, interval.seed)

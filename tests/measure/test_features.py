@@ -1,0 +1,132 @@
+"""Figures of a batch against a plain loop, and the cases in which a ratio has no value."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from recoverdsl.measure.features import example_figures
+
+B, P, S, D = 5, 3, 4, 7
+
+
+def batch(seed: int) -> dict[str, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return {
+        "z_def_BPS": torch.randn(B, P, S, generator=g).clamp(min=0),
+        "z_rec_BPS": torch.randn(B, P, S, generator=g).clamp(min=0),
+        "delta_BPD": torch.randn(B, P, D, generator=g),
+        "h_def_BPD": torch.randn(B, P, D, generator=g),
+        "W_enc_DS": torch.randn(D, S, generator=g),
+        "W_dec_SD": torch.randn(S, D, generator=g),
+    }
+
+
+def by_hand(b: dict[str, np.ndarray], i: int, eta: float) -> dict[str, float]:
+    enc, dec = b["W_enc_DS"], b["W_dec_SD"]
+    moved = decoded = below = z2 = d2 = h2 = a2 = 0.0
+    count, leak = 0, 0.0
+    for p in range(P):
+        step = [float(b["z_rec_BPS"][i, p, s]) - float(b["z_def_BPS"][i, p, s]) for s in range(S)]
+        for s in range(S):
+            before, after = float(b["z_def_BPS"][i, p, s]), float(b["z_rec_BPS"][i, p, s])
+            moved += (after - before) ** 2
+            below += max(before - after, 0) ** 2
+            z2 += before**2
+            count += before <= 0 and after > eta
+            leak = max(
+                leak, abs(sum(float(enc[d, s]) * float(b["delta_BPD"][i, p, d]) for d in range(D)))
+            )
+        for d in range(D):
+            decoded += sum(step[s] * float(dec[s, d]) for s in range(S)) ** 2
+            d2 += float(b["delta_BPD"][i, p, d]) ** 2
+            h2 += float(b["h_def_BPD"][i, p, d]) ** 2
+    a2 = sum(float(x) ** 2 for x in enc.ravel())
+    return {
+        "activation_drift": math.sqrt(moved),
+        "decode_drift": math.sqrt(decoded),
+        "drift": math.sqrt(moved / z2),
+        "clamp_floor_violation": math.sqrt(below / z2),
+        "reactivated_count": count,
+        "reactivated_fraction": count / (P * S),
+        "norm": math.sqrt(d2),
+        "relative_norm": math.sqrt(d2 / h2),
+        "violation": leak / math.sqrt(a2 * d2),
+    }
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5])
+def test_figures_agree_with_a_plain_loop(eta: float) -> None:
+    tensors = batch(0)
+    figures = example_figures(**tensors, eta=eta)
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    for i in range(B):
+        expected = by_hand(arrays, i, eta)
+        assert set(figures) == set(expected)
+        for name, value in expected.items():
+            assert figures[name].shape == (B,)
+            assert figures[name].dtype == torch.float32
+            assert float(figures[name][i]) == pytest.approx(value, rel=1e-5), name
+
+
+def test_drift_is_zero_where_nothing_moved_and_undefined_from_zero() -> None:
+    b = batch(1)
+    b["z_def_BPS"] = torch.zeros(B, P, S)
+    b["z_rec_BPS"] = torch.zeros(B, P, S)
+    b["z_rec_BPS"][1, 0, 0] = 2.0
+    b["z_rec_BPS"][2, 0, 0] = -2.0
+    figures = example_figures(**b)
+    assert figures["drift"][0] == 0
+    assert torch.isnan(figures["drift"][1])
+    assert figures["activation_drift"][1] == 2.0
+    assert figures["clamp_floor_violation"][1] == 0
+    assert torch.isnan(figures["clamp_floor_violation"][2])
+
+
+def test_no_perturbation_is_zero_everywhere() -> None:
+    b = batch(2)
+    b["delta_BPD"] = torch.zeros(B, P, D)
+    b["z_rec_BPS"] = b["z_def_BPS"].clone()
+    figures = example_figures(**b)
+    for name, figure in figures.items():
+        assert torch.equal(figure, torch.zeros(B)), name
+
+
+def test_violation_sees_what_is_smaller_than_float32_rounding() -> None:
+    b = batch(3)
+    basis, _ = torch.linalg.qr(b["W_enc_DS"].double())
+    delta = b["delta_BPD"].double()
+    delta = delta - (delta @ basis) @ basis.T
+    b["delta_BPD"] = delta
+    assert float(example_figures(**b)["violation"].max()) < 1e-15
+
+
+def test_violation_is_largest_along_the_encoder_column() -> None:
+    b = batch(4)
+    b["W_enc_DS"] = b["W_enc_DS"][:, :1].contiguous()
+    b["W_dec_SD"] = b["W_dec_SD"][:1].contiguous()
+    b["z_def_BPS"], b["z_rec_BPS"] = b["z_def_BPS"][..., :1], b["z_rec_BPS"][..., :1]
+    b["delta_BPD"] = torch.zeros(B, P, D)
+    b["delta_BPD"][:, 1] = 3 * b["W_enc_DS"][:, 0]
+    assert torch.allclose(example_figures(**b)["violation"], torch.ones(B))
+
+
+def test_relative_figures_do_not_depend_on_scale() -> None:
+    b = batch(5)
+    small = example_figures(**b)
+    b = {name: tensor * 8 for name, tensor in b.items()}
+    large = example_figures(**b)
+    for name in ("drift", "clamp_floor_violation", "relative_norm", "violation"):
+        assert torch.allclose(small[name], large[name]), name
+
+
+def test_wrong_shape_is_named() -> None:
+    b = batch(6)
+    b["W_dec_SD"] = b["W_dec_SD"].T
+    with pytest.raises(ValueError, match="W_dec_SD"):
+        example_figures(**b)
+    with pytest.raises(ValueError, match="eta"):
+        example_figures(**batch(6), eta=-1)

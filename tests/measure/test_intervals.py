@@ -1,0 +1,69 @@
+"""Wilson against its formula, the bootstrap against planted means, and the empty cases."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from recoverdsl.measure.intervals import UNDEFINED, Estimate, bootstrap, largest, wilson
+
+
+@given(st.integers(1, 300), st.data(), st.sampled_from([0.8, 0.9, 0.95, 0.99]))
+@settings(max_examples=60, deadline=None)
+def test_wilson_is_its_formula(n: int, data: st.DataObject, confidence: float) -> None:
+    k = data.draw(st.integers(0, n))
+    z = norm.ppf(0.5 + confidence / 2)
+    p = k / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    found = wilson(k, n, confidence)
+    assert found.value == p
+    assert found.n == n
+    assert found.low == pytest.approx(max(0, middle - half), abs=1e-9)
+    assert found.high == pytest.approx(min(1, middle + half), abs=1e-9)
+
+
+def test_wilson_gives_the_published_interval() -> None:
+    # AdvBench, 23 of 24: 95.8% [79.8, 99.3].
+    found = wilson(23, 24)
+    assert found.low is not None
+    assert found.high is not None
+    assert (round(found.low, 3), round(found.high, 3)) == (0.798, 0.993)
+
+
+def test_nothing_is_undefined() -> None:
+    assert wilson(0, 0) == bootstrap([]) == bootstrap([math.nan]) == largest([]) == UNDEFINED
+
+
+@pytest.mark.parametrize("values", [[0.1], [0.1] * 7, [0.1, math.nan]])
+def test_constant_values_have_no_width(values: list[float]) -> None:
+    assert bootstrap(values) == Estimate(0.1, 0.1, 0.1, sum(not math.isnan(v) for v in values))
+
+
+def test_bootstrap_is_near_the_normal_interval_and_repeats() -> None:
+    values = np.random.default_rng(0).normal(3, 1, 400)
+    found = bootstrap(values, 0.95, 4000, seed=1)
+    half = 1.96 * values.std() / math.sqrt(len(values))
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - half, abs=0.01)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.01)
+    assert found == bootstrap(values, 0.95, 4000, seed=1)
+    assert found != bootstrap(values, 0.95, 4000, seed=2)
+
+
+def test_largest_has_no_interval() -> None:
+    assert largest([1.0, math.nan, 3.0]) == Estimate(3.0, None, None, 2)
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="successes"):
+        wilson(3, 2)
+    with pytest.raises(ValueError, match="confidence"):
+        wilson(1, 2, 95)
+    with pytest.raises(ValueError, match="confidence"):
+        bootstrap([1, 2], 0)

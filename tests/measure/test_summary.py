@@ -1,0 +1,195 @@
+"""Planted tables: what the aggregates, the judgement and the curve must be."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from recoverdsl.language.schema import METRICS, Bootstrap, Expectation, Wilson
+from recoverdsl.measure import table
+from recoverdsl.measure.curve import recovery_curve
+from recoverdsl.measure.intervals import UNDEFINED, wilson
+from recoverdsl.measure.summary import Planned, judge, summarize
+
+
+def row(example: str, name: str = "a", **more: Any) -> dict[str, Any]:
+    plain = {
+        "example": example, "kind": "attack", "name": name, "limit": 20.0, "recovered": True,
+        "steps": 10, "norm": 20.0, "relative_norm": 0.1, "activation_drift": 1.0,
+        "decode_drift": 2.0, "drift": 0.5, "clamp_floor_violation": 0.0,
+        "reactivated_fraction": 0.0, "zero_reactivation": True, "violation": 1e-8,
+    }  # fmt: skip
+    return {**plain, **more}
+
+
+def planted() -> pd.DataFrame:
+    rows = [row(str(i), limit=5.0, recovered=i < 2, norm=5.0) for i in range(10)]
+    rows += [
+        row(
+            str(i), recovered=i < 8, steps=i, zero_reactivation=i >= 3, violation=i * 1e-9,
+            drift=None if i == 9 else i / 10,
+        )
+        for i in range(10)
+    ]  # fmt: skip
+    rows.append({"example": "10", "kind": "attack", "name": "a", "limit": 20.0, "failed": "why"})
+    rows += [row(str(i), kind="smallest_norm", norm=i + 1.0, recovered=i < 4) for i in range(5)]
+    rows += [row(str(i), "noise", kind="control", recovered=i == 0) for i in range(10)]
+    return table.to_frame(rows)
+
+
+def test_planted_figures_come_back() -> None:
+    summary = summarize(planted(), {"recovery_rate": Wilson(0.9)})
+    attack = summary.attacks["a"]
+    m = attack.metrics
+    assert attack.limit == 20.0
+    assert [b.limit for b in attack.budgets] == [5.0, 20.0]
+    assert m["recovery_rate"] == wilson(8, 10, 0.9)
+    assert attack.budgets[0].metrics["recovery_rate"] == wilson(2, 10, 0.9)
+    assert m["zero_reactivation_recovery"] == wilson(5, 10)
+    assert m["drift"].value == pytest.approx(0.4)
+    assert m["drift"].n == 9
+    assert m["steps"].value == 3.5
+    assert (m["violation"].value, m["violation"].low) == (pytest.approx(9e-9), None)
+    assert (m["smallest_norm"].value, m["smallest_norm"].n) == (2.5, 4)
+    assert list(m) == list(METRICS)
+    assert "smallest_norm" not in attack.budgets[-1].metrics
+    assert summary.controls["noise"].metrics["recovery_rate"].value == 0.1
+    assert summary.failed == 1
+    assert summary.intervals["recovery_rate"].confidence == 0.9
+    assert summary.intervals["violation"].method == "none"
+
+
+def test_no_valid_flip_is_a_result() -> None:
+    summary = summarize(
+        table.to_frame([]),
+        {},
+        attacks={"a": Planned((2.0, 20.0), preserve="orthogonal")},
+        controls={"noise": Planned((20.0,), of="a", method="random_direction")},
+    )
+    attack = summary.attacks["a"]
+    assert attack.limit == 20.0
+    assert set(attack.metrics.values()) == {UNDEFINED}
+    assert attack.preserve == "orthogonal"
+    assert summary.controls["noise"].of == "a"
+    assert recovery_curve(table.to_frame([])) == ()
+
+
+def test_a_limit_at_which_all_failed_is_still_there() -> None:
+    rows = table.to_frame(
+        [
+            row("0", limit=5.0),
+            {"example": "0", "kind": "attack", "name": "a", "limit": 9.0, "failed": "x"},
+        ]
+    )
+    attack = summarize(rows, {}).attacks["a"]
+    assert attack.limit == 9.0
+    assert attack.metrics["recovery_rate"] == UNDEFINED
+
+
+def test_no_limit_is_the_largest() -> None:
+    rows = table.to_frame([row("0", limit=5.0, recovered=False), row("0", limit=None)])
+    attack = summarize(rows, {}).attacks["a"]
+    assert attack.limit is None
+    assert attack.metrics["recovery_rate"].value == 1
+    assert attack.at(5)["recovery_rate"].value == 0
+
+
+def test_draws_of_one_example_are_one_outcome() -> None:
+    rows = table.to_frame(
+        [
+            row(str(i), "noise", kind="control", recovered=(i, draw) == (0, 1), drift=float(draw))
+            for i in range(4)
+            for draw in range(3)
+        ]
+    )
+    metrics = summarize(rows, {}).controls["noise"].metrics
+    assert metrics["recovery_rate"] == wilson(1, 4)
+    assert (metrics["drift"].value, metrics["drift"].n) == (1.0, 4)
+
+
+def test_order_of_rows_does_not_matter() -> None:
+    rows = planted()
+    shuffled = rows.sample(frac=1, random_state=0)
+    names = ("recovery_rate", "smallest_norm", "violation", "steps")
+    a, b = (summarize(r, {}).attacks["a"].metrics for r in (rows, shuffled))
+    assert [a[n].value for n in names] == [b[n].value for n in names]
+
+
+def test_intervals_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match="drift"):
+        summarize(planted(), {"drift": Wilson()})
+    with pytest.raises(ValueError, match="nonsense"):
+        summarize(planted(), {"nonsense": Bootstrap()})
+
+
+def expectation(subject: str, operator: Any, value: float, **more: Any) -> Expectation:
+    plain = {"metric": "recovery_rate", "norm": None, "text": "…"} | more
+    return Expectation(subject=subject, operator=operator, value=value, **plain)
+
+
+@pytest.mark.parametrize(
+    ("asked", "value", "passed"),
+    [
+        (expectation("a", "<=", 0.8), 0.8, True),
+        (expectation("a", "<", 0.8), 0.8, False),
+        (expectation("a", ">=", 0.8), 0.8, True),
+        (expectation("a", ">", 0.8), 0.8, False),
+        (expectation("a", "<=", 0.3, norm=5.0), 0.2, True),
+        (expectation("noise", "<=", 0.05), 0.1, False),
+        (expectation("a", "<=", 0.3, norm=7.0), None, None),
+        (expectation("noise", "<=", 9, metric="smallest_norm"), None, None),
+        (expectation("nobody", "<=", 0.3), None, None),
+    ],
+)
+def test_expectations_are_judged(asked: Expectation, value: float | None, passed: Any) -> None:
+    summary = summarize(planted(), {})
+    (judged,) = judge((asked,), summary.attacks, summary.controls)
+    assert (judged.value, judged.passed) == (value, passed)
+
+
+def test_the_curve_has_budgets_and_smallest_norms() -> None:
+    attack, control = recovery_curve(planted())
+    assert [(p.limit, p.share.value, p.share.n) for p in attack.points] == [
+        (5.0, 0.2, 10),
+        (20.0, 0.8, 10),
+    ]
+    assert attack.reached == ((1.0, 0.2), (2.0, 0.4), (3.0, 0.6), (4.0, 0.8))
+    assert (control.kind, control.name, control.reached) == ("control", "noise", ())
+
+
+def test_equal_smallest_norms_are_one_step() -> None:
+    rows = [row(str(i), kind="smallest_norm", norm=3.0) for i in range(2)]
+    rows += [row("0"), row("1")]
+    (curve,) = recovery_curve(table.to_frame(rows))
+    assert curve.reached == ((3.0, 1.0),)
+
+
+def test_the_table_survives_parquet(tmp_path: Path) -> None:
+    rows = planted()
+    table.write(rows, tmp_path / "examples.parquet")
+    back = table.read(tmp_path / "examples.parquet")
+    pd.testing.assert_frame_equal(rows, back)
+    assert math.isnan(back["drift"].iloc[19])
+    assert summarize(back, {}) == summarize(rows, {})
+
+
+def test_every_column_is_documented() -> None:
+    assert all(field.metadata[b"doc"] for field in table.SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"surprise": 1},
+        {"example": None},
+        {"kind": "other"},
+        {"recovered": None},
+    ],
+)
+def test_a_row_that_is_not_of_the_table_is_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="'"):
+        table.to_frame([{**row("0"), **bad}])
