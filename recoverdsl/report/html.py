@@ -1,0 +1,156 @@
+"""The report page: one file that needs nothing from outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from attrs import frozen
+
+from recoverdsl.language.schema import METRICS
+from recoverdsl.measure.results import IntervalUsed, Result, to_json
+from recoverdsl.measure.summary import outcomes
+from recoverdsl.report import sentences
+from recoverdsl.report.cells import HEADINGS, caption, table
+from recoverdsl.report.plots import recovery_against_budget, recovery_against_drift
+from recoverdsl.report.words import clean, clean_line, norm, percent
+
+
+@frozen
+class Outcome:
+    """What became of the valid flips, for one attack or control at its largest limit."""
+
+    name: str
+    kind: str
+    limit: str
+    quiet: int
+    """Recovered, and no protected feature newly above zero."""
+    reactivated: int
+    """Recovered, and some are."""
+    not_recovered: int
+    failed: int
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Class of the bar's part to its count."""
+        return {
+            "quiet": self.quiet,
+            "reactivated": self.reactivated,
+            "missed": self.not_recovered,
+            "failed": self.failed,
+        }
+
+
+@frozen
+class Definition:
+    """A metric, for the reader."""
+
+    name: str
+    doc: str
+    unit: str
+    source: str
+    interval: str
+
+
+def render_html(
+    result: Result, rows: pd.DataFrame, *, spec: str = "", graph: str | None = None
+) -> str:
+    """Render the page.
+
+    Args:
+        result: what was found.
+        rows: the table of `measure.table.SCHEMA`.
+        spec: the text of the spec as run.
+        graph: the graph of steps as Mermaid text; it is shown as text.
+
+    Returns:
+        A whole HTML document with its style, figures and `result.json` inside. It runs no script
+        and loads nothing; names and texts are escaped. The same input gives the same bytes.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("recoverdsl.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"line": clean_line, "text": clean, "percent": percent}
+    return environment.get_template("report.html").render(
+        result=result,
+        title=clean_line(result.spec.audit or result.spec.name),
+        headline=sentences.headline(result),
+        funnel=sentences.funnel(result),
+        attacks={n: sentences.attack_sentence(a) for n, a in result.attacks.items()},
+        controls={n: sentences.control_sentence(c) for n, c in result.controls.items()},
+        headings=HEADINGS,
+        table=table(result),
+        caption=caption(result),
+        drift_figure=Markup(recovery_against_drift(result)),
+        budget_figure=Markup(recovery_against_budget(result, rows)),
+        expectations=[sentences.expectation(e) for e in result.expectations],
+        outcomes=list(_outcomes(result, rows)),
+        definitions=_definitions(result),
+        limits=sentences.LIMITS,
+        environment=_flat(result.environment),
+        spec=spec,
+        graph=graph,
+        data=Markup(_script_safe(to_json(result))),
+    )
+
+
+def _script_safe(text: str) -> str:
+    """JSON that cannot end the script element it stands in, and still parses to the same."""
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _outcomes(result: Result, rows: pd.DataFrame) -> Iterator[Outcome]:
+    for kind, group in (("attack", result.attacks), ("control", result.controls)):
+        for name, outcome in group.items():
+            limit = float("inf") if outcome.limit is None else outcome.limit
+            done = outcomes(rows, kind, name)
+            done = done[done["limit"] == limit]
+            tried = rows[(rows["kind"] == kind) & (rows["name"] == name)]
+            tried = tried[tried["limit"].fillna(float("inf")) == limit]
+            quiet = int(done["recovered_quietly"].sum())
+            recovered = int(done["recovered"].sum())
+            yield Outcome(
+                clean_line(name), kind, norm(outcome.limit), quiet, recovered - quiet,
+                len(done) - recovered, int(tried["example"].nunique()) - len(done),
+            )  # fmt: skip
+
+
+def _definitions(result: Result) -> list[Definition]:
+    return [
+        Definition(
+            name,
+            metric.doc,
+            metric.unit or "",
+            metric.source or "",
+            _interval(result.intervals.get(name)),
+        )
+        for name, metric in METRICS.items()
+    ]
+
+
+def _interval(used: IntervalUsed | None) -> str:
+    if used is None or used.method == "none":
+        return ""
+    level = percent(used.confidence)
+    if used.method == "wilson":
+        return f"Wilson, {level}"
+    return f"bootstrap, {level}, {used.resamples} resamples, seed {used.seed}"
+
+
+def _flat(plain: Any, path: str = "") -> dict[str, str]:
+    """Nested plain values by dotted path, sorted."""
+    if not isinstance(plain, dict):
+        return {path: plain if isinstance(plain, str) else json.dumps(plain, default=str)}
+    flat: dict[str, str] = {}
+    for key in sorted(plain):
+        flat |= _flat(plain[key], f"{path}.{key}" if path else str(key))
+    return flat

@@ -1,0 +1,268 @@
+"""The two figures of the report, as SVG that fits into a page.
+
+The drawing library takes long to load, so it is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from attrs import frozen
+
+from recoverdsl.measure.curve import Curve, recovery_curve
+from recoverdsl.measure.results import AttackResult, Result
+from recoverdsl.report.cells import confidence
+from recoverdsl.report.labels import place, spread
+from recoverdsl.report.words import clean_line, enumerated, figure, norm, percent, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Each reads on white and on black, and the four differ for colour-blind readers and in grey;
+# markers differ too, so that no meaning is in colour alone.
+_COLORS = ("#0077bb", "#d55e00", "#009073", "#b0609a")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_CONTROL = "#808080"
+
+# Stands for the colour of the page's text, which only the page knows.
+_INK = "#010203"
+_SIZE = (5.2, 3.7)
+
+
+@frozen
+class _Style:
+    color: str
+    marker: str
+    dashed: bool
+
+    @property
+    def line(self) -> dict[str, Any]:
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "markersize": 7,
+            "linewidth": 1.4,
+            "linestyle": "--" if self.dashed else "-",
+            "markerfacecolor": "none" if self.dashed else self.color,
+        }
+
+
+def recovery_against_drift(result: Result) -> str:
+    """Recovered share against relative drift, for each attack and control at each budget.
+
+    The horizontal axis is linear around 0 and logarithmic beyond the smallest drift, so that a
+    drift of exactly 0 has a place. Points without a defined drift are left out.
+
+    Returns:
+        An `<svg>` element with alt text; the same result gives the same bytes.
+    """
+    series = {
+        key: points for key, outcome in _outcomes(result).items() if (points := _points(outcome))
+    }
+    drifts = [drift for points in series.values() for drift, _, _ in points]
+    fig, ax = _axes()
+    smallest = min((d for d in drifts if d > 0), default=1e-3)
+    threshold = 10.0 ** math.floor(math.log10(smallest))
+    top = max([*drifts, 10 * threshold])
+    ax.set_xscale("symlog", linthresh=threshold, linscale=0.6)
+    ax.set_xlim(-0.25 * threshold, top * (4 if top > 100 * threshold else 2))
+    _decades(ax, threshold, top)
+    ax.set_xlabel("drift of the protected features, relative (0 = they did not move)")
+
+    styles = _styles(result)
+    labels = []
+    for (kind, name), points in series.items():
+        style = styles[name]
+        points = sorted(points, key=lambda p: math.inf if p[2] is None else p[2])
+        x, y, limits = zip(*points, strict=True)
+        ax.plot(x, y, **style.line, clip_on=False, zorder=3)
+        labels.append((x[-1], y[-1], shortened(name), style.color, 10.0))
+        # Controls lie close together at the bottom, where more numbers would hide them.
+        if kind == "attack" and len(points) > 1:
+            ends = list(zip(x, y, limits, strict=True))
+            labels += [(px, py, norm(limit), style.color, 8.5) for px, py, limit in ends]
+    place(ax, labels, avoid=[(x, y) for points in series.values() for x, y, _ in points])
+
+    return _svg(fig, "drift", _drift_alt(series))
+
+
+def recovery_against_budget(result: Result, rows: pd.DataFrame) -> str:
+    """Recovered share against the norm budget.
+
+    Points with Wilson whiskers are the budgets that were run, controls dashed; a step line is the
+    share of examples whose smallest recovering norm is at most that, where it was searched for.
+
+    Args:
+        result: names and order, and the confidence of the whiskers (95% if it has none).
+        rows: the table of `measure.table.SCHEMA`.
+
+    Returns:
+        An `<svg>` element with alt text; the same input gives the same bytes.
+    """
+    curves = recovery_curve(rows, confidence=confidence(result) or 0.95)
+    styles = _styles(result)
+    curves = tuple(curve for curve in curves if curve.name in styles)
+    norms = [p.limit for c in curves for p in c.points if math.isfinite(p.limit)]
+    norms += [reached for c in curves for reached, _ in c.reached]
+    top = max(norms, default=1.0)
+    fig, ax = _axes()
+    ax.set_xlim(0, 1.08 * top)
+    ax.set_xlabel("norm of the perturbation at most (norm of δ)")
+
+    ends = []
+    for i, curve in enumerate(curves):
+        style = styles[curve.name]
+        # Side by side, or whiskers at the same budget would hide each other.
+        aside = 5.0 * (i - (len(curves) - 1) / 2)
+        end = _draw(ax, curve, style, aside)
+        if curve.reached:
+            _step(ax, curve, style, 1.08 * top)
+        if end is not None:
+            ends.append((end, shortened(curve.name), style.color))
+    spread(ax, ends)
+    return _svg(fig, "budget", _budget_alt(curves))
+
+
+def _outcomes(result: Result) -> dict[tuple[str, str], AttackResult]:
+    attacks = {("attack", name): outcome for name, outcome in result.attacks.items()}
+    controls = {("control", name): outcome for name, outcome in result.controls.items()}
+    return {**attacks, **controls}
+
+
+def _points(outcome: AttackResult) -> list[tuple[float, float, float | None]]:
+    """(drift, recovered share, limit) where both figures are defined."""
+    found = []
+    for budget in outcome.budgets:
+        drift, rate = budget.metrics.get("drift"), budget.metrics.get("recovery_rate")
+        if drift and rate and drift.value is not None and rate.value is not None:
+            found.append((drift.value, rate.value, budget.limit))
+    return found
+
+
+def _styles(result: Result) -> dict[str, _Style]:
+    attacks = {
+        name: _Style(_COLORS[i % len(_COLORS)], _MARKERS[i % len(_MARKERS)], False)
+        for i, name in enumerate(result.attacks)
+    }
+    controls = {
+        name: _Style(_CONTROL, _MARKERS[(i + len(attacks)) % len(_MARKERS)], True)
+        for i, name in enumerate(result.controls)
+    }
+    return {**controls, **attacks}
+
+
+def _axes() -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    fig = Figure(figsize=_SIZE, layout="constrained")
+    ax = fig.add_subplot()
+    # The page shows through, light or dark.
+    fig.patch.set_visible(False)
+    ax.patch.set_visible(False)
+    ax.set_ylim(-0.02, 1.04)
+    ax.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set_ylabel("recovered", color=_INK)
+    ax.xaxis.label.set_color(_INK)
+    ax.grid(color=_CONTROL, alpha=0.25, linewidth=0.6)
+    ax.set_axisbelow(True)
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_CONTROL)
+    ax.tick_params(colors=_INK, color=_CONTROL, labelcolor=_INK)
+    return fig, ax
+
+
+def _decades(ax: Axes, threshold: float, top: float) -> None:
+    """Ticks at 0 and at powers of ten, at most seven."""
+    from matplotlib.ticker import NullLocator
+
+    first, last = round(math.log10(threshold)), math.ceil(math.log10(top))
+    every = max(1, math.ceil((last - first + 1) / 6))
+    ticks = [0.0, *(10.0**power for power in range(first, last + 1, every))]
+    labels = ["0", *(figure(tick).replace("1.0e", "1e") for tick in ticks[1:])]
+    ax.set_xticks(ticks, labels)
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def _draw(ax: Axes, curve: Curve, style: _Style, aside: float) -> float | None:
+    """Draw the points and whiskers of a curve; the share at its end, or None if it has no point."""
+    from matplotlib.transforms import ScaledTranslation
+
+    shown = [p for p in curve.points if math.isfinite(p.limit) and p.share.value is not None]
+    if not shown:
+        return None
+    moved = ax.transData + ScaledTranslation(aside / 72, 0, ax.figure.dpi_scale_trans)
+    x = [p.limit for p in shown]
+    y = [p.share.value or 0.0 for p in shown]
+    whiskers = [
+        [share - (p.share.low or 0.0) for p, share in zip(shown, y, strict=True)],
+        [(p.share.high or 0.0) - share for p, share in zip(shown, y, strict=True)],
+    ]
+    # Rounding can put an end of Wilson's interval a hair inside the share itself.
+    whiskers = [[max(length, 0.0) for length in lengths] for lengths in whiskers]
+    ax.errorbar(x, y, yerr=whiskers, **style.line, elinewidth=1, capsize=2.5, transform=moved)
+    return y[-1]
+
+
+def _step(ax: Axes, curve: Curve, style: _Style, until: float) -> None:
+    x = [0.0, *(reached for reached, _ in curve.reached), until]
+    y = [0.0, *(share for _, share in curve.reached), curve.reached[-1][1]]
+    ax.step(x, y, where="post", color=style.color, linewidth=1, alpha=0.8)
+
+
+def _drift_alt(series: dict[tuple[str, str], list[tuple[float, float, float | None]]]) -> str:
+    said = []
+    for (kind, name), points in series.items():
+        drift, share, limit = points[-1]
+        said.append(
+            f"{kind} {clean_line(name)} at norm {norm(limit)}: {percent(share)} recovered, drift "
+            f"{figure(drift)}"
+        )
+    return _alt("Recovered share against drift.", said)
+
+
+def _budget_alt(curves: tuple[Curve, ...]) -> str:
+    said = []
+    for curve in curves:
+        at = [
+            f"{percent(p.share.value)} at {figure(p.limit)}"
+            for p in curve.points
+            if math.isfinite(p.limit)
+        ]
+        said.append(f"{curve.kind} {clean_line(curve.name)}: {enumerated(at)}")
+    return _alt("Recovered share against the norm budget.", said)
+
+
+def _alt(first: str, said: list[str]) -> str:
+    return f"{first} {'; '.join(said)}." if said else f"{first} There are no figures to draw."
+
+
+def _svg(fig: Figure, name: str, alt: str) -> str:
+    """Write a figure as an element that can stand in a page beside others, naming nothing outside."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    out = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    # Text stays text: it takes the page's font and can be searched and read aloud.
+    with rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"}):
+        FigureCanvasSVG(fig).print_svg(out, metadata=nothing)  # type: ignore[no-untyped-call]
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # Ids are shared by the whole page.
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = svg.replace(_INK, "currentColor")
+    head = (
+        f'<svg role="img" aria-label="{escape(alt)}" stroke-linejoin="round" stroke-linecap="butt" '
+    )
+    return head + svg.removeprefix("<svg ")

@@ -1,0 +1,171 @@
+"""What a result says, in sentences for someone who does not program."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from recoverdsl.measure.intervals import Estimate
+from recoverdsl.measure.results import AttackResult, ControlResult, ExpectationResult, Result
+from recoverdsl.report.words import clean_line, count, enumerated, figure, norm, percent, plural
+
+RECOVERY = ("recovery_rate", "zero_reactivation_recovery")
+
+_PRESERVES = {
+    None: "an unconstrained perturbation",
+    "orthogonal": "a perturbation orthogonal to the clamped features",
+}
+_KEPT = "a perturbation that leaves the clamped features in place"
+
+_EXPECTED = {True: "met", False: "not met", None: "cannot be judged"}
+_MARKS = {True: "✓", False: "✗", None: "?"}
+
+LIMITS = (
+    "This is a white-box test: it uses the model's weights, activations and gradients, so it shows "
+    "what is left in the model under the clamp, not what someone outside could reach. "
+    "With a large enough budget almost any output can be had, so a recovery figure means something "
+    "only beside the controls at the same budget. A clamp that held was not broken by these "
+    "attacks, at these budgets, on these examples; others may still break it."
+)
+"""What a result does and does not show."""
+
+
+@frozen
+class Headline:
+    """The verdict in words."""
+
+    verdict: str
+    """`The clamp does not hold`"""
+    because: str
+    """The figure that says so; a clause without a full stop."""
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.because}."
+
+
+def headline(result: Result) -> Headline:
+    """The verdict, and the one figure that a reader should take away."""
+    verdict = _verdict(result)
+    if result.counts.valid_flips == 0:
+        return Headline(
+            verdict,
+            "there is nothing to recover, because the clamp removes the behavior from none of the "
+            + plural(result.counts.base_holds, "example")
+            + " that show it",
+        )
+    if not result.attacks:
+        return Headline(verdict, "no attack was run")
+    name, at = _focus(result)
+    attack = result.attacks[name]
+    rate = attack.at(at).get("recovery_rate")
+    limit = attack.limit if at is None else at
+    clause = f"{_at(limit)}{_subject(attack)} brings the behavior back in {_examples(rate)}"
+    controls = [_control(control, at) for control in result.controls.values() if control.of == name]
+    return Headline(verdict, "; ".join([clause, *filter(None, controls)]))
+
+
+def expectation(judged: ExpectationResult) -> tuple[str, str, str, str]:
+    """Mark, word, text and figure of an expectation: `✗`, `not met`, `recovery_rate(…) <= 5%`, `100%`."""
+    rate = judged.metric in RECOVERY or judged.metric == "reactivated_fraction"
+    value = percent(judged.value) if rate else figure(judged.value)
+    return _MARKS[judged.passed], _EXPECTED[judged.passed], clean_line(judged.text), value
+
+
+def funnel(result: Result) -> str:
+    """How the valid flips came about."""
+    c = result.counts
+    text = (
+        f"{plural(c.examples, 'example')} went through the model. Without the clamp the behavior is "
+        f"there in {c.base_holds}; the clamp removes it from {c.valid_flips} of them. Only these "
+        "valid flips are tested."
+    )
+    if c.failed:
+        text += f" {c.failed} of them could not be carried through by every attack or control."
+    return text
+
+
+def attack_sentence(attack: AttackResult) -> str:
+    """What an attack does, after its name."""
+    return (
+        "changes the model's internal state a little, one example at a time, to bring the behavior "
+        f"back while the clamp stays on: {_subject(attack)}, {_budgets(attack)}."
+    )
+
+
+def control_sentence(control: ControlResult) -> str:
+    """What a control does, after its name."""
+    of = f"the attack {clean_line(control.of)}" if control.of else "an attack"
+    what = {
+        "random_direction": f"spends the budget of {of} on random directions",
+        "another_example": f"spends the budget of {of} on reaching another example's answer",
+        "undefended": f"runs {of} without the clamp",
+    }.get(control.method) or f"spends the budget of {of} on something that should not work"
+    return f"{what}, {_budgets(control)}."
+
+
+def _verdict(result: Result) -> str:
+    about_clamp = [
+        e
+        for e in result.expectations
+        if e.metric in RECOVERY and e.operator in ("<", "<=") and e.subject in result.attacks
+    ]
+    match result.verdict:
+        case "holds":
+            return "The clamp held against what was tried" if about_clamp else "The claim holds"
+        case "does not hold":
+            broken = any(e.passed is False for e in about_clamp)
+            return "The clamp does not hold" if broken else "The claim does not hold"
+        case "undefined":
+            return "The claim cannot be judged"
+        case "not judged":
+            return "No verdict, since the spec expects nothing"
+
+
+def _focus(result: Result) -> tuple[str, float | None]:
+    """The attack to speak of, and at which limit (None: its largest)."""
+    for e in result.expectations:
+        if e.passed is False and e.metric in RECOVERY and e.subject in result.attacks:
+            return e.subject, e.norm
+
+    # What keeps the clamped features in place says most about the clamp.
+    def weight(name: str) -> tuple[bool, float]:
+        attack = result.attacks[name]
+        rate = attack.metrics.get("recovery_rate")
+        return attack.preserve is not None, -1.0 if not rate or rate.value is None else rate.value
+
+    return max(result.attacks, key=weight), None
+
+
+def _subject(attack: AttackResult) -> str:
+    return _PRESERVES.get(attack.preserve, _KEPT)
+
+
+def _at(limit: float | None) -> str:
+    return "" if limit is None else f"at norm {norm(limit)} "
+
+
+def _examples(rate: Estimate | None) -> str:
+    if rate is None or rate.value is None:
+        return "no example, since none could be carried through"
+    return f"{count(rate)} examples"
+
+
+def _control(control: ControlResult, at: float | None) -> str:
+    rate = control.at(at).get("recovery_rate")
+    if rate is None or rate.value is None:
+        return ""
+    match control.method:
+        case "random_direction":
+            return f"random directions of the same norm do so in {count(rate)}"
+        case "another_example":
+            return f"the same budget buys another example's answer in {count(rate)}"
+        case "undefended":
+            return f"without the clamp the attack succeeds in {count(rate)}"
+        case _:
+            return f"the control does so in {count(rate)}"
+
+
+def _budgets(attack: AttackResult) -> str:
+    limits = [norm(budget.limit) for budget in attack.budgets if budget.limit is not None]
+    if not limits:
+        return "without a limit on its norm"
+    return f"of norm at most {enumerated(limits, 'or')}"
