@@ -102,7 +102,7 @@ def caption(result: Result) -> str:
     level = confidence(result)
     text = f"Over {result.counts.valid_flips} valid flips"
     if any(row.n != result.counts.valid_flips for row in table(result)):
-        text += " where a row gives no other n"
+        text += " unless a row gives another n"
     if level is not None:
         text += f"; in brackets the {percent(level)} interval"
     return text + "."
