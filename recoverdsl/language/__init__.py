@@ -22,7 +22,7 @@ from recoverdsl.language.schema import Spec
 
 __all__ = [
     "CODES", "Checked", "Diagnostic", "Span", "Spec", "Tree", "canonical", "check", "check_file",
-    "digest", "format_text", "load_spec", "parse", "render_json", "render_text",
+    "digest", "format_text", "load_spec", "parse", "render_json", "render_text", "spec_error",
 ]  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def check(
         overrides: values that replace what is written, by path: `{"projected.steps": "50"}`.
     """
     tree, report = _parse(text, file)
-    unread = any(d.code in ("REC107", "REC108", "REC109") for d in report.found)
+    unread = report.full or any(d.code in ("REC107", "REC108") for d in report.found)
     spec = None if unread else check_tree(tree, report, overrides)
     return Checked(spec, report.in_order(), tree)
 
@@ -98,7 +98,7 @@ def load_spec(
     else:
         checked = check(source, file, overrides=overrides)
     if checked.spec is None:
-        raise _error(checked.errors)
+        raise spec_error(checked.errors)
     return checked.spec
 
 
@@ -110,7 +110,7 @@ def format_text(text: str | bytes, file: str = "<text>") -> str:
     """
     tree, diagnostics = parse(text, file)
     if diagnostics:
-        raise _error(diagnostics)
+        raise spec_error(diagnostics)
     return print_tree(tree)
 
 
@@ -131,7 +131,8 @@ def _parse(text: str | bytes, file: str) -> tuple[Tree, Collector]:
         return Tree((), (), shown, file), report
 
 
-def _error(errors: tuple[Diagnostic, ...]) -> SpecError:
+def spec_error(errors: tuple[Diagnostic, ...]) -> SpecError:
+    """The error that carries these diagnostics."""
     count = "one mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
     excerpts = "\n\n".join(render_text(d) for d in errors)
     return SpecError(

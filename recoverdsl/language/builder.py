@@ -9,7 +9,7 @@ from lark import Token
 
 from recoverdsl.language import nodes
 from recoverdsl.language.nodes import Span
-from recoverdsl.language.tokens import span_of, unescape
+from recoverdsl.language.tokens import Mended, span_of, unescape
 
 Children = list[Any]
 
@@ -67,14 +67,14 @@ class Builder:
             _nodes(children[brace:]),
             span=_across(children),
             head=_across(children[:brace]),
-            whole=not getattr(head[0], "partial", False),
+            whole=not isinstance(head[0], Mended),
         )
 
     def attribute(self, children: Children) -> nodes.Attribute:
         return nodes.Attribute(children[0], children[2], span=_across(children))
 
     def broken(self, children: Children) -> nodes.Broken:
-        return nodes.Broken(getattr(children[0], "words", ()), span=span_of(children[0]))
+        return nodes.Broken(tuple(children[0].split()), span=span_of(children[0]))
 
     def bare_list(self, children: Children) -> nodes.List:
         return nodes.List(_nodes(children), bare=True, span=_across(children))

@@ -121,13 +121,11 @@ class _Checker:
                 related=[(audits[0].span, "first here")],
             )
         taken = {
-            s.name.text: ("param", s.name.span)
-            for s in self.tree.statements
-            if isinstance(s, nodes.Param)
+            s.name.text: s.name.span for s in self.tree.statements if isinstance(s, nodes.Param)
         }
         for statement in self.tree.statements:
             if isinstance(statement, Attribute):
-                self.report.add("REC213", "an attribute stands inside a block", statement.key.span)
+                self.report.add("REC213", "an attribute belongs inside a block", statement.key.span)
             if not isinstance(statement, Block):
                 continue
             kind = statement.kind.text
@@ -147,14 +145,11 @@ class _Checker:
             else:
                 self._define(statement, kind, statement.name, taken)
 
-    def _define(
-        self, block: Block, kind: str, name: nodes.Word, taken: Mapping[str, tuple[str, Span]]
-    ) -> None:
+    def _define(self, block: Block, kind: str, name: nodes.Word, taken: Mapping[str, Span]) -> None:
         rivals = SAME_SPACE if kind in SAME_SPACE else {kind}
-        earlier = [
-            b.head for (k, n), b in self.scope.blocks.items() if n == name.text and k in rivals
-        ]
-        earlier += [span for other, (_, span) in taken.items() if other == name.text]
+        known = self.scope.blocks
+        earlier = [known[k, name.text].head for k in sorted(rivals) if (k, name.text) in known]
+        earlier += [taken[name.text]] if name.text in taken else []
         if earlier:
             self.report.add(
                 "REC207",
@@ -167,7 +162,7 @@ class _Checker:
     def _unknown_kind(self, block: Block) -> None:
         kind = block.kind.text
         if kind == "stage":
-            self.report.add("REC213", "a `stage` stands inside an `attack`", block.kind.span)
+            self.report.add("REC213", "a `stage` belongs inside an `attack`", block.kind.span)
         elif block.whole:
             help = suggest(kind, (*KINDS, "param", "expect", "audit"), "blocks")
             self.report.add("REC201", f"there is no block `{kind}`", block.kind.span, help=help)
@@ -255,11 +250,11 @@ class _Checker:
             elif isinstance(statement, Block):
                 self.report.add(
                     "REC213",
-                    f"a `{statement.kind.text}` block cannot stand inside {article(block.kind.text)} `{block.kind.text}` block",
+                    f"{article(statement.kind.text)} `{statement.kind.text}` block cannot stand inside {article(block.kind.text)} `{block.kind.text}` block",
                     statement.head,
                 )
             elif not isinstance(statement, nodes.Broken):
-                self.report.add("REC213", "this stands outside of blocks", statement.span)
+                self.report.add("REC213", "this cannot stand inside a block", statement.span)
 
     # --- Measures and expectations ------------------------------------------------------------
 

@@ -12,6 +12,9 @@ from attrs import field, frozen
 from recoverdsl.language.codes import CODES, Severity
 from recoverdsl.language.nodes import Span
 
+MOST = 100
+"""Mistakes after which no more are gathered."""
+
 _WIDEST = 160
 """Columns of an excerpt; a longer line is cut around what is marked."""
 
@@ -39,10 +42,11 @@ class Diagnostic:
     def _severity(self) -> Severity:
         return CODES[self.code].severity
 
-    @property
-    def lines(self) -> list[str]:
-        """The lines that the spans are about."""
-        return (self.text if self.span.source is None else self.span.source).split("\n")
+    def line(self, span: Span) -> str:
+        """The line on which a span begins."""
+        text = self.text if span.source is None else span.source
+        end = text.find("\n", span.start)
+        return text[text.rfind("\n", 0, span.start) + 1 : end if end >= 0 else len(text)]
 
 
 class Collector:
@@ -63,10 +67,20 @@ class Collector:
         related: Sequence[tuple[Span, str]] = (),
     ) -> None:
         """Record one mistake."""
+        if self.full:
+            return
+        if len(self.found) == MOST:
+            code, message = "REC109", f"more than {MOST} mistakes; the rest is not shown"
+            why, help, related = None, None, ()
         file = "--set" if span.source else self.file
         self.found.append(
             Diagnostic(code, message, span, file, why, help, tuple(related), self.text)
         )
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is wrong that going on would help nobody."""
+        return len(self.found) > MOST
 
     def in_order(self) -> tuple[Diagnostic, ...]:
         """The mistakes as a reader meets them. What is inherited is wrong once, not once per heir."""
@@ -137,7 +151,6 @@ def _shown(character: str) -> str:
 
 
 def _plain(d: Diagnostic) -> str:
-    lines = d.lines
     places = [(d.span, "^", ""), *((span, "-", message) for span, message in d.related)]
     width = len(str(max(span.line for span, _, _ in places)))
     out = [f"{d.severity}[{d.code}]: {visible(d.message)}"]
@@ -146,8 +159,7 @@ def _plain(d: Diagnostic) -> str:
     for i, (span, mark, message) in enumerate(places):
         if i:
             out.append(f"{' ' * width} :")
-        source = lines[span.line - 1] if span.line <= len(lines) else ""
-        excerpt, under = _marked(source, span, mark)
+        excerpt, under = _marked(d.line(span), span, mark)
         out.append(f"{span.line:>{width}} | {excerpt}".rstrip())
         out.append(f"{' ' * width} | {under} {visible(message)}".rstrip())
     out += [f"{' ' * width} = why: {visible(d.why)}"] if d.why else []

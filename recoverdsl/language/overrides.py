@@ -54,6 +54,8 @@ def find_target(tree: Tree, path: nodes.Path, report: Collector) -> Target | Par
         return None
     *route, key = words
     named = [b for b in blocks if b.name and b.name.text == route[0].text]
+    if len(named) > 1:
+        named = [b for b in named if _could_hold(b, route[1:], key)] or named
     if len(named) == 1:
         return _inside(named[0], route[1:], key, report)
     if named:
@@ -75,7 +77,7 @@ def find_target(tree: Tree, path: nodes.Path, report: Collector) -> Target | Par
             "REC212",
             f"there is no `{route[0].text}` block named `{route[1].text}`",
             route[1].span,
-            help=suggest(route[1].text, known, "there are"),
+            help=suggest(route[1].text, known, "known here"),
         )
         return None
     if of_kind and of_kind[0].name is None:
@@ -88,6 +90,12 @@ def find_target(tree: Tree, path: nodes.Path, report: Collector) -> Target | Par
         help=suggest(route[0].text, known),
     )
     return None
+
+
+def _could_hold(block: Block, route: list[nodes.Word], key: nodes.Word) -> bool:
+    quiet = Collector("")
+    target = _inside(block, route, key, quiet)
+    return target is not None and target_field(target, quiet) is not None
 
 
 def _inside(

@@ -15,13 +15,10 @@ from lark import Lark, Token, UnexpectedToken
 from recoverdsl.language.builder import Builder
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import Span, Tree
-from recoverdsl.language.tokens import Tokens, span_of, tokenize
+from recoverdsl.language.tokens import Mended, Tokens, span_of, tokenize
 
 LONGEST = 1 << 20
 """Characters in a spec."""
-
-MOST = 100
-"""Mistakes after which reading stops."""
 
 _ENDS = ("NEWLINE", "SEMICOLON")
 _KINDS = {
@@ -84,10 +81,9 @@ class _Reader:
         self.began = 0
         self.fresh = True
         self.before: tuple[list[Any], list[Any]] = ([], [])
-        self.count = 0
 
     def read(self) -> tuple[Any, ...]:
-        while self.at < len(self.tokens) and self.count <= MOST:
+        while self.at < len(self.tokens) and not self.report.full:
             token = self.tokens[self.at]
             if self.fresh:
                 self.began = self.at
@@ -111,10 +107,7 @@ class _Reader:
 
     def _finish(self) -> tuple[Any, ...]:
         last = self.tokens[-1] if self.tokens else Token("NEWLINE", "", 0, 1, 1, 1, 1, 0)
-        if self.count > MOST:
-            self.report.add(
-                "REC109", f"more than {MOST} mistakes; reading stopped here", span_of(last)
-            )
+        if self.report.full:
             return ()
         try:
             statements: tuple[Any, ...] = self.parser.feed_eof(last)
@@ -129,7 +122,6 @@ class _Reader:
     def _say(self, token: Token) -> None:
         """Report what is already known about a broken token."""
         mistake = self.mistakes[token.start_pos]
-        self.count += 1
         self.report.add(
             mistake.code, mistake.message, span_of(token),
             why=mistake.why, help=mistake.help, related=mistake.related,
@@ -137,7 +129,6 @@ class _Reader:
 
     def _unexpected(self, token: Token) -> None:
         accepted = self.parser.accepts()
-        self.count += 1
         if "NEWLINE" in accepted and not self.fresh and self._starts_statement():
             previous = self.tokens[self.at - 1]
             self.report.add(
@@ -171,6 +162,8 @@ class _Reader:
         accepted = set(self.parser.accepts()) - {"BROKEN"}
         if accepted >= _VALUE - {"MINUS", "NOT"}:
             return "a value"
+        if self._two_names():
+            return f"`=` behind `{self.tokens[self.began]}` if this is an attribute, or `{{` if it is a block"
         if self.fresh:
             return "a statement, such as `attack name {` or `key = value`"
         phrases = []
@@ -185,6 +178,10 @@ class _Reader:
 
     # --- Going on -----------------------------------------------------------------------------
 
+    def _two_names(self) -> bool:
+        names = [t.type == "NAME" for t in self.tokens[self.began : self.began + 2]]
+        return self.at == self.began + 2 and all(names)
+
     def _starts_statement(self) -> bool:
         kinds = [t.type for t in self.tokens[self.at : self.at + 3]] + ["", "", ""]
         if kinds[0] in ("EXPECT", "PARAM", "AUDIT"):
@@ -196,11 +193,13 @@ class _Reader:
         if token.value == "}" and self.fresh:
             self.at += 1
             return
+        # Behind a closing brace the statement is complete, and only the rest of the line is wrong.
+        complete = not self.fresh and self.tokens[self.at - 1].value == "}"
         depth, stop = 0, self.at
         while stop < len(self.tokens):
             token = self.tokens[stop]
             if token.value == "{":
-                if self._head_of_block(stop):
+                if not complete and self._head_of_block(stop):
                     return
                 depth += 1
             elif token.value == "}":
@@ -210,7 +209,10 @@ class _Reader:
             elif token.type in _ENDS and depth == 0:
                 break
             stop += 1
-        self._replace(stop)
+        if complete:
+            self.at = stop
+        else:
+            self._replace(stop)
 
     def _head_of_block(self, brace: int) -> bool:
         """Mend a head that cannot be read, so that the block's inside still is."""
@@ -219,8 +221,7 @@ class _Reader:
         if first.type != "NAME" or behind != "NEWLINE" or self.tokens[brace].type == "BROKEN":
             return False
         self._rewind()
-        first.partial = True
-        self.parser.feed_token(first)
+        self.parser.feed_token(Mended.new_borrow_pos("NAME", str(first), first))
         if brace > self.began + 1 and self.tokens[self.began + 1].type == "NAME":
             self.parser.feed_token(self.tokens[self.began + 1])
         self.at, self.fresh = brace, False
@@ -238,8 +239,8 @@ class _Reader:
         """Put a broken statement in place of what was begun, and go on at `stop`."""
         self._rewind()
         skipped = self.tokens[self.began : max(stop, self.began + 1)]
-        broken = Token.new_borrow_pos("BROKEN", "", skipped[0])
-        broken.words = tuple(str(t) for t in skipped[:50] if t.type == "NAME")
+        words = " ".join(t for t in skipped[:50] if t.type == "NAME")
+        broken = Token.new_borrow_pos("BROKEN", words, skipped[0])
         self.parser.feed_token(broken)
         self.fresh = False
         self.at = stop

@@ -116,12 +116,13 @@ class _Printer:
 
     def _body(self, statements: tuple[Statement, ...], depth: int, end: int | None) -> None:
         first = True
+        widths = _widths(statements)
         for i, statement in enumerate(statements):
             inside = statement.head.end if isinstance(statement, Block) else statement.span.end
             first = self._leading(inside, depth, first)
             self._space(statement.span.line, first)
             following = statements[i + 1].span.start if i + 1 < len(statements) else end
-            self._statement(statement, depth, following)
+            self._statement(statement, depth, following, widths[i])
             self.line_before = statement.span.end_line
             first = False
         self._leading(end, depth, first)
@@ -149,14 +150,16 @@ class _Printer:
                 return f"  {comment.text}"
         return ""
 
-    def _statement(self, statement: Statement, depth: int, following: int | None) -> None:
+    def _statement(
+        self, statement: Statement, depth: int, following: int | None, width: int
+    ) -> None:
         indent = "  " * depth
         if isinstance(statement, Block):
             self._block(statement, depth, following)
             return
-        text = indent + _simple(statement)
+        text = indent + _simple(statement, width)
         if len(text) > WIDTH and isinstance(statement, Attribute):
-            text = _broken_up(statement, depth) or text
+            text = _broken_up(statement, depth, width) or text
         self.lines.append(text + self._trailing(statement.span.end_line, following))
 
     def _block(self, block: Block, depth: int, following: int | None) -> None:
@@ -178,7 +181,22 @@ class _Printer:
         self.lines.append(indent + "}" + self._trailing(block.span.end_line, following))
 
 
-def _simple(statement: Statement) -> str:
+def _widths(statements: tuple[Statement, ...]) -> list[int]:
+    """For each statement the column of its `=`: the same for attributes on neighbouring lines."""
+    widths: list[int] = []
+    run: list[Statement] = []
+    for i, statement in enumerate(statements):
+        after = statements[i + 1] if i + 1 < len(statements) else None
+        run.append(statement)
+        apart = after is None or after.span.line > statement.span.end_line + 1
+        if apart or not (isinstance(statement, Attribute) and isinstance(after, Attribute)):
+            keys = [print_expression(s.key) for s in run if isinstance(s, Attribute)]
+            widths += [max(map(len, keys), default=0)] * len(run)
+            run = []
+    return widths
+
+
+def _simple(statement: Statement, width: int = 0) -> str:
     match statement:
         case nodes.Version(number):
             return f"recoverdsl {number.text}"
@@ -190,11 +208,11 @@ def _simple(statement: Statement) -> str:
         case nodes.Expect(condition):
             return f"expect {print_expression(condition)}"
         case Attribute(key, value):
-            return f"{print_expression(key)} = {print_expression(value)}"
+            return f"{print_expression(key):<{width}} = {print_expression(value)}"
     raise TypeError(statement)
 
 
-def _broken_up(attribute: Attribute, depth: int) -> str | None:
+def _broken_up(attribute: Attribute, depth: int, width: int) -> str | None:
     """A long call or list with one part on each line."""
     value, parts = attribute.value, list[str]()
     if isinstance(value, Call):
@@ -207,4 +225,6 @@ def _broken_up(attribute: Attribute, depth: int) -> str | None:
         return None
     indent = "  " * depth
     inner = "".join(f"{indent}  {part},\n" for part in parts)
-    return f"{indent}{print_expression(attribute.key)} = {opening}\n{inner}{indent}{closing}"
+    return (
+        f"{indent}{print_expression(attribute.key):<{width}} = {opening}\n{inner}{indent}{closing}"
+    )

@@ -237,7 +237,7 @@ class Forms:
             case Path() if value.name:
                 if value.name in schema.DETECTORS:
                     return schema.Detector(value.name)
-                help = suggest(value.name, schema.DETECTORS, "known")
+                help = suggest(value.name, schema.DETECTORS, "known here")
                 help = "compare it: `score > 0`" if value.name == "score" else help
                 self._add("REC211", f"there is no detector `{value.name}`", value, help)
                 return None

@@ -7,10 +7,11 @@ from typing import Any
 
 from attrs import define, evolve, field, fields
 
-from recoverdsl.language import nodes
+from recoverdsl.language import nodes, schema
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import Attribute, Block, Broken, Expression, Param, Path, Tree
 from recoverdsl.language.suggest import suggest
+from recoverdsl.language.tokens import DEEPEST
 
 SAME_SPACE = frozenset({"attack", "control"})
 """Expectations name attacks and controls alike, so these share their names."""
@@ -36,13 +37,13 @@ class Scope:
         if name in self.lost:
             return False
         wanted = " or ".join(f"`{kind}`" for kind in kinds)
-        for (kind, other), block in self.blocks.items():
-            if other == name:
+        for kind in (*schema.BLOCKS, "sweep"):
+            if block := self.blocks.get((kind, name)):
                 self.report.add(
                     "REC206",
                     f"`{name}` is {article(kind)} `{kind}` block, and {article(kinds[0])} {wanted} block is needed",
                     span,
-                    help=suggest(name, self.names(*kinds), "there are"),
+                    help=suggest(name, self.names(*kinds), "known here"),
                     related=[(block.head, f"`{name}` is defined here")],
                 )
                 return False
@@ -50,7 +51,7 @@ class Scope:
             "REC205",
             f"there is no {wanted} block named `{name}`",
             span,
-            help=suggest(name, self.names(*kinds), "there are"),
+            help=suggest(name, self.names(*kinds), "known here"),
         )
         return False
 
@@ -81,7 +82,7 @@ class Scope:
         here = block
         while here.like:
             base = self.blocks.get((here.kind.text, here.like.text))
-            if base is None or any(base is known for known in line):
+            if base is None or len(line) > DEEPEST or any(base is known for known in line):
                 return [*line, None]
             line.append(base)
             here = base
@@ -103,6 +104,10 @@ class Scope:
                         self._report_circle(kind, ring)
                     break
                 seen.append(here.like.text)
+                if len(seen) > DEEPEST:
+                    message = f"this inherits through more than {DEEPEST} blocks"
+                    self.report.add("REC106", message, block.like.span)
+                    break
                 here = self.blocks[kind, here.like.text]
 
     def _report_circle(self, kind: str, ring: list[str]) -> None:
@@ -118,7 +123,7 @@ class Scope:
 
 def article(word: str) -> str:
     """`a` or `an`."""
-    return "an" if word[0] in "aeiou" else "a"
+    return "an" if word[0] in "aeiou" or word == "sae" else "a"
 
 
 def substitute(tree: Tree, params: Mapping[str, Param]) -> Tree:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_MOST = 500
+"""Known words that are compared, so that a huge spec full of mistakes is still checked at once."""
+
 
 def distance(a: str, b: str, most: int) -> int:
     """Edits between two words, where swapping neighbours is one; `most + 1` if there are more."""
@@ -29,7 +32,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 def suggest(word: str, known: Iterable[str], noun: str | None = None) -> str | None:
     """A line of help: the word that was probably meant, or all of them if they are few."""
-    known = sorted(set(known))
+    known = sorted(set(known))[:_MOST]
     if near := did_you_mean(word, known):
         return f"did you mean `{near}`?"
     if noun and known:

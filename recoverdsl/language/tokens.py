@@ -27,6 +27,10 @@ _ESCAPE = re.compile(r"\\(?:u(?P<hex>[0-9a-fA-F]{4})|(?P<one>.))", re.DOTALL)
 _ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t", "r": "\r"}
 
 
+class Mended(Token):  # type: ignore[misc]  # lark is not typed
+    """The kind of a block whose head could not be read."""
+
+
 @frozen
 class Mistake:
     """What is wrong with one token."""

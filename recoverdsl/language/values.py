@@ -242,7 +242,11 @@ class Values(Forms):
         for key, a in keys(cls).items():
             if a.default is attrs.NOTHING and key not in given and not bad:
                 self.report.add(
-                    "REC305", f"`{name}` needs `{key}`", value.span, why=a.metadata["doc"]
+                    "REC305",
+                    f"`{name}` needs `{key}`",
+                    value.span,
+                    why=a.metadata["doc"],
+                    help=f"add `{key} = …`",
                 )
                 bad = True
         return INVALID if bad or any(v is INVALID for v in values.values()) else cls(**values)
@@ -262,7 +266,7 @@ class Values(Forms):
         for argument in unnamed[len(known) :]:
             self.report.add(
                 "REC204",
-                f"`{call.function.text}` takes at most {len(known)} arguments",
+                f"`{call.function.text}` takes no more than {len(known)} argument{'s' * (len(known) != 1)}",
                 argument.span,
             )
         for argument in call.arguments:

