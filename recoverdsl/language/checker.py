@@ -13,7 +13,9 @@ import attrs
 from recoverdsl.language import nodes, schema
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import Attribute, Block, Span, Tree
-from recoverdsl.language.overrides import apply_overrides, read_params
+from recoverdsl.language.overrides import apply_overrides
+from recoverdsl.language.params import read_params
+from recoverdsl.language.paths import Paths
 from recoverdsl.language.rules import check_meaning
 from recoverdsl.language.scope import SAME_SPACE, Scope, article, lost_names, substitute
 from recoverdsl.language.statements import read_expectation, read_measure, read_sweep
@@ -64,10 +66,11 @@ class _Checker:
                     found[PLURALS[kind]][name] = value
         measures = self._measures()
         expects = self._expects(found)
+        paths = Paths(self.tree)
         sweeps = {
             name: sweep
             for (kind, name), block in self.scope.blocks.items()
-            if kind == "sweep" and (sweep := read_sweep(block, self.tree, self.values, params))
+            if kind == "sweep" and (sweep := read_sweep(block, paths, self.values, params))
         }
         audit = [s for s in self.tree.statements if isinstance(s, nodes.Audit)]
         spec = schema.Spec(

@@ -34,7 +34,7 @@ class Scope:
         """Whether a name stands for a block of one of these kinds; reports it if not."""
         if any((kind, name) in self.blocks for kind in kinds):
             return True
-        if name in self.lost:
+        if name in self.lost or self.report.full:
             return False
         wanted = " or ".join(f"`{kind}`" for kind in kinds)
         for kind in (*schema.BLOCKS, "sweep"):

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from recoverdsl.language import nodes, schema
-from recoverdsl.language.nodes import Attribute, Binary, Block, Call, List, Span, Statement, Tree
-from recoverdsl.language.overrides import find_target, fits_param, target_field
+from recoverdsl.language.nodes import Attribute, Binary, Block, Call, List, Span, Statement
+from recoverdsl.language.params import fits_param
+from recoverdsl.language.paths import Paths, target_field
 from recoverdsl.language.printer import print_expression
 from recoverdsl.language.suggest import suggest
 from recoverdsl.language.values import INVALID, Values, hints
@@ -107,7 +108,7 @@ def _subject(call: Call, values: Values) -> tuple[Any, Any]:
 
 
 def read_sweep(
-    block: Block, tree: Tree, values: Values, params: Mapping[str, schema.Param]
+    block: Block, paths: Paths, values: Values, params: Mapping[str, schema.Param]
 ) -> schema.Sweep | None:
     """`sweep budgets { projected.steps = [50, 100] }`."""
     report = values.report
@@ -130,7 +131,7 @@ def read_sweep(
         spans.setdefault(path, statement.key.span)
         if path == "zipped":
             zipped = values.read(bool, statement.value, "`zipped`", {}) is True
-        elif (items := _axis(statement, tree, values, params)) is not None:
+        elif (items := _axis(statement, paths, values, params)) is not None:
             axes[path] = items
     lengths = {len(items) for items in axes.values()}
     if zipped and len(lengths) > 1:
@@ -147,10 +148,10 @@ def read_sweep(
 
 
 def _axis(
-    statement: Attribute, tree: Tree, values: Values, params: Mapping[str, schema.Param]
+    statement: Attribute, paths: Paths, values: Values, params: Mapping[str, schema.Param]
 ) -> tuple[str, ...] | None:
     """The values of one axis, as `--set` takes them."""
-    target = find_target(tree, statement.key, values.report)
+    target = paths.find(statement.key, values.report)
     if target is None:
         return None
     items = statement.value.items if isinstance(statement.value, List) else (statement.value,)

@@ -1,0 +1,161 @@
+"""The schema's expression forms: what is neither a literal nor a word, a reference or a call."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from attrs import frozen
+
+from recoverdsl.language.vocabulary import Ref
+
+
+@frozen
+class Site:
+    """A point of the residual stream: `smollm2.layers[14].output`.
+
+    The output of layer L and the input of layer L+1 are the same point.
+    """
+
+    model: Annotated[str, Ref("model")]
+    layer: int
+    side: Literal["input", "output"]
+
+
+PositionWord = Literal[
+    "every_token", "first", "last_token", "target_tokens", "generated", "every_generated_token"
+]
+
+
+@frozen
+class Positions:
+    """Absolute token positions: `last_token`, `every_token except first`, `[every_token, generated]`.
+
+    `every_token` is every position of the prompt and `generated` every position after it;
+    `first` is position 0, `last_token` the last of the prompt, `target_tokens` those of the target.
+    """
+
+    include: tuple[PositionWord, ...]
+    exclude: tuple[PositionWord, ...] = ()
+
+
+@frozen
+class Perturbation:
+    """Where δ is added: `mid at last_token`. The place is an SAE, by its name, or a site."""
+
+    place: Annotated[str, Ref("sae")] | Site
+    positions: Positions
+
+
+@frozen
+class Limit:
+    """The budget `norm <= 20`, or several, `norm <= [2, 5, 10, 20]`; ascending and positive.
+
+    The norm is the Frobenius norm over all perturbed positions and sites of one example (C4).
+    """
+
+    norms: tuple[float, ...]
+
+
+@frozen
+class Term:
+    """One summand of a score: weight × quantity(token). `token` may hold `{column}` of the data."""
+
+    weight: float
+    quantity: Literal["logit", "logprob"]
+    token: str
+
+
+@frozen
+class Score:
+    """A weighted sum of logits or log-probabilities at one position.
+
+    `logit(" {io}") - logit(" {s}") at last_token`
+    """
+
+    terms: tuple[Term, ...]
+    positions: Positions
+
+
+@frozen
+class Comparison:
+    """`score > 0`. `left` is `score` or the name of a detector's figure."""
+
+    left: str
+    operator: Literal["<", "<=", ">", ">="]
+    right: float
+
+
+@frozen
+class Detector:
+    """A yes-or-no detector of a generated text by its bare name: `refuses`, `opens_with_safety_cue`."""
+
+    name: str
+
+
+DETECTORS: dict[str, str] = {
+    "refuses": "The text declines the request.",
+    "opens_with_safety_cue": "The text begins with an apology or a warning.",
+}
+"""Name of a detector to what it says of a generated text."""
+
+
+@frozen
+class Not:
+    of: Predicate
+
+
+@frozen
+class And:
+    parts: tuple[Predicate, ...]
+
+
+@frozen
+class Or:
+    parts: tuple[Predicate, ...]
+
+
+Predicate = Comparison | Detector | Not | And | Or
+"""When a behavior is present: `score > 0`, or `not refuses and not opens_with_safety_cue`."""
+
+
+@frozen
+class SetTo:
+    """`to = -5.0`: the clamped feature takes this value; 0 is ablation."""
+
+    value: float
+
+
+@frozen
+class ScaleBy:
+    """`to = 3 * activation`: the clamped feature takes a multiple of its own value."""
+
+    factor: float
+
+
+@frozen
+class MeanWhen:
+    """`to = 1.0 * mean_when(refusing)`: a multiple of the feature's mean over a data block."""
+
+    factor: float
+    data: Annotated[str, Ref("data")]
+
+
+ClampValue = SetTo | ScaleBy | MeanWhen
+
+
+@frozen
+class LogProb:
+    """`logprob(base_answer)`: the log-probability of a text as the answer."""
+
+    of: Literal["base_answer"]
+
+
+@frozen
+class AnswerOf:
+    """`base_answer of another_example`: an answer that the attack has no reason to reach."""
+
+    of: Literal["another_example"]
+
+
+Objective = Annotated[str, Ref("behavior")] | LogProb
+"""What an attack raises: the score of a behavior, by its name, or `logprob(base_answer)`."""
