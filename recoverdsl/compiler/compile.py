@@ -141,7 +141,6 @@ class _Compiler:
         budget = self.spec.budgets[attack.budget] if attack.budget else schema.Budget()
         return Recover(
             defense=defense,
-            objective=_score(self.spec.behaviors[attack.maximize]),
             score=_score(behavior),
             holds=behavior.holds,
             disturbance=Disturbance(

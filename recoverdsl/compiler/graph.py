@@ -62,5 +62,9 @@ class Graph:
         self.nodes[key] = Node(key, step, inputs, digest)
         return key
 
+    def keys_of(self, kind: str) -> list[str]:
+        """Keys of the nodes of one kind, in order."""
+        return [node.key for node in self if node.kind == kind]
+
     def of(self, *kinds: type) -> list[Node]:
         return [node for node in self if isinstance(node.step, kinds)]

@@ -103,7 +103,6 @@ class Recover:
 
     version: ClassVar[int] = 1
     defense: Defense
-    objective: Score
     score: Score
     holds: Predicate
     disturbance: Disturbance

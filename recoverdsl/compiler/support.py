@@ -82,6 +82,9 @@ def _several(spec: Spec) -> Iterator[tuple[str, str]]:
     ):
         for name in list(blocks)[1:]:
             yield f"{kind}.{name}", what
+    goals = {attack.maximize for attack in spec.attacks.values()}
+    if len(goals) > 1:
+        yield "attack", "attacks with different goals"
     if spec.attacks and not spec.intervenes:
         yield f"attack.{next(iter(spec.attacks))}", "an attack without an intervene block"
 

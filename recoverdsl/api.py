@@ -1,0 +1,334 @@
+"""The Python interface: `recoverdsl.load("claim.rec").run()`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from recoverdsl.compiler.compile import compile_spec, limits_of
+from recoverdsl.compiler.graph import Graph, Node
+from recoverdsl.compiler.steps import Measure
+from recoverdsl.engine.cache import cache_folder
+from recoverdsl.engine.pins import pin, platform
+from recoverdsl.engine.sources import Fetcher
+from recoverdsl.errors import UnavailableError
+from recoverdsl.language import check_file, spec_error
+from recoverdsl.language.canonical import digest
+from recoverdsl.language.schema import Orthogonal, Spec
+from recoverdsl.store.run_folder import RunFolder
+from recoverdsl.store.steps import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from recoverdsl.engine.run import Output, State
+    from recoverdsl.measure.results import Result
+
+
+def load(
+    path: str | Path,
+    *,
+    set: Mapping[str, str] | None = None,
+    allow_outside: bool = False,
+    offline: bool = False,
+) -> Audit:
+    """Reads and checks a `.rec` file; nothing heavy is imported.
+
+    Args:
+        path: the spec.
+        set: values that replace the spec's own, by path: `{"projected.steps": "50"}`.
+        allow_outside: let the spec name paths outside its own folder.
+        offline: never use the network.
+
+    Raises:
+        SpecError: the spec is wrong; `diagnostics` holds every mistake.
+    """
+    path = Path(path)
+    overrides = dict(set or {})
+    checked = check_file(path, overrides=overrides)
+    if checked.spec is None:
+        raise spec_error(checked.errors)
+    fetcher = Fetcher(path.parent, allow_outside=allow_outside, offline=offline)
+    return Audit(path, checked.tree.text, checked.spec, overrides, fetcher)
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def busy(self, what: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def began(self, node: Node, examples: int) -> Callable[[int], None]:
+        return lambda done: None
+
+    def ended(self, node: Node, state: State, seconds: float, batch_size: int | None) -> None:
+        pass
+
+
+@frozen
+class Audit:
+    """A checked spec, ready to be planned, drawn and run."""
+
+    path: Path
+    text: str
+    spec: Spec
+    overrides: Mapping[str, str]
+    """Values that replaced the text's own."""
+    fetcher: Fetcher = field(repr=False)
+
+    def graph(self, device: str = "auto") -> Graph:
+        """The steps of the spec with their digests. Local files are hashed, nothing is loaded."""
+        return compile_spec(
+            self.spec, lambda block: pin(block, self.fetcher), platform(_device(device))
+        )
+
+    def store(self, root: Path | None = None) -> Store:
+        """The store of step results, in the cache folder if no other is named."""
+        return Store((root or cache_folder() / "store").absolute())
+
+    def run(
+        self,
+        out: str | Path | None = None,
+        *,
+        device: str = "auto",
+        store: Path | None = None,
+        batch_size: int | None = None,
+        observer: Any = None,
+    ) -> Run:
+        """Runs the spec; steps whose results are in the store are not run again.
+
+        Args:
+            out: a folder for the result, the report and the tables; none is written if not given.
+            device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+            store: where step results are kept.
+            batch_size: examples at once; chosen from the free memory if not given.
+            observer: is told how the run goes, see `recoverdsl.engine.run.Observer`.
+
+        Raises:
+            RecoverdslError: see `recoverdsl.errors` for the kinds.
+        """
+        import torch
+
+        from recoverdsl.engine.resources import Resources
+        from recoverdsl.engine.run import Runner
+
+        name = _device(device)
+        try:
+            torch_device = torch.device(name)
+            torch.empty(1, device=torch_device)
+        except (RuntimeError, AssertionError) as error:
+            raise UnavailableError(
+                f"the device {name!r} cannot be used", why=str(error).splitlines()[0],
+                help="take --device cpu, or leave it out",
+            ) from error  # fmt: skip
+        folder = RunFolder(Path(out)) if out is not None else None
+        watcher = _Watcher(observer or Silent(), folder)
+        graph = self.graph(device)
+        fetcher = self.fetcher.with_progress(watcher.busy)
+        resources = Resources(self.spec, fetcher, torch_device, busy=watcher.busy)
+        if folder is not None:
+            folder.spec(self.text)
+            folder.event(event="run", spec=digest(self.spec))
+        output = Runner(graph, resources, self.store(store), watcher, batch_size).run()
+        run = Run(*self._assemble(graph, output, watcher, name), self.text, dict(watcher.states), folder and folder.path)
+        if folder is not None:
+            _write(run, graph, output, folder)
+        return run
+
+    def _assemble(
+        self, graph: Graph, output: Output, watcher: _Watcher, device: str
+    ) -> tuple[Result, pd.DataFrame]:
+        from recoverdsl.measure import results
+        from recoverdsl.measure.summary import Planned, judge, summarize
+        from recoverdsl.measure.table import to_frame
+
+        spec = self.spec
+        base = output.results[graph.keys_of("RunBase")[0]].rows
+        defended = [row for key in graph.keys_of("RunDefended") for row in output.results[key].rows]
+        frame = to_frame(
+            {
+                **row, "kind": kind, "name": name, "limit": limit,
+                "score_base": base[index]["score"], "score_defended": defended[index]["score"],
+            }
+            for kind, name, limit, key in tables(graph)
+            for index, row in zip(output.valid_flips, output.results[key].rows, strict=True)
+        )  # fmt: skip
+        preserve = {
+            name: "orthogonal" if isinstance(attack.preserve, Orthogonal) else None
+            for name, attack in spec.attacks.items()
+        }
+        summary = summarize(
+            frame,
+            spec.measures,
+            attacks={
+                name: Planned(limits_of(spec, attack), preserve[name])
+                for name, attack in spec.attacks.items()
+            },
+            controls={
+                name: Planned(
+                    limits_of(spec, spec.attacks[control.of]), preserve[control.of], control.of,
+                    control.method or "",
+                )
+                for name, control in spec.controls.items()
+            },
+        )  # fmt: skip
+        result = results.Result(
+            spec=results.SpecIdentity(self.path.name, digest(spec), spec.audit),
+            counts=results.Counts(
+                examples=len(base),
+                base_holds=sum(row["holds"] for row in base),
+                valid_flips=len(output.valid_flips),
+                failed=summary.failed,
+            ),
+            attacks=summary.attacks,
+            controls=summary.controls,
+            expectations=judge(spec.expects, summary.attacks, summary.controls),
+            inputs=tuple(
+                results.Input(name, kind, pin(block, self.fetcher))
+                for kind, blocks in (("model", spec.models), ("sae", spec.saes), ("data", spec.data))
+                for name, block in blocks.items()
+            ),
+            intervals=summary.intervals,
+            environment=self._environment(graph, device, watcher),
+        )
+        return result, frame
+
+    def _environment(self, graph: Graph, device: str, watcher: _Watcher) -> dict[str, Any]:
+        import platform as machine
+
+        import torch
+
+        from recoverdsl import __version__
+
+        return {
+            "recoverdsl": __version__,
+            "python": machine.python_version(),
+            **graph.platform,
+            "set": dict(self.overrides),
+            "device": device,
+            "threads": torch.get_num_threads(),
+            "dtype": {name: model.dtype for name, model in self.spec.models.items()},
+            "batch_sizes": dict(watcher.batch_sizes),
+            "steps": {node.key: node.digest for node in graph},
+        }
+
+
+@frozen
+class Run:
+    """What a run found out."""
+
+    result: Result
+    examples: pd.DataFrame
+    """One row per valid flip, attack and limit; the columns of `recoverdsl.measure.table`."""
+    text: str = field(repr=False)
+    """The spec as run."""
+    states: Mapping[str, State] = field(repr=False)
+    """Step to whether it was computed, resumed, or kept from an earlier run."""
+    folder: Path | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every expectation holds, 1 if one does not or is undefined."""
+        return 0 if self.result.verdict in ("holds", "not judged") else 1
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row per attack or control, limit and metric: value, low, high, n."""
+        import pandas as pd
+
+        rows = [
+            {
+                "kind": kind, "name": name, "limit": budget.limit, "metric": metric,
+                "value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n,
+            }
+            for kind, outcomes in (("attack", self.result.attacks), ("control", self.result.controls))
+            for name, outcome in outcomes.items()
+            for budget in outcome.budgets
+            for metric, estimate in (outcome.metrics if budget is outcome.budgets[-1] else budget.metrics).items()
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def html(self) -> str:
+        """The report as a self-contained page."""
+        from recoverdsl.report.html import render_html
+
+        return render_html(self.result, self.examples, spec=self.text)
+
+    def _repr_html_(self) -> str:
+        """A notebook shows the verdict and its table."""
+        from recoverdsl.report.html import render_fragment
+
+        return render_fragment(self.result)
+
+
+def tables(graph: Graph) -> list[tuple[str, str, float | None, str]]:
+    """Kind, name, limit and key of each step that makes rows of the example table."""
+    (measure,) = graph.of(Measure)
+    found = []
+    for role, key in measure.inputs.items():
+        kind, *rest = role.split(" ")
+        if rest:
+            found.append((kind, rest[0], float(rest[1]) if len(rest) > 1 else None, key))
+    return found
+
+
+@frozen
+class _Watcher:
+    """Passes on what happens to an observer, and writes it to the run folder's events."""
+
+    observer: Any
+    folder: RunFolder | None
+    states: dict[str, State] = field(factory=dict)
+    batch_sizes: dict[str, int] = field(factory=dict)
+
+    def busy(self, what: str) -> AbstractContextManager[None]:
+        busy: AbstractContextManager[None] = self.observer.busy(what)
+        return busy
+
+    def began(self, node: Node, examples: int) -> Callable[[int], None]:
+        if self.folder is not None:
+            self.folder.event(event="began", step=node.key, digest=node.digest, examples=examples)
+        progress: Callable[[int], None] = self.observer.began(node, examples)
+        return progress
+
+    def ended(self, node: Node, state: State, seconds: float, batch_size: int | None) -> None:
+        self.states[node.key] = state
+        if batch_size is not None:
+            self.batch_sizes[node.key] = batch_size
+        if self.folder is not None:
+            self.folder.event(event="ended", step=node.key, state=state, seconds=round(seconds, 3))
+        self.observer.ended(node, state, seconds, batch_size)
+
+
+def _write(run: Run, graph: Graph, output: Output, folder: RunFolder) -> None:
+    from recoverdsl.measure.results import to_json
+    from recoverdsl.measure.table import write
+
+    buffer = io.BytesIO()
+    write(run.examples, buffer)
+    folder.examples(buffer.getvalue())
+    deltas, ids = {}, {}
+    for kind, name, limit, key in tables(graph):
+        result = output.results[key]
+        if result.rows:
+            label = f"{name}/smallest" if kind == "smallest_norm" else f"{name}/{limit:g}"
+            deltas[label] = result.tensors["delta"]
+            ids[label] = [row["example"] for row in result.rows]
+    folder.perturbations(deltas, ids)
+    folder.environment(run.result.environment | {"inputs": {i.name: i.digest for i in run.result.inputs}})
+    folder.report(run.html())
+    folder.result(to_json(run.result))
+    folder.event(event="done", verdict=run.result.verdict)
+
+
+def _device(device: str) -> str:
+    if device != "auto":
+        return device
+    # Asking torch would cost seconds, and commands that only read want an answer at once.
+    return "cuda" if Path("/dev/nvidia0").exists() else "cpu"
+

@@ -1,0 +1,82 @@
+"""Batches of examples: how large, kept as they finish, halved when memory runs out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import psutil
+import torch
+
+from recoverdsl.engine.families import Family
+from recoverdsl.errors import UnavailableError
+from recoverdsl.store.steps import Entry, Part
+
+LARGEST = 128
+"""Beyond this many rows a step's matrix products gain nothing more."""
+
+
+def batch_size(family: Family, tokens: int, count: int) -> int:
+    """How many examples to run at once: what fits into half of the free memory, evenly split.
+
+    Args:
+        tokens: longest prompt.
+        count: examples in all.
+    """
+    # A gradient through all layers keeps about this many floats per token and layer.
+    width = 24 * family.d_model + 6 * 4 * family.d_model
+    needed = 4 * tokens * width * family.n_layers
+    if family.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(family.device)
+    else:
+        free = psutil.virtual_memory().available
+    fitting = max(1, min(LARGEST, int(free / 2 / needed)))
+    return math.ceil(count / math.ceil(count / fitting)) if count else 1
+
+
+def in_batches(
+    entry: Entry,
+    count: int,
+    size: int,
+    compute: Callable[[range], Part],
+    progress: Callable[[int], None],
+) -> list[Part]:
+    """Computes what the store does not have yet, batch by batch, and keeps each as it finishes.
+
+    Args:
+        size: batch size; one that an earlier, interrupted run remembered goes before it.
+        compute: makes the part of the examples in a range.
+        progress: called with the number of examples done.
+
+    Raises:
+        UnavailableError: one example alone does not fit into memory.
+    """
+    size = entry.batch_size() or size
+    entry.remember_batch_size(size)
+    parts: list[Part] = []
+    done = 0
+    while done < count:
+        part = entry.load(len(parts))
+        while part is None:
+            try:
+                part = compute(range(done, min(done + size, count)))
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise UnavailableError(
+                        "there is not enough memory for one example",
+                        help="take a smaller model, shorter prompts, or dtype = bfloat16",
+                    ) from error
+                size = max(1, size // 2)
+                entry.remember_batch_size(size)
+            else:
+                entry.append(len(parts), part)
+        parts.append(part)
+        done += len(part.rows)
+        progress(done)
+    return parts
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

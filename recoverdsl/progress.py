@@ -1,0 +1,67 @@
+"""Shows on standard error how a run goes: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+_STATES = {"kept": "kept", "resumed": "resumed", "computed": "done"}
+
+
+class Progress(AbstractContextManager["Progress"]):
+    """An observer of runs for people. Also turns a request to terminate into a keyboard interrupt."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bars = Bars(
+            SpinnerColumn(finished_text=" "), TextColumn("{task.description}"), BarColumn(bar_width=24),
+            MofNCompleteColumn(), TimeElapsedColumn(), console=self._console, transient=True,
+        )  # fmt: skip
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        signal.signal(signal.SIGTERM, _interrupt)
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    @contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        if not self._console.is_terminal:
+            self._line(f"{what} …")
+        task = self._bars.add_task(what, total=None)
+        try:
+            yield
+        finally:
+            self._bars.remove_task(task)
+
+    def began(self, node: Any, examples: int) -> Callable[[int], None]:
+        task = self._task = self._bars.add_task(node.key, total=examples)
+        return lambda done: self._bars.update(task, completed=done)
+
+    def ended(self, node: Any, state: str, seconds: float, batch_size: int | None) -> None:
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
+        took = "" if state == "kept" else f"  {seconds:.1f} s"
+        self._line(f"{_STATES[state]:>7}  {node.key}{took}")
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+

@@ -1,0 +1,81 @@
+"""Small random models, SAEs and tokenizers, made where a test needs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+transformers.logging.set_verbosity_error()
+
+
+def llama(seed: int = 0, **changes: Any) -> Any:
+    """A random Llama with grouped-query attention."""
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(
+        **{
+            "vocab_size": 61, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 4,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
+            "initializer_range": 0.25, "tie_word_embeddings": False, **changes,
+        }
+    )  # fmt: skip
+    return transformers.LlamaForCausalLM(config).eval().requires_grad_(False)
+
+
+def qwen2(seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    config = transformers.Qwen2Config(
+        vocab_size=61, hidden_size=24, intermediate_size=40, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, initializer_range=0.25,
+    )  # fmt: skip
+    return transformers.Qwen2ForCausalLM(config).eval().requires_grad_(False)
+
+
+def gpt2(seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    config = transformers.GPT2Config(
+        vocab_size=61, n_embd=24, n_layer=4, n_head=4, n_positions=64, initializer_range=0.25,
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    return transformers.GPT2LMHeadModel(config).eval().requires_grad_(False)
+
+
+FAMILIES = {"llama": llama, "gpt2": gpt2, "qwen2": qwen2}
+
+
+def jumprelu(d_in: int = 24, d_sae: int = 64, seed: int = 0, threshold: float = 0.05, **metadata: Any) -> Any:
+    """A random JumpReLU SAE of sae_lens."""
+    from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
+
+    torch.manual_seed(seed)
+    sae = JumpReLUSAE(JumpReLUSAEConfig(d_in=d_in, d_sae=d_sae, device="cpu"))
+    for name, value in metadata.items():
+        setattr(sae.cfg.metadata, name, value)
+    with torch.no_grad():
+        sae.W_enc.copy_(torch.randn(d_in, d_sae) / d_in**0.5)
+        sae.W_dec.copy_(torch.nn.functional.normalize(torch.randn(d_sae, d_in), dim=1))
+        sae.b_enc.copy_(0.1 * torch.randn(d_sae))
+        sae.b_dec.copy_(0.1 * torch.randn(d_in))
+        sae.threshold.fill_(threshold)
+    return sae.requires_grad_(False).eval()
+
+
+def tokenizer(words: list[str]) -> Any:
+    """A tokenizer with one token for each word and its leading space."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Metaspace
+
+    vocabulary = {"<unk>": 0} | {word: index + 1 for index, word in enumerate(words)}
+    core = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    core.pre_tokenizer = Metaspace(replacement=" ", prepend_scheme="never")
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> Path:
+    """Saves a model with its tokenizer as safetensors."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
