@@ -135,7 +135,12 @@ class Audit:
             folder.spec(self.text)
             folder.event(event="run", spec=digest(self.spec))
         output = Runner(graph, resources, self.store(store), watcher, batch_size).run()
-        run = Run(*self._assemble(graph, output, watcher, name), self.text, dict(watcher.states), folder and folder.path)
+        run = Run(
+            *self._assemble(graph, output, watcher, name),
+            self.text,
+            dict(watcher.states),
+            folder.path if folder else None,
+        )
         if folder is not None:
             _write(run, graph, output, folder)
         return run
@@ -190,7 +195,11 @@ class Audit:
             expectations=judge(spec.expects, summary.attacks, summary.controls),
             inputs=tuple(
                 results.Input(name, kind, pin(block, self.fetcher))
-                for kind, blocks in (("model", spec.models), ("sae", spec.saes), ("data", spec.data))
+                for kind, blocks in (
+                    ("model", spec.models),
+                    ("sae", spec.saes),
+                    ("data", spec.data),
+                )
                 for name, block in blocks.items()
             ),
             intervals=summary.intervals,
@@ -320,7 +329,9 @@ def _write(run: Run, graph: Graph, output: Output, folder: RunFolder) -> None:
             deltas[label] = result.tensors["delta"]
             ids[label] = [row["example"] for row in result.rows]
     folder.perturbations(deltas, ids)
-    folder.environment(run.result.environment | {"inputs": {i.name: i.digest for i in run.result.inputs}})
+    folder.environment(
+        run.result.environment | {"inputs": {i.name: i.digest for i in run.result.inputs}}
+    )
     folder.report(run.html())
     folder.result(to_json(run.result))
     folder.event(event="done", verdict=run.result.verdict)
@@ -331,4 +342,3 @@ def _device(device: str) -> str:
         return device
     # Asking torch would cost seconds, and commands that only read want an answer at once.
     return "cuda" if Path("/dev/nvidia0").exists() else "cpu"
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -24,7 +25,9 @@ app = typer.Typer(
 Spec = Annotated[Path, typer.Argument(metavar="SPEC.rec", help="The spec.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Replace a value: projected.steps=50. Repeatable."),
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Replace a value: projected.steps=50. Repeatable."
+    ),
 ]
 Outside = Annotated[
     bool, typer.Option("--allow-outside", help="Let the spec name paths outside its own folder.")
@@ -37,10 +40,14 @@ StoreRoot = Annotated[Path | None, typer.Option("--store", help="Where results o
 @app.command()
 def run(
     spec: Spec,
-    out: Annotated[Path | None, typer.Option(help="Folder for the result [default: runs/NAME].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the result [default: runs/NAME].")
+    ] = None,
     set: Set = None,
     device: Device = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print result.json instead of the verdict.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print result.json instead of the verdict.")
+    ] = False,
     store: StoreRoot = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Examples at once [default: from the free memory].")
@@ -51,6 +58,8 @@ def run(
     """Run a spec and say whether the clamp holds. A run that was stopped goes on where it was."""
     from recoverdsl.progress import Progress
 
+    # Libraries draw bars of their own, which would tear this tool's.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     audit = _load(spec, set, allow_outside, offline)
     folder = out or Path("runs") / spec.stem
     with Progress() as progress:
@@ -82,14 +91,20 @@ def run(
 @app.command()
 def check(
     specs: Annotated[list[Path], typer.Argument(metavar="SPEC.rec…", help="The specs.")],
-    format: Annotated[Literal["text", "json"], typer.Option(help="How mistakes are printed.")] = "text",
+    format: Annotated[
+        Literal["text", "json"], typer.Option(help="How mistakes are printed.")
+    ] = "text",
     set: Set = None,
 ) -> None:
     """Check specs: every name, type, unit and range. Loads no model and needs no network."""
     from recoverdsl.language import check_file
     from recoverdsl.language.diagnostics import render_json, render_text
 
-    found = [diagnostic for path in specs for diagnostic in check_file(path, overrides=_pairs(set)).diagnostics]
+    found = [
+        diagnostic
+        for path in specs
+        for diagnostic in check_file(path, overrides=_pairs(set)).diagnostics
+    ]
     errors = sum(diagnostic.severity == "error" for diagnostic in found)
     if format == "json":
         typer.echo(render_json(found))
@@ -117,7 +132,9 @@ def plan(
     kept = audit.store(store)
     rows = plan_rows(
         audit.graph(device),
-        lambda digest: "kept" if kept.entry(digest).done else "begun" if kept.entry(digest).begun else "to run",
+        lambda digest: (
+            "kept" if kept.entry(digest).done else "begun" if kept.entry(digest).begun else "to run"
+        ),
     )
     typer.echo(render_plan(rows, json), nl=False)
 
@@ -125,7 +142,9 @@ def plan(
 @app.command()
 def graph(
     spec: Spec,
-    format: Annotated[Literal["mermaid", "dot", "json"], typer.Option(help="How it is drawn.")] = "mermaid",
+    format: Annotated[
+        Literal["mermaid", "dot", "json"], typer.Option(help="How it is drawn.")
+    ] = "mermaid",
     set: Set = None,
     device: Device = "auto",
     allow_outside: Outside = False,
@@ -147,14 +166,14 @@ def _pairs(set: list[str] | None) -> dict[str, str]:
     for text in set or []:
         path, equals, value = text.partition("=")
         if not equals or not path.strip():
-            raise UsageError(f"--set {text!r} is not PATH=VALUE", help="write --set projected.steps=50")
+            raise UsageError(
+                f"--set {text!r} is not PATH=VALUE", help="write --set projected.steps=50"
+            )
         pairs[path.strip()] = value.strip()
     return pairs
 
 
 def _color(stream: Any) -> bool:
-    import os
-
     return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
 
 

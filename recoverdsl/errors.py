@@ -25,7 +25,12 @@ class RecoverdslError(Exception):
     exit_code = 2
 
     def __init__(
-        self, what: str, *, where: str | None = None, why: str | None = None, help: str | None = None
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        why: str | None = None,
+        help: str | None = None,
     ) -> None:
         self.what, self.where, self.why, self.help = what, where, why, help
         super().__init__(what)
@@ -44,7 +49,9 @@ class UsageError(RecoverdslError):
 class SpecError(RecoverdslError):
     """The spec is wrong. `diagnostics` holds every mistake that was found."""
 
-    def __init__(self, what: str, *, diagnostics: tuple[object, ...] = (), **more: str | None) -> None:
+    def __init__(
+        self, what: str, *, diagnostics: tuple[object, ...] = (), **more: str | None
+    ) -> None:
         super().__init__(what, **more)
         self.diagnostics = diagnostics
 

@@ -30,7 +30,7 @@ from recoverdsl.language.schema import Spec
 STEPS = 100
 """Optimization steps of an attack that does not say (paper: single-layer schedule)."""
 
-SEARCH_STEPS = 24
+SEARCH_STEPS = 16
 """Steps of steepest ascent per radius in the search of the smallest norm."""
 
 Pin = Callable[[schema.Model | schema.Sae | schema.Data], str]
@@ -77,7 +77,9 @@ class _Compiler:
         protect = spec.protects[intervene.protect]
         (sae_name,) = protect.saes
         sae = spec.saes[sae_name]
-        sae_key = add(f"load SAE {sae_name}", LoadSae(self.pin(sae), sae.reads.layer, sae.reads.side))
+        sae_key = add(
+            f"load SAE {sae_name}", LoadSae(self.pin(sae), sae.reads.layer, sae.reads.side)
+        )
         features = self._select(intervene.protect, protect, model_key, sae_key, data_key)
         common = {"model": model_key, "sae": sae_key, "data": data_key, "features": features}
 
@@ -114,7 +116,12 @@ class _Compiler:
                     flips=flips, **common,
                 )  # fmt: skip
         measure = add(
-            "measure", Measure(dict(spec.measures)), base=base, defended=defended, flips=flips, **tables
+            "measure",
+            Measure(dict(spec.measures)),
+            base=base,
+            defended=defended,
+            flips=flips,
+            **tables,
         )
         add("judge", Judge(spec.expects), measure=measure)
         return self.graph

@@ -14,7 +14,9 @@ def mermaid(graph: Graph) -> str:
     ids = {key: f"s{index}" for index, key in enumerate(graph.nodes)}
     lines = ["flowchart TD"]
     lines += [f'  {ids[node.key]}["{_plain(node.key)}"]' for node in graph]
-    lines += [f"  {ids[source]} --> {ids[node.key]}" for node in graph for source in _sources(node.inputs)]
+    lines += [
+        f"  {ids[source]} --> {ids[node.key]}" for node in graph for source in _sources(node.inputs)
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -23,7 +25,9 @@ def dot(graph: Graph) -> str:
     lines = ["digraph recoverdsl {", "  node [shape=box, fontname=sans];"]
     lines += [f'  "{_plain(node.key)}";' for node in graph]
     lines += [
-        f'  "{_plain(source)}" -> "{_plain(node.key)}";' for node in graph for source in _sources(node.inputs)
+        f'  "{_plain(source)}" -> "{_plain(node.key)}";'
+        for node in graph
+        for source in _sources(node.inputs)
     ]
     return "\n".join([*lines, "}"]) + "\n"
 
@@ -37,7 +41,10 @@ def as_json(graph: Graph) -> str:
         }
         for node in graph
     ]  # fmt: skip
-    return json.dumps({"platform": dict(graph.platform), "steps": steps}, indent=2, ensure_ascii=False) + "\n"
+    return (
+        json.dumps({"platform": dict(graph.platform), "steps": steps}, indent=2, ensure_ascii=False)
+        + "\n"
+    )
 
 
 def _sources(inputs: Mapping[str, str]) -> list[str]:

@@ -52,6 +52,8 @@ def render_plan(rows: list[PlanRow], as_json: bool = False) -> str:
     stored = [row for row in rows if row.state != "in memory"]
     to_run = sum(row.state != "kept" for row in stored)
     lines.append(
-        f"{to_run} of {len(stored)} steps to run." if to_run else "Nothing to run: every step is kept."
+        f"{to_run} of {len(stored)} steps to run."
+        if to_run
+        else "Nothing to run: every step is kept."
     )
     return "\n".join(lines) + "\n"

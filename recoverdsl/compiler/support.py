@@ -18,7 +18,8 @@ def refuse_what_cannot_run(spec: Spec) -> None:
     for blocks, what in ((spec.models, "model"), (spec.data, "data"), (spec.behaviors, "behavior")):
         if not blocks:
             raise SpecError(
-                f"there is nothing to run: the spec has no {what} block", help=f"add `{what} NAME {{ … }}`"
+                f"there is nothing to run: the spec has no {what} block",
+                help=f"add `{what} NAME {{ … }}`",
             )
     missing = list(_missing(spec))
     if missing:
@@ -51,7 +52,9 @@ def _missing(spec: Spec) -> Iterator[tuple[str, str]]:
         path = f"protect.{name}"
         if len(protect.saes) != 1:
             yield f"{path}.in", "features of several SAEs"
-        if isinstance(protect.select, schema.Top) and not isinstance(protect.select.by, schema.Attribution):
+        if isinstance(protect.select, schema.Top) and not isinstance(
+            protect.select.by, schema.Attribution
+        ):
             yield f"{path}.select", "ranking by anything but attribution(…)"
     for name, intervene in spec.intervenes.items():
         if isinstance(intervene.to, schema.MeanWhen):
@@ -108,7 +111,9 @@ def _attack(spec: Spec, name: str, attack: schema.Attack) -> Iterator[tuple[str,
             yield f"{path}.perturb", "δ at several sites"
         elif not _at_clamp(spec, attack.perturb[0]):
             yield f"{path}.perturb", "δ at another site than the clamp's"
-        elif {"target_tokens", "generated", "every_generated_token"} & set(attack.perturb[0].positions.include):
+        elif {"target_tokens", "generated", "every_generated_token"} & set(
+            attack.perturb[0].positions.include
+        ):
             yield f"{path}.perturb", "δ at generated positions"
 
 

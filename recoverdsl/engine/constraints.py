@@ -48,7 +48,7 @@ Constraint = Free | Orthogonal
 
 def norm(delta_BQD: Tensor) -> Tensor:
     """Frobenius norm (B,) over all positions of one example (C4)."""
-    return delta_BQD.flatten(1).norm(dim=1)
+    return torch.linalg.vector_norm(delta_BQD.flatten(1), dim=1)
 
 
 def into_ball(delta_BQD: Tensor, radius_B: Tensor) -> Tensor:

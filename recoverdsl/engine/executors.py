@@ -80,7 +80,9 @@ class Executors:
         edits = {}
         if clamp is not None and isinstance(step, RunDefended):
             where_BT = position_mask(step.defense.at, tokens)
-            edits[clamp.features.autoencoder.boundary] = lambda h_BTD: clamp(h_BTD, where_BT).to(h_BTD.dtype)
+            edits[clamp.features.autoencoder.boundary] = lambda h_BTD: clamp(h_BTD, where_BT).to(
+                h_BTD.dtype
+            )
         with torch.no_grad():
             h_BTD = run_layers(
                 family, embed(family, tokens), tokens, start=0, stop=family.n_layers, edits=edits
@@ -118,7 +120,9 @@ class Executors:
             z_BTF = sae.encode(h_BTD.detach()) * where_BT[..., None]
             effect_BF = (z_BTF * (gradient_BTD.float() @ sae.W_dec_FD.T)).sum(1)
         effect_BF = effect_BF.nan_to_num(0.0, 0.0, 0.0)
-        return Part([{"example": self.resources.examples[i].id} for i in indices], {"effect": effect_BF})
+        return Part(
+            [{"example": self.resources.examples[i].id} for i in indices], {"effect": effect_BF}
+        )
 
     # --- With δ ---
 
@@ -151,7 +155,9 @@ class Executors:
         outcome = attacks.smallest_norm(problem, start, attack, step.within)
         return self._part(problem, features, indices, outcome)
 
-    def random_directions(self, step: RandomDirections, features: Features, indices: list[int]) -> Part:
+    def random_directions(
+        self, step: RandomDirections, features: Features, indices: list[int]
+    ) -> Part:
         problem = self._problem(step, features, indices)
         limit_B = torch.full((len(indices),), step.limit, device=self.resources.device)
         seeds = [_seed(step.seed, self.resources.examples[index].id) for index in indices]
@@ -204,7 +210,9 @@ class Executors:
         key = (defense, disturbance.positions, tuple(features.ids_S.tolist()), tuple(indices))
         if key not in self.states:
             self.states[key] = self._make_state(defense, disturbance, features, indices)
-            while len(self.states) > 1 and sum(state.bytes for state in self.states.values()) > 2**31:
+            while (
+                len(self.states) > 1 and sum(state.bytes for state in self.states.values()) > 2**31
+            ):
                 self.states.popitem(last=False)
         self.states.move_to_end(key)
         return self.states[key]
@@ -231,11 +239,19 @@ class Executors:
                 start=boundary, stop=family.n_layers, cache=recorder,
             )  # fmt: skip
         return DefendedState(
-            tokens, first, h_def_BTD[:, first:], where_BT[:, first:], Prefix(recorder.keys, recorder.values)
+            tokens,
+            first,
+            h_def_BTD[:, first:],
+            where_BT[:, first:],
+            Prefix(recorder.keys, recorder.values),
         )
 
     def _part(
-        self, problem: attacks.Problem, features: Features, indices: list[int], outcome: attacks.Outcome
+        self,
+        problem: attacks.Problem,
+        features: Features,
+        indices: list[int],
+        outcome: attacks.Outcome,
     ) -> Part:
         figures = self._figures(problem, features, outcome.delta_BQD)
         rows: list[Row] = []
@@ -254,13 +270,15 @@ class Executors:
         return Part(rows, {"delta": outcome.delta_BQD})
 
     @torch.no_grad()
-    def _figures(self, problem: attacks.Problem, features: Features, delta_BQD: Tensor) -> dict[str, Tensor]:
+    def _figures(
+        self, problem: attacks.Problem, features: Features, delta_BQD: Tensor
+    ) -> dict[str, Tensor]:
         """Figures over exactly the perturbed positions, whose number may differ by example."""
         if problem.where_BQ.all():
             groups = [(slice(None), slice(None))]
         else:
             groups = [
-                (slice(row, row + 1), where_Q.nonzero().squeeze(1))  # type: ignore[misc]
+                (slice(row, row + 1), where_Q.nonzero().squeeze(1))
                 for row, where_Q in enumerate(problem.where_BQ)
             ]
         made = []
@@ -285,5 +303,3 @@ def _columns(delta_BQD: Tensor, columns: int) -> Tensor:
 def _seed(seed: int, example: str) -> int:
     """A seed of the example's own, whatever batch it is in."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{example}".encode()).digest()[:6], "big")
-
-

@@ -63,10 +63,15 @@ class Family:
         raise NotImplementedError
 
     def layer(
-        self, index: int, h_BQD: Tensor, mask_B1QK: Tensor, cache: KeyValues, positional: Mapping[str, Any]
+        self,
+        index: int,
+        h_BQD: Tensor,
+        mask_B1QK: Tensor,
+        cache: KeyValues,
+        positional: Mapping[str, Any],
     ) -> Tensor:
         """The residual stream after decoder layer `index`."""
-        output = self.layers[index](
+        output: Tensor | tuple[Tensor, ...] = self.layers[index](
             h_BQD, attention_mask=mask_B1QK, past_key_values=cache, use_cache=True, **positional
         )
         return output[0] if isinstance(output, tuple) else output
@@ -75,7 +80,8 @@ class Family:
         """Float32 logits of residual-stream rows: all (N, vocabulary), or those of `tokens_NK`."""
         h_ND = self.final_norm(h_ND.to(self.dtype))
         if tokens_NK is None:
-            return self.head(h_ND).float()
+            logits_NV: Tensor = self.head(h_ND)
+            return logits_NV.float()
         rows_NKD = self.head.weight[tokens_NK]
         logits_NK = torch.einsum("nd,nkd->nk", h_ND.float(), rows_NKD.float())
         if self.head.bias is not None:

@@ -43,7 +43,9 @@ class Tokens:
         width = max(map(len, ids))
         return cls(
             torch.tensor([[0] * (width - len(row)) + row for row in ids], device=device),
-            torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in ids], device=device),
+            torch.tensor(
+                [[False] * (width - len(row)) + [True] * len(row) for row in ids], device=device
+            ),
         )
 
 
@@ -54,7 +56,9 @@ class Prefix:
     keys: Mapping[int, Tensor]
     values: Mapping[int, Tensor]
 
-    def update(self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *_: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *_: Any
+    ) -> tuple[Tensor, Tensor]:
         """The prefix's keys and values with the suffix's behind them; the prefix stays as it is."""
         if layer not in self.keys:
             return key_BHQd, value_BHQd
@@ -78,7 +82,9 @@ class Recorder:
     keys: dict[int, Tensor] = Factory(dict)
     values: dict[int, Tensor] = Factory(dict)
 
-    def update(self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *_: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *_: Any
+    ) -> tuple[Tensor, Tensor]:
         self.keys[layer] = key_BHQd[:, :, : self.columns].clone()
         self.values[layer] = value_BHQd[:, :, : self.columns].clone()
         return key_BHQd, value_BHQd

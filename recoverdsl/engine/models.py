@@ -72,7 +72,9 @@ def load(path: Path, dtype: str, device: torch.device) -> LoadedModel:
     else:
         options["use_safetensors"] = True
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **where)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, **where
+        )
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, trust_remote_code=False, **where, **options
         )

@@ -64,7 +64,10 @@ def fill(text: str, example: Example) -> str:
 
 
 def objective(
-    score: Score, examples: Sequence[Example], encode: Callable[[str], list[int]], device: torch.device
+    score: Score,
+    examples: Sequence[Example],
+    encode: Callable[[str], list[int]],
+    device: torch.device,
 ) -> Objective:
     """The score of `examples`.
 
@@ -86,7 +89,9 @@ def objective(
     return Objective(
         weights_K=torch.tensor([term.weight for term in score.terms], device=device),
         tokens_BK=torch.tensor(tokens, device=device),
-        normalized_K=torch.tensor([term.quantity == "logprob" for term in score.terms], device=device),
+        normalized_K=torch.tensor(
+            [term.quantity == "logprob" for term in score.terms], device=device
+        ),
     )
 
 

@@ -62,7 +62,10 @@ def _check(path: Path, sha256: str, fetcher: Fetcher) -> None:
 
 def platform(device: str) -> dict[str, str]:
     """What computes: a part of every digest, since a result may differ between versions."""
-    return {"device": device.partition(":")[0], **{name: _version(name) for name in ("torch", "transformers", "sae-lens")}}
+    return {
+        "device": device.partition(":")[0],
+        **{name: _version(name) for name in ("torch", "transformers", "sae-lens")},
+    }
 
 
 def _version(name: str) -> str:

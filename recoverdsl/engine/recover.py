@@ -238,7 +238,8 @@ def random_direction(
         noise = torch.stack(
             [
                 torch.randn(
-                    problem.h_def_BQD.shape[1:], generator=torch.Generator().manual_seed(seed + draw)
+                    problem.h_def_BQD.shape[1:],
+                    generator=torch.Generator().manual_seed(seed + draw),
                 )
                 for seed in seeds
             ]
@@ -248,7 +249,11 @@ def random_direction(
             score = problem.score(delta)
         broken = ~score.isfinite()
         now = Outcome(
-            delta, score, holds(problem.predicate, score) & ~broken, torch.zeros_like(broken, dtype=torch.long), broken
+            delta,
+            score,
+            holds(problem.predicate, score) & ~broken,
+            torch.zeros_like(broken, dtype=torch.long),
+            broken,
         )
         best = now if best is None else _better(best, now)
     assert best is not None

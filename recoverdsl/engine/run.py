@@ -173,7 +173,8 @@ class Runner:
 
     def _chosen(self, ids: Tensor, effects: Tensor, entry: Entry) -> Part:
         rows = [
-            {"feature": int(id), "effect": float(effect)} for id, effect in zip(ids, effects, strict=True)
+            {"feature": int(id), "effect": float(effect)}
+            for id, effect in zip(ids, effects, strict=True)
         ]
         part = Part(rows, {"ids": ids, "effects": effects})
         entry.append(0, part)

@@ -54,7 +54,7 @@ class Autoencoder:
         return INVARIANCE.get(self.sae.cfg.architecture(), "nonlinear")
 
     @property
-    def W_dec_FD(self) -> Tensor:  # noqa: N802
+    def W_dec_FD(self) -> Tensor:
         return self.sae.W_dec  # type: ignore[no-any-return]
 
     def encode(self, h_D: Tensor) -> Tensor:
@@ -152,7 +152,9 @@ def adopt(sae: Any, *, name: str, site: Site, n_layers: int, d_model: int) -> Au
             where=where, why="a clamp in such an SAE is not an edit of the residual stream by W_dec",
         )  # fmt: skip
     if cfg.reshape_activations != "none":
-        raise UnavailableError("the SAE reshapes attention heads, which is not supported", where=where)
+        raise UnavailableError(
+            "the SAE reshapes attention heads, which is not supported", where=where
+        )
     loading = cfg.metadata.model_from_pretrained_kwargs or {}
     if loading.get("center_writing_weights"):
         raise UnavailableError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -93,7 +93,7 @@ def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return _to_pandas(pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
-def write(frame: pd.DataFrame, path: Path) -> None:
+def write(frame: pd.DataFrame, path: Path | IO[bytes]) -> None:
     """Write the table as Parquet, with the doc of each column in its metadata.
 
     Raises:

@@ -85,7 +85,9 @@ class Entry:
         from safetensors.torch import save
 
         rows = json.dumps(list(part.rows), allow_nan=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in part.tensors.items()}
+        tensors = {
+            name: tensor.detach().cpu().contiguous() for name, tensor in part.tensors.items()
+        }
         write_atomically(self._part(index), save(tensors, metadata={"rows": rows}))
 
     def finish(self, parts: int, description: Mapping[str, Any]) -> None:

@@ -5,8 +5,8 @@
 The corpus is made here, so its licence is clean: answers of the model to plain requests, its
 continuations of neutral openings, and indirect-object prompts from the shipped template under
 another seed than the specs use. Activations are taken while the text is sampled, at the output of
-each named decoder layer. The first token of a text is left out, because its norm is a hundred times
-that of any other, and so is the system prompt, which is the same in every request.
+each named decoder layer. Attention sinks are left out: the first token of a text, and the few others
+whose norm is a hundred times that of the rest. So is the system prompt, the same in every request.
 
 The trainer is sae_lens's own BatchTopK, saved as JumpReLU and rounded to float16.
 """
@@ -33,6 +33,9 @@ from tqdm import tqdm
 from recoverdsl.engine.templates import ioi
 
 TEMPLATE_SEED = 90_210  # the specs use seed 0
+
+SINK = 3.0
+"""A token whose norm exceeds this many medians is an attention sink."""
 
 _TASKS = (
     "Explain {topic} to a beginner.", "Write a short story about {topic}.",
@@ -82,6 +85,53 @@ def prompts(count: int, tokenizer, seed: int) -> list[tuple[list[int], int]]:
     return made
 
 
+def without_sinks(activations: torch.Tensor) -> torch.Tensor:
+    norms = activations.float().norm(dim=1)
+    return activations[norms < SINK * norms.median()]
+
+
+@torch.no_grad()
+def sample(
+    model, ids_BT, mask_BT, steps: int, end: int, generator, seen=lambda step, alive_B: None
+):
+    """Samples `steps` tokens behind left-padded prompts, each among the 50 likeliest.
+
+    `seen` is called after every forward pass with the rows that have not ended. Returns the ids of
+    prompts and samples, and which of them are real.
+    """
+    cache = transformers.DynamicCache(config=model.config)
+    alive_B = torch.ones(len(ids_BT), dtype=torch.bool)
+    new_BT = all_BT = ids_BT
+    real_BT = mask_BT
+    for step in range(steps):
+        output = model(
+            input_ids=new_BT, attention_mask=mask_BT, past_key_values=cache, logits_to_keep=1,
+            position_ids=(mask_BT.cumsum(1) - 1).clamp(min=0)[:, -new_BT.shape[1] :],
+        )  # fmt: skip
+        seen(step, alive_B)
+        best = output.logits[:, -1].float().topk(50)
+        pick = torch.multinomial(best.values.softmax(-1), 1, generator=generator)
+        new_BT = best.indices.gather(1, pick)
+        alive_B = alive_B & (new_BT[:, 0] != end)
+        mask_BT = torch.cat([mask_BT, torch.ones_like(new_BT)], dim=1)
+        all_BT = torch.cat([all_BT, new_BT], dim=1)
+        real_BT = torch.cat([real_BT, alive_B[:, None].long()], dim=1)
+        if not alive_B.any():
+            break
+    return all_BT, real_BT
+
+
+def padded(drawn: list[tuple[list[int], int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ids, mask, and the columns whose activations are kept, of left-padded prompts."""
+    width = max(len(ids) for ids, _ in drawn)
+    ids_BT = torch.tensor([[0] * (width - len(ids)) + ids for ids, _ in drawn])
+    mask_BT = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids, _ in drawn])
+    keep_BT = torch.tensor(
+        [[0] * (width - len(ids) + start) + [1] * (len(ids) - start) for ids, start in drawn]
+    )
+    return ids_BT, mask_BT, keep_BT.bool()
+
+
 @torch.no_grad()
 def harvest(model, tokenizer, layers: list[int], tokens: int, seed: int) -> dict[int, torch.Tensor]:
     """Samples text and returns the activations met on the way, one (tokens, d_model) per layer."""
@@ -100,7 +150,9 @@ def harvest(model, tokenizer, layers: list[int], tokens: int, seed: int) -> dict
         return int(mask_BT.sum())
 
     total = 0
-    templated = [record["prompt"] for record in ioi(tokens // 150, TEMPLATE_SEED)]  # an eighth of all
+    templated = [
+        record["prompt"] for record in ioi(tokens // 150, TEMPLATE_SEED)
+    ]  # an eighth of all
     for start in range(0, len(templated), 128):
         texts = templated[start : start + 128]
         batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="right")
@@ -116,30 +168,15 @@ def harvest(model, tokenizer, layers: list[int], tokens: int, seed: int) -> dict
         bunch += 1
         # Openings are short and requests long: two batches without much padding between them.
         for half in (drawn[:64], drawn[64:]):
-            width = max(len(ids) for ids, _ in half)
-            ids_BT = torch.tensor([[0] * (width - len(ids)) + ids for ids, _ in half])
-            mask_BT = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids, _ in half])
-            keep_BT = torch.tensor(
-                [[0] * (width - len(ids) + start) + [1] * (len(ids) - start) for ids, start in half]
-            ).bool()
-            cache = transformers.DynamicCache(config=model.config)
-            alive_B = torch.ones(len(half), dtype=torch.bool)
-            for step in range(96):
-                output = model(
-                    input_ids=ids_BT, attention_mask=mask_BT, past_key_values=cache,
-                    position_ids=(mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :],
-                    logits_to_keep=1,
-                )  # fmt: skip
+            ids_BT, mask_BT, keep_BT = padded(half)
+
+            def seen_(step: int, alive_B: torch.Tensor, keep_BT: torch.Tensor = keep_BT) -> None:
+                nonlocal total
                 count = keep(keep_BT if step == 0 else alive_B[:, None])
                 total += count
                 bar.update(count)
-                best = output.logits[:, -1].float().topk(50)
-                pick = torch.multinomial(best.values.softmax(-1), 1, generator=generator)
-                ids_BT = best.indices.gather(1, pick)
-                alive_B &= ids_BT[:, 0] != tokenizer.eos_token_id
-                mask_BT = torch.cat([mask_BT, torch.ones_like(ids_BT)], dim=1)
-                if not alive_B.any():
-                    break
+
+            sample(model, ids_BT, mask_BT, 96, tokenizer.eos_token_id, generator, seen_)
     bar.close()
     order = torch.randperm(total, generator=generator)
     return {layer: torch.cat(chunks)[order] for layer, chunks in kept.items()}
@@ -161,8 +198,6 @@ def train(activations: torch.Tensor, args: argparse.Namespace) -> BatchTopKTrain
             d_in=d_in, d_sae=args.expansion * d_in, k=args.k, normalize_activations="expected_average_only_in"
         )
     )  # fmt: skip
-    with torch.no_grad():
-        sae.b_dec.copy_(0 * sae.b_dec)
     trainer = SAETrainer(
         SAETrainerConfig(
             total_training_samples=args.samples, train_batch_size_samples=args.batch, lr=args.lr,
@@ -200,40 +235,53 @@ def quality(sae, held_out: torch.Tensor) -> dict[str, float]:
 
 @torch.no_grad()
 def splice(model, tokenizer, layer: int, sae) -> dict[str, float]:
-    """What replacing the layer's output by its reconstruction does to next-token loss and to IOI."""
+    """What replacing the layer's output by its reconstruction does.
+
+    Next-token loss on fresh text sampled from the model, and accuracy on fresh indirect-object
+    prompts. Attention sinks pass as they are: they are outside the SAE's domain.
+    """
     mode = {"now": "as is"}
 
     def hook(_module, _inputs, output):
         h = output[0] if isinstance(output, tuple) else output
+        norms = h.norm(dim=-1, keepdim=True)
+        sink = norms > SINK * norms.median()
         if mode["now"] == "spliced":
-            new = sae.decode(sae.encode(h))
-        elif mode["now"] == "mean ablated":
-            new = h[:, 1:].mean((0, 1)).expand_as(h)
-        else:
-            return output
-        return torch.cat([h[:, :1], new[:, 1:]], dim=1)  # the first token is outside the SAE's domain
+            return torch.where(sink, h, sae.decode(sae.encode(h)))
+        if mode["now"] == "mean ablated":
+            return torch.where(sink, h, h[~sink[..., 0]].mean(0))
+        return output
 
     handle = model.model.layers[layer].register_forward_hook(hook)
+    drawn = padded(prompts(64, tokenizer, TEMPLATE_SEED))
+    ids_BT, real_BT = sample(
+        model, *drawn[:2], 64, tokenizer.eos_token_id, torch.Generator().manual_seed(TEMPLATE_SEED)
+    )
+    target_BT = ids_BT.masked_fill(real_BT == 0, -100)
+    target_BT[:, : drawn[0].shape[1]] = -100
     records = ioi(256, TEMPLATE_SEED + 1)
-    first = {name: tokenizer(" " + name).input_ids[0] for r in records for name in (r["io"], r["s"])}
+    batch = tokenizer(
+        [r["prompt"] for r in records], return_tensors="pt", padding=True, padding_side="right"
+    )
+    last = batch.attention_mask.sum(1) - 1
+    right_B, wrong_B = (
+        torch.tensor([tokenizer(" " + r[who]).input_ids[0] for r in records]) for who in ("io", "s")
+    )
+    rows = torch.arange(len(records))
     loss, accuracy = {}, {}
     for mode["now"] in ("as is", "spliced", "mean ablated"):
-        right = 0
-        losses = []
-        for start in range(0, 256, 64):
-            part = records[start : start + 64]
-            texts = [f"{r['prompt']} {r['io']}" for r in part]
-            batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="right")
-            logits = model(**batch).logits
-            last = batch.attention_mask.sum(1) - 2
-            answer = logits[torch.arange(len(part)), last]
-            right += sum(
-                int(answer[i, first[r["io"]]] > answer[i, first[r["s"]]]) for i, r in enumerate(part)
-            )
-            target = batch.input_ids.masked_fill(batch.attention_mask == 0, -100)
-            losses.append(torch.nn.functional.cross_entropy(logits[:, 1:-1].flatten(0, 1), target[:, 2:].flatten()))
-        loss[mode["now"]] = torch.stack(losses).mean().item()
-        accuracy[mode["now"]] = right / 256
+        logits = model(
+            input_ids=ids_BT,
+            attention_mask=real_BT,
+            position_ids=(real_BT.cumsum(1) - 1).clamp(min=0),
+        ).logits
+        loss[mode["now"]] = torch.nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1), target_BT[:, 1:].flatten()
+        ).item()
+        answer = model(**batch).logits[rows, last]
+        accuracy[mode["now"]] = (
+            (answer[rows, right_B] > answer[rows, wrong_B]).float().mean().item()
+        )
     handle.remove()
     recovered = (loss["mean ablated"] - loss["spliced"]) / (loss["mean ablated"] - loss["as is"])
     return {
@@ -246,7 +294,7 @@ def splice(model, tokenizer, layer: int, sae) -> dict[str, float]:
     }
 
 
-def save(sae, folder: Path, layer: int, provenance: dict[str, object]) -> SAE:
+def save(sae, folder: Path, layer: int) -> SAE:
     """Writes float16 weights in sae_lens format and returns the SAE as a user will load it."""
     sae.cfg.metadata.hook_name = f"blocks.{layer}.hook_resid_post"
     sae.cfg.metadata.model_name = "SmolLM2-135M-Instruct"
@@ -254,12 +302,17 @@ def save(sae, folder: Path, layer: int, provenance: dict[str, object]) -> SAE:
     folder.mkdir(parents=True, exist_ok=True)
     sae.save_inference_model(folder)
     weights = folder / "sae_weights.safetensors"
-    save_file({name: value.half().contiguous() for name, value in load_file(weights).items()}, weights)
+    save_file(
+        {name: value.half().contiguous() for name, value in load_file(weights).items()}, weights
+    )
+    weights.chmod(0o644)
     return SAE.load_from_disk(folder, dtype="float32")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True, type=Path, help="folder of the model")
     parser.add_argument("--gguf", help="name of a GGUF file in that folder")
     parser.add_argument("--layers", default="14", help="comma-separated decoder layers")
@@ -280,34 +333,36 @@ def main() -> None:
     load = {"gguf_file": args.gguf} if args.gguf else {}
     tokenizer = transformers.AutoTokenizer.from_pretrained(args.model, **load)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        args.model, dtype=torch.bfloat16, **load, **({"quantization_config": quantization} if quantization else {})
+        args.model,
+        dtype=torch.bfloat16,
+        **load,
+        **({"quantization_config": quantization} if quantization else {}),
     ).eval()
 
-    began = time.time()
     if args.activations and args.activations.exists():
         activations = {int(name): value for name, value in load_file(args.activations).items()}
     else:
         activations = harvest(model, tokenizer, layers, args.tokens, args.seed)
         if args.activations:
             save_file({str(layer): value for layer, value in activations.items()}, args.activations)
-    harvested = time.time() - began
 
     model = model.float()
     for layer in layers:
         began = time.time()
-        held_out = activations[layer][:20_000]
-        sae = train(activations[layer][20_000:], args)
+        kept = without_sinks(activations[layer])
+        held_out = kept[:20_000]
+        sae = train(kept[20_000:], args)
         folder = args.out / f"layer{layer}"
-        loaded = save(sae, folder, layer, {})
+        loaded = save(sae, folder, layer)
         provenance = {
             "command": "python specs/saes/train.py " + " ".join(sys.argv[1:]),
             "corpus": "text sampled from the model itself, and indirect-object prompts of the shipped template",
             "seed": args.seed,
-            "tokens": len(activations[layer]),
+            "tokens": len(kept),
+            "attention_sinks_left_out": len(activations[layer]) - len(kept),
             "training_samples": args.samples,
             **quality(loaded, held_out),
             **splice(model, tokenizer, layer, loaded),
-            "seconds_harvesting": round(harvested),
             "seconds_training": round(time.time() - began),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }

@@ -1,0 +1,36 @@
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+
+.PHONY: demo test bench lint types fast clean
+
+## Sets up and runs the shipped audit on a real 135M-parameter model. Exit code 1 of the run is a
+## verdict (an expectation does not hold), not a failure.
+demo: $(VENV)/installed
+	$(BIN)/recoverdsl run specs/ioi.rec || test $$? -eq 1
+
+## Sets up and runs the linter, the type checker and all tests.
+test: lint types
+	$(BIN)/python -m pytest
+
+## The tests without those that run the real model.
+fast: $(VENV)/installed
+	$(BIN)/python -m pytest -m "not slow"
+
+bench: $(VENV)/installed
+	$(BIN)/python bench/attack.py
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed
+	$(BIN)/mypy
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,70 @@
+"""The folder that a run leaves behind: everything that the verdict rests on, and no prompt text."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from recoverdsl.store.steps import write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@frozen
+class RunFolder:
+    """Writes one file each. A file is there whole or not at all."""
+
+    path: Path
+
+    def spec(self, text: str) -> None:
+        """`spec.rec`: the spec as run."""
+        write_atomically(self.path / "spec.rec", text.encode())
+
+    def result(self, text: str) -> None:
+        """`result.json`, schema `recoverdsl/result/1`."""
+        write_atomically(self.path / "result.json", text.encode())
+
+    def environment(self, environment: Mapping[str, Any]) -> None:
+        """`environment.json`: versions, device, threads, dtype, batch sizes, digests."""
+        text = json.dumps(environment, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(self.path / "environment.json", text.encode())
+
+    def report(self, html: str) -> None:
+        """`report.html`, self-contained."""
+        write_atomically(self.path / "report.html", html.encode())
+
+    def examples(self, parquet: bytes) -> None:
+        """`examples.parquet`: one row per example and attack."""
+        write_atomically(self.path / "examples.parquet", parquet)
+
+    def perturbations(
+        self, deltas: Mapping[str, Tensor], examples: Mapping[str, Sequence[str]]
+    ) -> None:
+        """`perturbations.safetensors`: δ by attack and limit, (examples, columns, d_model), float32.
+
+        The last column is the prompt's last token. The header's `examples` gives, per tensor, the
+        examples' ids in the order of the first dimension.
+        """
+        from safetensors.torch import save
+
+        metadata = {"examples": json.dumps({name: list(ids) for name, ids in examples.items()})}
+        content = save(
+            {name: delta.contiguous() for name, delta in deltas.items()}, metadata=metadata
+        )
+        write_atomically(self.path / "perturbations.safetensors", content)
+
+    def event(self, **event: Any) -> None:
+        """Appends a line to `events.jsonl`: what happened when."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False) + "\n"
+        with (self.path / "events.jsonl").open("ab") as file:
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
