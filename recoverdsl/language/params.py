@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from recoverdsl.language import nodes, schema
 from recoverdsl.language.constants import fold, is_arithmetic
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import Boolean, Expression, Param, String, Tree
+
+_WORDS = frozenset(
+    (
+        *get_args(schema.PositionWord),
+        *schema.DETECTORS,
+        *("norm", "score", "activation", "base_answer", "another_example"),
+    )
+)
+"""Words that mean something inside values, where a param would take their place."""
 
 
 def read_params(tree: Tree, report: Collector) -> tuple[dict[str, Param], dict[str, schema.Param]]:
@@ -24,6 +35,10 @@ def read_params(tree: Tree, report: Collector) -> tuple[dict[str, Param], dict[s
                 name.span,
                 related=[(first, "first defined here")],
             )
+            continue
+        if name.text in _WORDS:
+            message = f"`{name.text}` is already a word of the language"
+            report.add("REC207", message, name.span, help="give this param another name")
             continue
         written[name.text] = statement
         low, high = _bounds(statement, report)

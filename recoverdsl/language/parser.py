@@ -21,6 +21,7 @@ LONGEST = 1 << 20
 """Characters in a spec."""
 
 _ENDS = ("NEWLINE", "SEMICOLON")
+_STARTS = ("RECOVERDSL", "AUDIT", "PARAM", "EXPECT", "NAME", *_ENDS)
 _KINDS = {
     "NAME": "a name", "NUMBER": "a number", "STRING": "a text in quotes",
     "NEWLINE": "a new line", "$END": "the end of the file",
@@ -79,6 +80,7 @@ class _Reader:
         self.tokens, self.mistakes, self.report = read.tokens, read.mistakes, report
         self.at = 0
         self.began = 0
+        self.open = 0
         self.fresh = True
         self.before: tuple[list[Any], list[Any]] = ([], [])
 
@@ -94,16 +96,31 @@ class _Reader:
             if token.value == "{" and token.start_pos in self.mistakes:
                 self._say(token)
             try:
-                self.parser.feed_token(token)
+                possible = self._possible(token)
+                if possible:
+                    self.parser.feed_token(token)
             except UnexpectedToken:
+                possible = False
+            if not possible:
                 self._unexpected(token)
                 continue
+            self.open += {"{": 1, "}": -1}.get(token.value, 0)
             if self.fresh:
                 state = self.parser.parser_state
                 self.before = (state.state_stack[:-1], state.value_stack[:-1])
             self.fresh = token.type in _ENDS or token.value == "{"
             self.at += 1
         return self._finish()
+
+    def _possible(self, token: Token) -> bool:
+        """Whether the parser may look at a token at all.
+
+        An LALR parser may complete what is on its stack before it notices that a token is wrong;
+        between statements there would be no way back.
+        """
+        if token.type == "RBRACE":
+            return self.open > 0
+        return not self.fresh or token.type in _STARTS
 
     def _finish(self) -> tuple[Any, ...]:
         last = self.tokens[-1] if self.tokens else Token("NEWLINE", "", 0, 1, 1, 1, 1, 0)
@@ -186,11 +203,12 @@ class _Reader:
         kinds = [t.type for t in self.tokens[self.at : self.at + 3]] + ["", "", ""]
         if kinds[0] in ("EXPECT", "PARAM", "AUDIT"):
             return True
-        return kinds[0] == "NAME" and ("LBRACE" in kinds[1:3] or kinds[1] == "EQUAL")
+        heads = not {"LBRACE", "LIKE"}.isdisjoint(kinds[1:3])
+        return kinds[0] == "NAME" and (heads or kinds[1] == "EQUAL")
 
     def _recover(self) -> None:
         token = self.tokens[self.at]
-        if token.value == "}" and self.fresh:
+        if token.value == "}" and (self.fresh or not self.open):
             self.at += 1
             return
         # Behind a closing brace the statement is complete, and only the rest of the line is wrong.
@@ -199,7 +217,7 @@ class _Reader:
         while stop < len(self.tokens):
             token = self.tokens[stop]
             if token.value == "{":
-                if not complete and self._head_of_block(stop):
+                if not complete and depth == 0 and self._head_of_block(stop):
                     return
                 depth += 1
             elif token.value == "}":

@@ -84,6 +84,24 @@ def test_the_inside_of_a_block_with_a_broken_head_is_checked() -> None:
     assert codes(text) == ["REC101", "REC101", "REC105"]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("attack a like go { steps = 1 } steps\n", ["REC101"]),
+        ("x { y {\n", ["REC201", "REC105", "REC105"]),
+        ("attack a like go { steps = }\n", ["REC101"]),
+        ("}\nattack a like go { stps = 1 }\n", ["REC105", "REC202"]),
+        ("attack a like go { steps = 1 } attack b like go { stps = 1 }\n", ["REC104", "REC202"]),
+    ],
+)
+def test_braces_out_of_place(text: str, expected: list[str]) -> None:
+    assert codes(SMALL + text) == expected
+
+
+def test_a_param_cannot_take_the_place_of_a_word() -> None:
+    assert codes(SMALL + "param norm = 3\n") == ["REC207"]
+
+
 def test_an_inherited_mistake_is_reported_once() -> None:
     text = SMALL + "attack a like go { steps = 0 }\nattack b like a { stop = never }\n"
     assert codes(text) == ["REC302"]
