@@ -38,9 +38,12 @@ class Orthogonal:
 
     def __call__(self, delta_BQD: Tensor) -> Tensor:
         # Twice: the second pass removes what rounding left of a δ that was mostly in the span.
+        free_BQD = delta_BQD
         for _ in range(2):
-            delta_BQD = delta_BQD - (delta_BQD @ self.basis_DR) @ self.basis_DR.T
-        return delta_BQD
+            free_BQD = free_BQD - (free_BQD @ self.basis_DR) @ self.basis_DR.T
+        # Of a δ in the span only rounding is left, which points anywhere: nothing to scale up again.
+        rounding_BQ1 = 1e-5 * delta_BQD.norm(dim=-1, keepdim=True)
+        return torch.where(free_BQD.norm(dim=-1, keepdim=True) <= rounding_BQ1, 0.0, free_BQD)
 
 
 Constraint = Free | Orthogonal
@@ -48,7 +51,8 @@ Constraint = Free | Orthogonal
 
 def norm(delta_BQD: Tensor) -> Tensor:
     """Frobenius norm (B,) over all positions of one example (C4)."""
-    return torch.linalg.vector_norm(delta_BQD.flatten(1), dim=1)
+    norm_B: Tensor = torch.linalg.vector_norm(delta_BQD.flatten(1), dim=1)
+    return norm_B
 
 
 def into_ball(delta_BQD: Tensor, radius_B: Tensor) -> Tensor:
