@@ -55,7 +55,11 @@ class Autoencoder:
 
     @property
     def W_dec_FD(self) -> Tensor:
-        return self.sae.W_dec  # type: ignore[no-any-return]
+        """What one unit of each feature adds to the reconstruction."""
+        rows_FD: Tensor = self.sae.W_dec
+        if getattr(self.sae.cfg, "rescale_acts_by_decoder_norm", False):
+            return rows_FD / rows_FD.norm(dim=-1, keepdim=True)
+        return rows_FD
 
     def encode(self, h_D: Tensor) -> Tensor:
         """Feature activations (…, d_sae) of residual states (…, d_model)."""
@@ -72,7 +76,7 @@ class Autoencoder:
             ids_S=ids_S,
             alone=alone,
             W_enc_DS=self.sae.W_enc[:, ids_S],
-            W_dec_SD=self.sae.W_dec[ids_S],
+            W_dec_SD=self.W_dec_FD[ids_S],
         )
 
 
