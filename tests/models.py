@@ -45,7 +45,9 @@ def gpt2(seed: int = 0) -> Any:
 FAMILIES = {"llama": llama, "gpt2": gpt2, "qwen2": qwen2}
 
 
-def jumprelu(d_in: int = 24, d_sae: int = 64, seed: int = 0, threshold: float = 0.05, **metadata: Any) -> Any:
+def jumprelu(
+    d_in: int = 24, d_sae: int = 64, seed: int = 0, threshold: float = 0.05, **metadata: Any
+) -> Any:
     """A random JumpReLU SAE of sae_lens."""
     from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 
@@ -79,3 +81,19 @@ def save(model: Any, tokenizer: Any, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def sae(architecture: str, d_in: int = 24, d_sae: int = 64, seed: int = 0, **config: Any) -> Any:
+    """A random SAE of an architecture that sae_lens names, every weight of it away from its default."""
+    from sae_lens.registry import get_sae_class
+
+    torch.manual_seed(seed)
+    kind, config_kind = get_sae_class(architecture)
+    made = kind(config_kind(d_in=d_in, d_sae=d_sae, device="cpu", **config))
+    with torch.no_grad():
+        for name, value in made.named_parameters():
+            spread = 0.1 if value.dim() == 1 else d_in**-0.5
+            value.copy_(spread * torch.randn(value.shape))
+            if name == "threshold":
+                value.abs_()
+    return made.requires_grad_(False).eval()
