@@ -82,7 +82,8 @@ class Adam:
         return self.lr * mean / (square.sqrt() + 1e-8)
 
     def take(self, rows: Tensor) -> None:
-        self.mean, self.square = self.mean[rows], self.square[rows]
+        if self.t:
+            self.mean, self.square = self.mean[rows], self.square[rows]
 
 
 class SteepestAscent:
@@ -183,6 +184,8 @@ def recover(
             rows, live, delta, gradient = rows[kept], live.take(kept), delta[kept], gradient[kept]
             limit, mask = limit[kept], mask[kept]
             optimizer.take(kept)
+        # The part of the gradient that δ cannot follow would shorten the step along the rest.
+        gradient = attack.constraint(gradient * mask)
         delta = admissible(delta + optimizer.step(gradient), limit, mask)
     return best
 
@@ -235,21 +238,19 @@ def random_direction(
     """
     best: Outcome | None = None
     for draw in range(draws):
-        noise = torch.stack(
-            [
-                torch.randn(
-                    problem.h_def_BQD.shape[1:],
-                    generator=torch.Generator().manual_seed(seed + draw),
-                )
-                for seed in seeds
-            ]
-        ).to(problem.h_def_BQD.device)
-        delta = normalized(constraint(noise * problem.where_BQ[..., None])) * limit_B[:, None, None]
+        noise = torch.zeros_like(problem.h_def_BQD)
+        for row, seed in enumerate(seeds):
+            generator = torch.Generator().manual_seed(seed + draw)
+            where_Q = problem.where_BQ[row]
+            # Only where δ acts, so that the columns of longer prompts change nothing.
+            drawn_PD = torch.randn(int(where_Q.sum()), noise.shape[-1], generator=generator)
+            noise[row, where_Q] = drawn_PD.to(noise)
+        delta = normalized(constraint(noise)) * limit_B[:, None, None]
         with torch.no_grad():
             score = problem.score(delta)
         broken = ~score.isfinite()
         now = Outcome(
-            delta,
+            torch.where(broken[:, None, None], 0.0, delta),
             score,
             holds(problem.predicate, score) & ~broken,
             torch.zeros_like(broken, dtype=torch.long),
@@ -261,9 +262,9 @@ def random_direction(
 
 
 def _better(a: Outcome, b: Outcome) -> Outcome:
-    """Row by row the outcome that recovered, or else the one with the higher score."""
+    """Row by row the outcome that recovered, or else the one with the higher score, failures last."""
     second_B = (b.recovered_B & ~a.recovered_B) | (
-        (b.recovered_B == a.recovered_B) & (b.score_B > a.score_B)
+        (b.recovered_B == a.recovered_B) & ((b.score_B > a.score_B) | (a.failed_B & ~b.failed_B))
     )
 
     def pick(x: Tensor, y: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class Autoencoder:
         """What one unit of each feature adds to the reconstruction."""
         rows_FD: Tensor = self.sae.W_dec
         if getattr(self.sae.cfg, "rescale_acts_by_decoder_norm", False):
-            return rows_FD / rows_FD.norm(dim=-1, keepdim=True)
+            rows_FD = rows_FD / rows_FD.norm(dim=-1, keepdim=True)
         return rows_FD
 
     def encode(self, h_D: Tensor) -> Tensor:
