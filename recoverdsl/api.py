@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from recoverdsl.compiler.compile import compile_spec, limits_of
+from recoverdsl.compiler.compile import compile_spec
 from recoverdsl.compiler.graph import Graph, Node
 from recoverdsl.compiler.steps import Measure
 from recoverdsl.engine.cache import cache_folder
@@ -19,6 +19,7 @@ from recoverdsl.engine.sources import Fetcher
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language import check_file, spec_error
 from recoverdsl.language.canonical import digest
+from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Orthogonal, Spec
 from recoverdsl.store.run_folder import RunFolder
 from recoverdsl.store.steps import Store
@@ -203,11 +204,13 @@ class Audit:
                 for name, block in blocks.items()
             ),
             intervals=summary.intervals,
-            environment=self._environment(graph, device, watcher),
+            environment=self._environment(graph, output, device, watcher),
         )
         return result, frame
 
-    def _environment(self, graph: Graph, device: str, watcher: _Watcher) -> dict[str, Any]:
+    def _environment(
+        self, graph: Graph, output: Output, device: str, watcher: _Watcher
+    ) -> dict[str, Any]:
         import platform as machine
 
         import torch
@@ -222,6 +225,10 @@ class Audit:
             "device": device,
             "threads": torch.get_num_threads(),
             "dtype": {name: model.dtype for name, model in self.spec.models.items()},
+            "encoder": {
+                key: output.results[key].rows[0]["encoder"]
+                for key in graph.keys_of("SelectFeatures")
+            },
             "batch_sizes": dict(watcher.batch_sizes),
             "steps": {node.key: node.digest for node in graph},
         }

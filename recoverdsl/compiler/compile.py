@@ -25,6 +25,7 @@ from recoverdsl.compiler.steps import (
 )
 from recoverdsl.compiler.support import refuse_what_cannot_run
 from recoverdsl.language import schema
+from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Spec
 
 STEPS = 100
@@ -158,14 +159,6 @@ class _Compiler:
             limit=limit,
             stop=attack.stop,
         )
-
-
-def limits_of(spec: Spec, attack: schema.Attack) -> tuple[float, ...]:
-    """The norms of an attack's budget, its own or the shared one's, ascending."""
-    shared = spec.budgets[attack.budget].limit if attack.budget else None
-    limit = attack.limit or shared
-    assert limit is not None
-    return limit.norms
 
 
 def _score(behavior: schema.Behavior) -> schema.Score:

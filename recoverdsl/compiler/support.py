@@ -21,7 +21,7 @@ def refuse_what_cannot_run(spec: Spec) -> None:
                 f"there is nothing to run: the spec has no {what} block",
                 help=f"add `{what} NAME {{ … }}`",
             )
-    missing = list(_missing(spec))
+    missing = sorted(_missing(spec), key=lambda place: _line_of(spec, place[0]))
     if missing:
         lines = "\n".join(f"  - {_line(spec, path)}{what}" for path, what in missing)
         raise NotYetError(
@@ -30,9 +30,14 @@ def refuse_what_cannot_run(spec: Spec) -> None:
         )
 
 
-def _line(spec: Spec, path: str) -> str:
+def _line_of(spec: Spec, path: str) -> int:
+    """The line of a value, or of the block that lacks it."""
     span = spec.spans.get(path) or spec.spans.get(path.rpartition(".")[0])
-    line = getattr(span, "line", None)
+    return int(getattr(span, "line", 0))
+
+
+def _line(spec: Spec, path: str) -> str:
+    line = _line_of(spec, path)
     return f"line {line}, {path}: " if line else f"{path}: "
 
 
@@ -85,9 +90,10 @@ def _several(spec: Spec) -> Iterator[tuple[str, str]]:
     ):
         for name in list(blocks)[1:]:
             yield f"{kind}.{name}", what
-    goals = {attack.maximize for attack in spec.attacks.values()}
-    if len(goals) > 1:
-        yield "attack", "attacks with different goals"
+    goal = next((attack.maximize for attack in spec.attacks.values()), None)
+    for name, attack in spec.attacks.items():
+        if attack.maximize != goal:
+            yield f"attack.{name}.maximize", "another goal than the first attack's"
     if spec.attacks and not spec.intervenes:
         yield f"attack.{next(iter(spec.attacks))}", "an attack without an intervene block"
 
@@ -101,8 +107,7 @@ def _attack(spec: Spec, name: str, attack: schema.Attack) -> Iterator[tuple[str,
     if not isinstance(attack.maximize, str):
         yield f"{path}.maximize", "log-probability of an answer as the goal"
     if attack.preserve is not None and not isinstance(attack.preserve, schema.Orthogonal):
-        kind = type(attack.preserve).__name__
-        yield f"{path}.preserve", f"constraint {kind}; orthogonal(…) is there"
+        yield f"{path}.preserve", "a constraint other than orthogonal(…)"
     clamped = {intervene.protect for intervene in spec.intervenes.values()}
     if isinstance(attack.preserve, schema.Orthogonal) and attack.preserve.protect not in clamped:
         yield f"{path}.preserve", "keeping other features than the clamped ones"

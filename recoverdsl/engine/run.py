@@ -172,8 +172,9 @@ class Runner:
         return self._chosen(best.indices, best.values, entry)
 
     def _chosen(self, ids: Tensor, effects: Tensor, entry: Entry) -> Part:
+        encoder = self.resources.autoencoder.invariance
         rows = [
-            {"feature": int(id), "effect": float(effect)}
+            {"feature": int(id), "effect": float(effect), "encoder": encoder}
             for id, effect in zip(ids, effects, strict=True)
         ]
         part = Part(rows, {"ids": ids, "effects": effects})

@@ -1,0 +1,97 @@
+"""The shipped audit on the real 135M-parameter model: what it must show, and that it is so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+import recoverdsl
+from recoverdsl.engine import models
+from recoverdsl.engine.data import load_examples
+from recoverdsl.engine.pins import locate
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+SPEC = ROOT / "specs" / "ioi.rec"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("ioi")
+    return recoverdsl.load(SPEC).run(folder / "run", store=folder / "store")
+
+
+def test_the_clamp_flips_enough_prompts(run: Any) -> None:
+    counts = run.result.counts
+    assert counts.examples == 128
+    assert counts.base_holds >= 0.99 * 128
+    assert counts.valid_flips >= 0.40 * 128
+    assert counts.failed == 0
+
+
+def test_orthogonal_recovery_is_nearly_complete_and_leaves_the_features_alone(run: Any) -> None:
+    metrics = run.result.attacks["projected"].metrics
+    assert metrics["recovery_rate"].value >= 0.95
+    assert metrics["zero_reactivation_recovery"].value >= 0.99 * metrics["recovery_rate"].value
+    assert metrics["drift"].value <= 1e-4
+    assert metrics["drift"].n == run.result.counts.valid_flips
+    assert metrics["violation"].value <= 1e-5
+
+
+def test_random_directions_of_the_same_norm_do_little(run: Any) -> None:
+    assert run.result.controls["noise"].metrics["recovery_rate"].value <= 0.10
+
+
+def test_a_larger_budget_recovers_no_fewer(run: Any) -> None:
+    rates = [b.metrics["recovery_rate"].value for b in run.result.attacks["projected"].budgets]
+    assert rates == sorted(rates)
+    assert rates[0] < rates[-1]
+
+
+def test_the_perturbations_recover_in_the_unmodified_model_with_plain_hooks(run: Any) -> None:
+    """Another way to the same numbers: whole sequences one by one, the clamp by the SAE itself."""
+    from sae_lens import SAE
+
+    audit = recoverdsl.load(SPEC)
+    (block,) = audit.spec.models.values()
+    loaded = models.load(locate(block, audit.fetcher), block.dtype, torch.device("cpu"))
+    model, tokenizer = loaded.family.model, loaded.tokenizer
+    sae = SAE.load_from_disk(SPEC.parent / "saes/smollm2-135m/layer14", dtype="float32")
+    graph = audit.graph("cpu")
+    (select,) = graph.keys_of("SelectFeatures")
+    store = run.folder.parent / "store"
+    ids = load_file(store / graph[select].digest / "part-00000.safetensors")["ids"]
+
+    with safe_open(run.folder / "perturbations.safetensors", "pt") as file:
+        deltas = file.get_tensor("projected/20")
+        order = json.loads(file.metadata()["examples"])["projected/20"]
+    (data,) = audit.spec.data.values()
+    examples = {example.id: example for example in load_examples(data, audit.fetcher)}
+    rows = run.examples[(run.examples.name == "projected") & (run.examples.limit == 20)]
+    rows = rows[rows.kind == "attack"].set_index("example")
+
+    for delta_QD, name in list(zip(deltas, order, strict=True))[:24]:
+        fields = examples[name].fields
+
+        def hook(_module: Any, _inputs: Any, h: Any, delta_QD: Any = delta_QD) -> Any:
+            z = sae.encode(h)
+            clamped = z.clone()
+            clamped[:, 1:, ids] = torch.where(z[:, 1:, ids] > 0, -5.0, z[:, 1:, ids])
+            edited = sae.decode(clamped) + (h - sae.decode(z))
+            return torch.cat([edited[:, :-1], edited[:, -1:] + delta_QD[-1]], dim=1)
+
+        handle = model.model.layers[14].register_forward_hook(hook)
+        with torch.no_grad():
+            logits = model(torch.tensor([tokenizer(examples[name].prompt).input_ids])).logits[0, -1]
+        handle.remove()
+        io, s = (tokenizer(" " + fields[who]).input_ids[0] for who in ("io", "s"))
+        score = (logits[io] - logits[s]).item()
+        assert score == pytest.approx(rows.score_recovered[name], abs=2e-3)
+        assert (score > 0) == rows.recovered[name]
