@@ -167,7 +167,7 @@ def adopt(sae: Any, *, name: str, site: Site, n_layers: int, d_model: int) -> Au
         )  # fmt: skip
     if not all(torch.isfinite(value).all() for value in sae.state_dict().values()):
         raise UnavailableError("the SAE's weights hold values that are not finite", where=where)
-    return Autoencoder(sae.float().requires_grad_(False).eval(), boundary_of(site))
+    return Autoencoder(sae.to(dtype=torch.float32).requires_grad_(False).eval(), boundary_of(site))
 
 
 def load(path: Path, device: torch.device) -> Any:
