@@ -17,7 +17,7 @@ from recoverdsl.engine.cache import cache_folder
 from recoverdsl.engine.pins import pin, platform
 from recoverdsl.engine.sources import Fetcher
 from recoverdsl.errors import UnavailableError
-from recoverdsl.language import check_file, spec_error
+from recoverdsl.language import check_file, effective_text, spec_error
 from recoverdsl.language.canonical import digest
 from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Orthogonal, Spec
@@ -55,7 +55,7 @@ def load(
     if checked.spec is None:
         raise spec_error(checked.errors)
     fetcher = Fetcher(path.parent, allow_outside=allow_outside, offline=offline)
-    return Audit(path, checked.tree.text, checked.spec, overrides, fetcher)
+    return Audit(path, effective_text(checked, overrides), checked.spec, overrides, fetcher)
 
 
 class Silent:
@@ -77,6 +77,7 @@ class Audit:
 
     path: Path
     text: str
+    """The spec as it is run, with the values that `set` replaced written into it."""
     spec: Spec
     overrides: Mapping[str, str]
     """Values that replaced the text's own."""

@@ -16,13 +16,14 @@ from recoverdsl.language.checker import check_tree
 from recoverdsl.language.codes import CODES
 from recoverdsl.language.diagnostics import Collector, Diagnostic, render_json, render_text
 from recoverdsl.language.nodes import Span, Tree
+from recoverdsl.language.overrides import apply_overrides
 from recoverdsl.language.parser import LONGEST, parse_text
 from recoverdsl.language.printer import print_tree
 from recoverdsl.language.schema import Spec
 
 __all__ = [
     "CODES", "Checked", "Diagnostic", "Span", "Spec", "Tree", "canonical", "check", "check_file",
-    "digest", "format_text", "load_spec", "parse", "render_json", "render_text", "spec_error",
+    "digest", "effective_text", "format_text", "load_spec", "parse", "render_json", "render_text", "spec_error",
 ]  # fmt: skip
 
 
@@ -129,6 +130,17 @@ def _parse(text: str | bytes, file: str) -> tuple[Tree, Collector]:
         byte = f"the byte 0x{text[error.start]:02x} is not UTF-8"
         report.add("REC107", byte, span, help="save the file as UTF-8")
         return Tree((), (), shown, file), report
+
+
+def effective_text(checked: Checked, overrides: Mapping[str, str]) -> str:
+    """The text of a checked spec with the values that `overrides` replaced written into it.
+
+    Checking what comes out without overrides gives the same spec.
+    """
+    if not overrides:
+        return checked.tree.text
+    report = Collector(checked.tree.file, checked.tree.text)
+    return print_tree(apply_overrides(checked.tree, overrides, report))
 
 
 def spec_error(errors: tuple[Diagnostic, ...]) -> SpecError:
