@@ -56,7 +56,7 @@ def in_batches(
     parts: list[Part] = []
     done = 0
     while done < count:
-        part = entry.load(len(parts))
+        part = entry.load(done)
         while part is None:
             try:
                 part = compute(range(done, min(done + size, count)))
@@ -71,7 +71,7 @@ def in_batches(
                 size = max(1, size // 2)
                 entry.remember_batch_size(size)
             else:
-                entry.append(len(parts), part)
+                entry.append(done, part)
         parts.append(part)
         done += len(part.rows)
         progress(done)

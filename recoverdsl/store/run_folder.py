@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from recoverdsl.store.steps import write_atomically
+from recoverdsl.store.steps import guarded, write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,9 +62,13 @@ class RunFolder:
 
     def event(self, **event: Any) -> None:
         """Appends a line to `events.jsonl`: what happened when."""
-        self.path.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False) + "\n"
-        with (self.path / "events.jsonl").open("ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+
+        def append() -> None:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with (self.path / "events.jsonl").open("ab") as file:
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+
+        guarded(self.path / "events.jsonl", append)

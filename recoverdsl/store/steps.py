@@ -2,10 +2,11 @@
 
     <store>/<digest>/part-00000.safetensors    tensors, and rows of figures as JSON in the header
     <store>/<digest>/step.json                 what the step was; written when the last part is
+    <store>/<digest>/batch_size                so that a resumed run makes the same batches
 
 A part is one batch of examples. It appears whole or not at all (written aside, then renamed), so a
-run killed at any moment finds every finished batch again. Parts are numbered, and a batch's examples
-follow from its number, so a resumed run computes the same batches as an undisturbed one.
+run killed at any moment finds every finished batch again. A part's number is that of its first
+example, so that whatever becomes of other parts and of the batch size, no example is taken twice.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,33 +62,45 @@ class Entry:
     def begun(self) -> bool:
         return self._part(0).exists()
 
-    def lock(self) -> FileLock:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """Held while a step runs, so that a second run of the same spec waits and then finds it done."""
-        _guarded(self.folder, lambda: self.folder.mkdir(parents=True, exist_ok=True))
-        return FileLock(self.folder / "lock")
+        lock = FileLock(self.folder / "lock")
 
-    def load(self, index: int) -> Part | None:
-        """Part `index`, or None if it is not there or not whole."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        def acquire() -> None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
 
-        path = self._part(index)
+        guarded(self.folder, acquire)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def load(self, first: int) -> Part | None:
+        """The part that begins with example `first`, or None if it is not there or not whole."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self._part(first)
         if not path.exists():
             return None
         try:
-            return Part(json.loads(_header(path)["rows"]), load_file(path))
-        except (SafetensorError, OSError, ValueError, KeyError, struct.error):
+            with safe_open(path, framework="pt") as file:
+                rows = json.loads(file.metadata()["rows"])
+                return Part(rows, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
             path.unlink(missing_ok=True)  # torn by a crash of the machine: computed again
             return None
 
-    def append(self, index: int, part: Part) -> None:
+    def append(self, first: int, part: Part) -> None:
+        """Keeps the part that begins with example `first`."""
         from safetensors.torch import save
 
         rows = json.dumps(list(part.rows), allow_nan=True)
         tensors = {
             name: tensor.detach().cpu().contiguous() for name, tensor in part.tensors.items()
         }
-        write_atomically(self._part(index), save(tensors, metadata={"rows": rows}))
+        write_atomically(self._part(first), save(tensors, metadata={"rows": rows}))
 
     def finish(self, parts: int, description: Mapping[str, Any]) -> None:
         """Marks the result as whole."""
@@ -96,12 +109,19 @@ class Entry:
 
     def parts(self) -> list[Part]:
         """All parts of a finished step, in order; empty if a part was lost, and then no longer done."""
-        count = json.loads((self.folder / "step.json").read_text())["parts"]
-        parts = [self.load(index) for index in range(count)]
-        if any(part is None for part in parts):
-            (self.folder / "step.json").unlink()
-            return []
-        return [part for part in parts if part is not None]
+        try:
+            count = int(json.loads((self.folder / "step.json").read_text())["parts"])
+        except (OSError, ValueError, KeyError, TypeError):
+            count = None
+        parts: list[Part] = []
+        first = 0
+        while count is not None and len(parts) < count and (part := self.load(first)):
+            parts.append(part)
+            first += len(part.rows)
+        if len(parts) == count:
+            return parts
+        (self.folder / "step.json").unlink(missing_ok=True)
+        return []
 
     def remember_batch_size(self, size: int) -> None:
         """Keeps the batch size, so that a resumed run makes the same batches."""
@@ -113,8 +133,8 @@ class Entry:
         except (FileNotFoundError, ValueError):
             return None
 
-    def _part(self, index: int) -> Path:
-        return self.folder / f"part-{index:05d}.safetensors"
+    def _part(self, first: int) -> Path:
+        return self.folder / f"part-{first:05d}.safetensors"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -138,10 +158,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
 
-    _guarded(path, write)
+    guarded(path, write)
 
 
-def _guarded(path: Path, action: Any) -> None:
+def guarded(path: Path, action: Callable[[], object]) -> None:
+    """Does what writes to `path`, and says so if it cannot be written."""
     try:
         action()
     except OSError as error:
@@ -152,11 +173,3 @@ def _guarded(path: Path, action: Any) -> None:
             help="make room and run again: finished batches are kept" if full
             else "choose another place with --out or --store",
         ) from error  # fmt: skip
-
-
-def _header(path: Path) -> dict[str, str]:
-    """The metadata in a safetensors header."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header: dict[str, dict[str, str]] = json.loads(file.read(length))
-    return header["__metadata__"]
