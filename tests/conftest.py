@@ -1,0 +1,29 @@
+"""What several folders of tests share: one tiny audit, run once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Tiny matrices: more threads only get into each other's way. Set before torch is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the cache of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECOVERDSL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def claim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`claim.rec` in a folder with its model, SAE and prompts. Not to be written to."""
+    from tests.run import claims
+
+    return claims.write(tmp_path_factory.mktemp("claim"))
