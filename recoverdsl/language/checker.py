@@ -57,8 +57,8 @@ class _Checker:
         self.scope.check_likes()
         found: dict[str, dict[str, Any]] = {plural: {} for plural in PLURALS.values()}
         for (kind, name), block in self.scope.blocks.items():
+            self.spans[f"{kind}.{name}"] = block.head
             if kind in PLURALS:
-                self.spans[f"{kind}.{name}"] = block.head
                 if kind == "attribute":
                     self.scope.find(name, (block.name or block.kind).span, ("attack",))
                 value = self.block(block, schema.BLOCKS[kind], f"{kind}.{name}")
