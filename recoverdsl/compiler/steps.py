@@ -47,7 +47,7 @@ class LoadData:
 class SelectFeatures:
     """Ids of the protected features. A list needs no model; a ranking runs it with gradients."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     count: int | None
     ids: tuple[int, ...] | None
     score: Score | None

@@ -108,12 +108,17 @@ class Runner:
                 state = "resumed" if entry.begun else "computed"
                 parts = self._compute(node, entry)
         self.observer.ended(node, state, time.monotonic() - began, entry.batch_size())
-        return Result.of(parts)
+        result = Result.of(parts)
+        if isinstance(node.step, SelectFeatures) and node.step.ids is None:
+            return self._selected(node.step, result)
+        return result
 
     def _compute(self, node: Node, entry: Entry) -> list[Part]:
         step = node.step
-        if isinstance(step, SelectFeatures):
-            parts = [self._select(step, node, entry)]
+        if isinstance(step, SelectFeatures) and step.ids is not None:
+            part = self._given(step.ids)
+            entry.append(0, part)
+            parts = [part]
         else:
             indices = self._indices(step)
             progress = self.observer.began(node, len(indices))
@@ -141,6 +146,8 @@ class Runner:
         step, executors = node.step, self.executors
         if isinstance(step, RunBase):
             return executors.run_base(step, indices)
+        if isinstance(step, SelectFeatures):
+            return self._effects(step, indices)
         features = self._features_of(node)
         if isinstance(step, RunDefended):
             return executors.run_defended(step, features, indices)
@@ -155,31 +162,29 @@ class Runner:
             step, features, indices, Part(found.rows[here], {"delta": found.tensors["delta"][here]})
         )
 
-    def _select(self, step: SelectFeatures, node: Node, entry: Entry) -> Part:
-        if step.ids is not None:
-            ids = torch.tensor(step.ids)
-            return self._chosen(ids, torch.zeros(len(ids)), entry)
-        assert step.count is not None
-        indices = self._indices(step)
-        progress = self.observer.began(node, len(indices))
-        size = self._batch_size(indices)
-        total = torch.zeros(self.resources.autoencoder.d_sae)
-        for start in range(0, len(indices), size):
-            part = self.executors.attribution(step, indices[start : start + size])
-            total += part.tensors["effect"].sum(0).cpu()
-            progress(min(start + size, len(indices)))
-        best = (total / len(indices)).topk(min(step.count, len(total)))
-        return self._chosen(best.indices, best.values, entry)
-
-    def _chosen(self, ids: Tensor, effects: Tensor, entry: Entry) -> Part:
+    def _given(self, ids: tuple[int, ...]) -> Part:
         encoder = self.resources.autoencoder.invariance
+        rows = [{"feature": id, "effect": 0.0, "encoder": encoder} for id in ids]
+        return Part(rows, {"ids": torch.tensor(ids), "effects": torch.zeros(len(ids))})
+
+    def _effects(self, step: SelectFeatures, indices: list[int]) -> Part:
+        """A batch's effects, summed: one row of all features is small enough to keep."""
+        part = self.executors.attribution(step, indices)
+        total_1F = part.tensors["effect"].cpu().double().sum(0, keepdim=True)
+        encoder = self.resources.autoencoder.invariance
+        return Part([{**row, "encoder": encoder} for row in part.rows], {"total": total_1F})
+
+    def _selected(self, step: SelectFeatures, result: Result) -> Result:
+        """The features with the largest mean effect."""
+        assert step.count is not None
+        mean_F = result.tensors["total"].sum(0) / len(result.rows)
+        best = mean_F.topk(min(step.count, len(mean_F)))
+        encoder = result.rows[0]["encoder"]
         rows = [
             {"feature": int(id), "effect": float(effect), "encoder": encoder}
-            for id, effect in zip(ids, effects, strict=True)
+            for id, effect in zip(best.indices, best.values, strict=True)
         ]
-        part = Part(rows, {"ids": ids, "effects": effects})
-        entry.append(0, part)
-        return part
+        return Result(rows, {"ids": best.indices, "effects": best.values})
 
     def _keep_valid_flips(self, node: Node) -> None:
         base, defended = (self.results[node.inputs[role]] for role in ("base", "defended"))
