@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from recoverdsl.compiler.compile import compile_spec
+from recoverdsl.compiler.compile import compile_spec, exactly
 from recoverdsl.compiler.graph import Graph, Node
 from recoverdsl.compiler.steps import Measure
 from recoverdsl.engine.cache import cache_folder
@@ -283,14 +283,13 @@ class Run:
         return render_fragment(self.result)
 
 
-def tables(graph: Graph) -> list[tuple[str, str, float | None, str]]:
+def tables(graph: Graph) -> list[tuple[str, str, float, str]]:
     """Kind, name, limit and key of each step that makes rows of the example table."""
-    (measure,) = graph.of(Measure)
     found = []
-    for role, key in measure.inputs.items():
-        kind, *rest = role.split(" ")
-        if rest:
-            found.append((kind, rest[0], float(rest[1]) if len(rest) > 1 else None, key))
+    for role, key in (item for measure in graph.of(Measure) for item in measure.inputs.items()):
+        if " " in role:
+            kind, name, limit = role.split(" ")
+            found.append((kind, name, float(limit), key))
     return found
 
 
@@ -333,7 +332,7 @@ def _write(run: Run, graph: Graph, output: Output, folder: RunFolder) -> None:
     for kind, name, limit, key in tables(graph):
         result = output.results[key]
         if result.rows:
-            label = f"{name}/smallest" if kind == "smallest_norm" else f"{name}/{limit:g}"
+            label = f"{name}/smallest" if kind == "smallest_norm" else f"{name}/{exactly(limit)}"
             deltas[label] = result.tensors["delta"]
             ids[label] = [row["example"] for row in result.rows]
     folder.perturbations(deltas, ids)

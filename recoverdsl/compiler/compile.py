@@ -97,19 +97,19 @@ class _Compiler:
         for name, attack in spec.attacks.items():
             for limit in limits_of(spec, attack):
                 step = self._recover(attack, defense, behavior, limit)
-                key = add(f"recover {name} at norm {limit:g}", step, flips=flips, **common)
-                tables[f"attack {name} {limit:g}"] = key
+                key = add(f"recover {name} at norm {exactly(limit)}", step, flips=flips, **common)
+                tables[f"attack {name} {exactly(limit)}"] = key
                 largest[name] = step
             if attack.find:
                 search = FindSmallestNorm(largest[name], attack.find.within, SEARCH_STEPS)
-                tables[f"smallest_norm {name}"] = add(
+                tables[f"smallest_norm {name} {exactly(limit)}"] = add(
                     f"find smallest norm, {name}", search, flips=flips, found=key, **common
                 )
         for name, control in spec.controls.items():
             attack = spec.attacks[control.of]
             for limit in limits_of(spec, attack):
-                tables[f"control {name} {limit:g}"] = add(
-                    f"control {name} at norm {limit:g}",
+                tables[f"control {name} {exactly(limit)}"] = add(
+                    f"control {name} at norm {exactly(limit)}",
                     RandomDirections(
                         defense, _score(behavior), behavior.holds, largest[control.of].disturbance,
                         limit, control.draws, control.seed,
@@ -159,6 +159,11 @@ class _Compiler:
             limit=limit,
             stop=attack.stop,
         )
+
+
+def exactly(limit: float) -> str:
+    """A limit as short text that reads back as the same number."""
+    return repr(float(limit)).removesuffix(".0")
 
 
 def _score(behavior: schema.Behavior) -> schema.Score:
