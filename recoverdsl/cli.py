@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -60,17 +62,13 @@ def run(
 
     # Libraries draw bars of their own, which would tear this tool's.
     os.environ.setdefault("TQDM_DISABLE", "1")
-    audit = _load(spec, set, allow_outside, offline)
     folder = out or Path("runs") / spec.stem
-    with Progress() as progress:
-        try:
+    with _resumable():
+        audit = _load(spec, set, allow_outside, offline)
+        with Progress() as progress:
             done = audit.run(
                 folder, device=device, store=store, batch_size=batch_size, observer=progress
             )
-        except KeyboardInterrupt:
-            raise StoppedError(
-                "stopped before the end", help="run the same command again: it goes on where it was"
-            ) from None
     if json:
         from recoverdsl.measure.results import to_json
 
@@ -153,6 +151,16 @@ def graph(
     from recoverdsl.compiler.draw import DRAWINGS
 
     typer.echo(DRAWINGS[format](_load(spec, set, allow_outside, True).graph(device)), nl=False)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError(
+            "stopped before the end", help="run the same command again: it goes on where it was"
+        ) from None
 
 
 def _load(spec: Path, set: list[str] | None, allow_outside: bool, offline: bool) -> Any:

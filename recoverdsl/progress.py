@@ -31,9 +31,10 @@ class Progress(AbstractContextManager["Progress"]):
             MofNCompleteColumn(), TimeElapsedColumn(), console=self._console, transient=True,
         )  # fmt: skip
         self._task: Any = None
+        self._before: Any = signal.SIG_DFL
 
     def __enter__(self) -> Progress:
-        signal.signal(signal.SIGTERM, _interrupt)
+        self._before = signal.signal(signal.SIGTERM, _interrupt)
         self._bars.start()
         return self
 
@@ -44,6 +45,7 @@ class Progress(AbstractContextManager["Progress"]):
         trace: TracebackType | None,
     ) -> None:
         self._bars.stop()
+        signal.signal(signal.SIGTERM, self._before)
 
     @contextmanager
     def busy(self, what: str) -> Iterator[None]:
