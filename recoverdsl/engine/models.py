@@ -78,9 +78,10 @@ def load(path: Path, dtype: str, device: torch.device) -> LoadedModel:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, trust_remote_code=False, **where, **options
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    # Files that do not fit together raise nearly anything, deep inside transformers.
+    except Exception as error:
         raise UnavailableError(
-            "the model cannot be loaded", where=str(path), why=str(error).strip().splitlines()[0],
+            "the model cannot be loaded", where=str(path), why=f"{type(error).__name__}: {error}".splitlines()[0],
             help="it should be a causal language model that transformers loads: a folder with config.json, "
             "tokenizer files and safetensors weights, or a GGUF file",
         ) from error  # fmt: skip
