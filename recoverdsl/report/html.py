@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from attrs import frozen
@@ -16,6 +16,9 @@ from recoverdsl.report import sentences
 from recoverdsl.report.cells import HEADINGS, caption, table
 from recoverdsl.report.plots import recovery_against_budget, recovery_against_drift
 from recoverdsl.report.words import clean, clean_line, norm, percent
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 @frozen
@@ -69,18 +72,9 @@ def render_html(
         A whole HTML document with its style, figures and `result.json` inside. It runs no script
         and loads nothing; names and texts are escaped. The same input gives the same bytes.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("recoverdsl.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"line": clean_line, "text": clean, "percent": percent}
-    return environment.get_template("report.html").render(
+    return _template("report.html").render(
         result=result,
         title=clean_line(result.spec.audit or result.spec.name),
         headline=sentences.headline(result),
@@ -101,6 +95,32 @@ def render_html(
         graph=graph,
         data=Markup(_script_safe(to_json(result))),
     )
+
+
+def render_fragment(result: Result) -> str:
+    """The verdict, the table and the expectations, for a notebook's cell: no script, no style sheet."""
+    return _template("fragment.html").render(
+        title=clean_line(result.spec.audit or result.spec.name),
+        headline=sentences.headline(result),
+        headings=HEADINGS,
+        table=table(result),
+        caption=caption(result),
+        expectations=[sentences.expectation(e) for e in result.expectations],
+    )
+
+
+def _template(name: str) -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("recoverdsl.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"line": clean_line, "text": clean, "percent": percent}
+    return environment.get_template(name)
 
 
 def _script_safe(text: str) -> str:
