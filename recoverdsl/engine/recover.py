@@ -212,19 +212,23 @@ def smallest_norm(
     low_B = torch.zeros_like(high_B)
     steps_B = found.steps_B.clone()
     while True:
-        open_B = found.recovered_B & (high_B - low_B > within * high_B)
+        radius_B = (low_B + high_B) / 2
+        # Numbers end somewhere: a middle that is one of the two ends has nothing left to try.
+        between_B = (low_B < radius_B) & (radius_B < high_B)
+        open_B = found.recovered_B & between_B & (high_B - low_B > within * high_B)
         progress(int((~open_B).sum()))
         rows = open_B.nonzero().squeeze(1)
         if not len(rows):
             return evolve(best, steps_B=steps_B)
-        radius = (low_B[rows] + high_B[rows]) / 2
+        radius = radius_B[rows]
         start = best.delta_BQD[rows] * (radius / high_B[rows])[:, None, None]
         tried = recover(problem.take(rows), attack, radius, start)
         steps_B[rows] += tried.steps_B
         success = rows[tried.recovered_B]
         best.delta_BQD[success] = tried.delta_BQD[tried.recovered_B]
         best.score_B[success] = tried.score_B[tried.recovered_B]
-        high_B[success] = norm(best.delta_BQD[success])
+        found_norm = norm(tried.delta_BQD[tried.recovered_B])
+        high_B[success] = found_norm.minimum(radius[tried.recovered_B])
         low_B[rows[~tried.recovered_B]] = radius[~tried.recovered_B]
 
 

@@ -121,7 +121,7 @@ def test_score_and_gradient_are_those_of_the_unmodified_model_under_hooks(
             source = logits_V.log_softmax(0) if term.quantity == "logprob" else logits_V
             value = value + term.weight * source[token]
         (expected,) = torch.autograd.grad(value, own)
-        assert float(score_B[at]) == pytest.approx(float(value), abs=1e-4)
+        assert float(score_B[at]) == pytest.approx(float(value.detach()), abs=1e-4)
         kept = problem.where_BQ[at, width - columns :, None]
         found = torch.zeros(length, 24)
         found[length - columns :] = gradient_BQD[at, width - columns :]

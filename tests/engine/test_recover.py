@@ -177,6 +177,14 @@ def test_features_that_read_the_whole_gradient_make_recovery_impossible() -> Non
         assert torch.allclose(kept.score_B, problem.score(torch.zeros(B, Q, D)), atol=1e-3)
 
 
+def test_a_search_finer_than_float32_ends() -> None:
+    problem = linear_problem()
+    least_B = least_norm(problem, Free())
+    found = recover(problem, Attack(ascent(20), Free(), steps=20), 3 * least_B)
+    best = smallest_norm(problem, found, Attack(ascent(4), Free(), steps=4), within=1e-12)
+    assert torch.allclose(norm(best.delta_BQD), least_B, rtol=1e-3)
+
+
 def test_examples_that_were_not_recovered_are_not_searched() -> None:
     problem = linear_problem()
     least_B = least_norm(problem, Free())
