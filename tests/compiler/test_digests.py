@@ -131,6 +131,12 @@ def test_another_limit_changes_only_the_attack_at_it_and_what_takes_from_that() 
     }
 
 
+def test_limits_that_differ_in_a_late_digit_are_steps_of_their_own() -> None:
+    graph = graph_of(overrides={"unconstrained.limit": "norm <= [2.00000001, 2.00000002]"})
+    keys = [key for key in graph.nodes if key.startswith("recover unconstrained")]
+    assert len({graph[key].digest for key in keys}) == len(keys) == 2
+
+
 def test_one_more_limit_keeps_the_steps_at_the_others() -> None:
     before, after = graph_of(), graph_of(overrides={"projected.limit": "norm <= [1, 2, 4, 8]"})
     assert changed(before, after) == {
