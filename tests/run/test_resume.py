@@ -86,13 +86,17 @@ def history(claim: Path, undisturbed: Path, tmp_path_factory: pytest.TempPathFac
     """Three times killed, once interrupted, once asked to terminate, each a few batches later."""
     folder = tmp_path_factory.mktemp("stopped")
     out, store = folder / "out", folder / "store"
+    draw = random.Random(SEED)
     total = len(parts(undisturbed / "store"))
-    moments = sorted(random.Random(SEED).sample(range(1, total - 1), 5))
+    # One in each sixth but the last, so that a slow look at the store does not miss one.
+    moments = [draw.randint(1 + i * total // 6, (i + 1) * total // 6 - 2) for i in range(5)]
     kinds = [signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]
     stopped = []
     for moment, kind in zip(moments, kinds, strict=True):
+        # At least one new batch, so that the process is past its start.
+        wanted = max(moment, len(parts(store)) + 1)
         process = start(claim, out, store)
-        process.wait_until(lambda moment=moment: len(parts(store)) >= moment)
+        process.wait_until(lambda wanted=wanted: len(parts(store)) >= wanted)
         process.signal(kind)
         outcome = process.end()
         stopped.append(Stopped(kind, outcome, parts(store), len(events(out))))
