@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -16,13 +17,13 @@ from recoverdsl.compiler.steps import Measure
 from recoverdsl.engine.cache import cache_folder
 from recoverdsl.engine.pins import pin, platform
 from recoverdsl.engine.sources import Fetcher
-from recoverdsl.errors import UnavailableError
+from recoverdsl.errors import UnavailableError, UsageError
 from recoverdsl.language import check_file, effective_text, spec_error
 from recoverdsl.language.canonical import digest
 from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Orthogonal, Spec
 from recoverdsl.store.run_folder import RunFolder
-from recoverdsl.store.steps import Store
+from recoverdsl.store.steps import Row, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,9 +107,9 @@ class Audit:
 
         Args:
             out: a folder for the result, the report and the tables; none is written if not given.
-            device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+            device: `auto`, `cpu`, `cuda` or `cuda:1`.
             store: where step results are kept.
-            batch_size: examples at once; chosen from the free memory if not given.
+            batch_size: examples at once; chosen from the memory if not given.
             observer: is told how the run goes, see `recoverdsl.engine.run.Observer`.
 
         Raises:
@@ -120,6 +121,8 @@ class Audit:
         from recoverdsl.engine.run import Runner
 
         name = _device(device)
+        if name.partition(":")[0] not in ("cpu", "cuda"):
+            raise UsageError(f"the device {name!r} is not supported", help="cpu, cuda or cuda:1")
         try:
             torch_device = torch.device(name)
             torch.empty(1, device=torch_device)
@@ -134,6 +137,7 @@ class Audit:
         fetcher = self.fetcher.with_progress(watcher.busy)
         resources = Resources(self.spec, fetcher, torch_device, busy=watcher.busy)
         if folder is not None:
+            folder.clear()
             folder.spec(self.text)
             folder.event(event="run", spec=digest(self.spec))
         output = Runner(graph, resources, self.store(store), watcher, batch_size).run()
@@ -190,7 +194,7 @@ class Audit:
                 examples=len(base),
                 base_holds=sum(row["holds"] for row in base),
                 valid_flips=len(output.valid_flips),
-                failed=summary.failed,
+                failed=summary.failed + len(self._failed(base, defended)),
             ),
             attacks=summary.attacks,
             controls=summary.controls,
@@ -209,6 +213,11 @@ class Audit:
         )
         return result, frame
 
+    @staticmethod
+    def _failed(base: list[Row], defended: list[Row]) -> dict[str, str]:
+        """Examples that could not be run at all, with the reason."""
+        return {row["example"]: row["failed"] for row in [*base, *defended] if row["failed"]}
+
     def _environment(
         self, graph: Graph, output: Output, device: str, watcher: _Watcher
     ) -> dict[str, Any]:
@@ -226,6 +235,10 @@ class Audit:
             "device": device,
             "threads": torch.get_num_threads(),
             "dtype": {name: model.dtype for name, model in self.spec.models.items()},
+            "failed": self._failed(
+                output.results[graph.keys_of("RunBase")[0]].rows,
+                [row for key in graph.keys_of("RunDefended") for row in output.results[key].rows],
+            ),
             "encoder": {
                 key: output.results[key].rows[0]["encoder"]
                 for key in graph.keys_of("SelectFeatures")
@@ -348,4 +361,6 @@ def _device(device: str) -> str:
     if device != "auto":
         return device
     # Asking torch would cost seconds, and commands that only read want an answer at once.
-    return "cuda" if Path("/dev/nvidia0").exists() else "cpu"
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
+    cards = any(Path("/dev").glob("nvidia[0-9]*"))
+    return "cuda" if cards and not hidden and "+cpu" not in platform("auto")["torch"] else "cpu"

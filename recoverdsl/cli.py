@@ -35,7 +35,7 @@ Outside = Annotated[
     bool, typer.Option("--allow-outside", help="Let the spec name paths outside its own folder.")
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 StoreRoot = Annotated[Path | None, typer.Option("--store", help="Where results of steps are kept.")]
 
 
@@ -52,7 +52,7 @@ def run(
     ] = False,
     store: StoreRoot = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Examples at once [default: from the free memory].")
+        int | None, typer.Option(min=1, help="Examples at once [default: from the memory].")
     ] = None,
     allow_outside: Outside = False,
     offline: Offline = False,
@@ -206,7 +206,10 @@ def _complain(error: RecoverdslError) -> None:
         for diagnostic in diagnostics:
             typer.echo(render_text(diagnostic, color=_color(sys.stderr)) + "\n", err=True)
     else:
-        typer.echo(f"error: {error}", err=True)
+        from recoverdsl.report.words import clean
+
+        # An error may quote a file, a name or another library: none of them may drive a terminal.
+        typer.echo(clean(f"error: {error}"), err=True)
 
 
 if __name__ == "__main__":

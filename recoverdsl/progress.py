@@ -27,7 +27,7 @@ class Progress(AbstractContextManager["Progress"]):
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._bars = Bars(
-            SpinnerColumn(finished_text=" "), TextColumn("{task.description}"), BarColumn(bar_width=24),
+            SpinnerColumn(finished_text=" "), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
             MofNCompleteColumn(), TimeElapsedColumn(), console=self._console, transient=True,
         )  # fmt: skip
         self._task: Any = None

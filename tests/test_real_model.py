@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,12 @@ SPEC = ROOT / "specs" / "ioi.rec"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("ioi")
-    return recoverdsl.load(SPEC).run(folder / "run", store=folder / "store")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield recoverdsl.load(SPEC).run(folder / "run", store=folder / "store")
+    torch.set_num_threads(threads)
 
 
 def test_the_clamp_flips_enough_prompts(run: Any) -> None:

@@ -135,7 +135,7 @@ class _Compiler:
     def _select(self, name: str, protect: schema.Protect, model: str, sae: str, data: str) -> str:
         select = protect.select
         if isinstance(select, schema.Features):
-            step = SelectFeatures(None, select.ids, None, None)
+            step = SelectFeatures(None, tuple(sorted({*select.ids})), None, None)
             return self.graph.add(f"select features {name}", step, sae=sae)
         assert isinstance(select.by, schema.Attribution)
         score = _score(self.spec.behaviors[select.by.behavior])

@@ -53,6 +53,9 @@ def _missing(spec: Spec) -> Iterator[tuple[str, str]]:
             yield path, "a behavior without a score"
         elif behavior.score.positions != schema.Positions(("last_token",)):
             yield f"{path}.score", "a score at other positions than last_token"
+    for name, sae in spec.saes.items():
+        if isinstance(sae.source, schema.Release) and sae.sha256:
+            yield f"sae.{name}.sha256", "checking the sha256 of a release"
     for name, protect in spec.protects.items():
         path = f"protect.{name}"
         if len(protect.saes) != 1:
@@ -85,7 +88,10 @@ def _missing(spec: Spec) -> Iterator[tuple[str, str]]:
 def _several(spec: Spec) -> Iterator[tuple[str, str]]:
     for blocks, kind, what in (
         (spec.models, "model", "more than one model"),
+        (spec.saes, "sae", "more than one SAE"),
         (spec.data, "data", "more than one data block"),
+        (spec.behaviors, "behavior", "more than one behavior"),
+        (spec.protects, "protect", "more than one set of protected features"),
         (spec.intervenes, "intervene", "more than one clamp"),
     ):
         for name in list(blocks)[1:]:

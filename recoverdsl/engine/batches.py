@@ -17,20 +17,23 @@ LARGEST = 128
 
 
 def batch_size(family: Family, tokens: int, count: int) -> int:
-    """How many examples to run at once: what fits into half of the free memory, evenly split.
+    """How many examples to run at once: what fits into a third of the memory, evenly split.
+
+    Of all memory, not of what is free just now: a run that goes on later makes the same batches.
 
     Args:
         tokens: longest prompt.
         count: examples in all.
     """
-    # A gradient through all layers keeps about this many floats per token and layer.
-    width = 24 * family.d_model + 6 * 4 * family.d_model
-    needed = 4 * tokens * width * family.n_layers
+    # A gradient through all layers keeps about 24 vectors of the residual stream's width per token
+    # and layer, and 6 of the feed-forward layer's, which is about four times as wide.
+    floats = tokens * family.n_layers * family.d_model * (24 + 6 * 4)
+    needed = floats * family.dtype.itemsize
     if family.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(family.device)
+        _, memory = torch.cuda.mem_get_info(family.device)
     else:
-        free = psutil.virtual_memory().available
-    fitting = max(1, min(LARGEST, int(free / 2 / needed)))
+        memory = psutil.virtual_memory().total
+    fitting = max(1, min(LARGEST, int(memory / 3 / needed)))
     return math.ceil(count / math.ceil(count / fitting)) if count else 1
 
 
@@ -40,6 +43,7 @@ def in_batches(
     size: int,
     compute: Callable[[range], Part],
     progress: Callable[[int], None],
+    asked: int | None = None,
 ) -> list[Part]:
     """Computes what the store does not have yet, batch by batch, and keeps each as it finishes.
 
@@ -47,11 +51,12 @@ def in_batches(
         size: batch size; one that an earlier, interrupted run remembered goes before it.
         compute: makes the part of the examples in a range.
         progress: called with the number of examples done.
+        asked: batch size that the person asked for; it goes before the remembered one.
 
     Raises:
         UnavailableError: one example alone does not fit into memory.
     """
-    size = entry.batch_size() or size
+    size = asked or entry.batch_size() or size
     entry.remember_batch_size(size)
     parts: list[Part] = []
     done = 0
@@ -79,6 +84,6 @@ def in_batches(
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(
-        error, torch.OutOfMemoryError | MemoryError
-    ) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        sign in str(error) for sign in ("can't allocate memory", "ALLOC_FAILED")
+    )

@@ -262,6 +262,11 @@ def _texts(
     cells: Mapping[str, Any], prompt: str, name: str, line: int, *, first: bool
 ) -> dict[str, str]:
     texts = {str(column): _text(cell) for column, cell in cells.items() if cell is not None}
+    if not all(_encodable(text) for text in texts.values()):
+        raise UnavailableError(
+            "this row holds half a character", where=f"{name}:{line}",
+            why="a surrogate alone stands for no character",
+        )  # fmt: skip
     if texts.get(prompt):
         return texts
     if first and prompt not in cells:
@@ -273,6 +278,14 @@ def _texts(
             help=f"did you mean {close[0]!r}?" if close else 'name the column with `prompt = "…"`',
         )
     raise UnavailableError(f"this row has no {prompt!r}", where=f"{name}:{line}")
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(cell: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from attrs import define, field, frozen
@@ -126,14 +126,25 @@ class Executors:
 
     # --- With δ ---
 
-    def recover(self, step: Recover, features: Features, indices: list[int]) -> Part:
+    def recover(
+        self,
+        step: Recover,
+        features: Features,
+        indices: list[int],
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Part:
         problem = self._problem(step, features, indices)
         limit_B = torch.full((len(indices),), step.limit, device=self.resources.device)
-        outcome = attacks.recover(problem, self._attack(step, features), limit_B)
+        outcome = attacks.recover(problem, self._attack(step, features), limit_B, progress=progress)
         return self._part(problem, features, indices, outcome)
 
     def find_smallest_norm(
-        self, step: FindSmallestNorm, features: Features, indices: list[int], found: Part
+        self,
+        step: FindSmallestNorm,
+        features: Features,
+        indices: list[int],
+        found: Part,
+        progress: Callable[[int], None] = lambda done: None,
     ) -> Part:
         problem = self._problem(step.recover, features, indices)
         device = self.resources.device
@@ -152,7 +163,7 @@ class Executors:
             constraint=self._constraint(step.recover.disturbance, features),
             steps=step.steps,
         )
-        outcome = attacks.smallest_norm(problem, start, attack, step.within)
+        outcome = attacks.smallest_norm(problem, start, attack, step.within, progress)
         return self._part(problem, features, indices, outcome)
 
     def random_directions(
@@ -177,7 +188,15 @@ class Executors:
 
     def _constraint(self, disturbance: Disturbance, features: Features) -> constraints.Constraint:
         if disturbance.preserve == "orthogonal":
-            return constraints.Orthogonal.to(features.W_enc_DS)
+            constraint = constraints.Orthogonal.to(features.W_enc_DS)
+            width, taken = constraint.basis_DR.shape
+            if taken >= width:
+                # δ could only be zero, and an attack that cannot move says nothing of the clamp.
+                raise UnavailableError(
+                    f"a δ orthogonal to {len(features.ids_S)} features has no room in {width} dimensions",
+                    help="protect fewer features, or leave `preserve` out",
+                )
+            return constraint
         return constraints.Free()
 
     def _attack(self, step: Recover, features: Features) -> attacks.Attack:
@@ -224,10 +243,14 @@ class Executors:
         family, boundary = self.resources.model.family, features.autoencoder.boundary
         tokens = self.resources.tokens(indices)
         where_BT = position_mask(disturbance.positions, tokens)
-        columns = where_BT.any(0).nonzero()
-        if not len(columns):
-            raise UnavailableError("the attack perturbs no position of these prompts")
-        first = int(columns[0])
+        for index, acts in zip(indices, where_BT.any(1).tolist(), strict=True):
+            if not acts:
+                raise UnavailableError(
+                    "the attack perturbs no position of this prompt",
+                    where=f"example {self.resources.examples[index].id}",
+                    help="choose other positions in `perturb`, or leave the example out",
+                )
+        first = int(where_BT.any(0).nonzero()[0])
         h_BTD = run_layers(family, embed(family, tokens), tokens, start=0, stop=boundary)
         h_def_BTD = self._clamp(defense, features)(h_BTD, position_mask(defense.at, tokens))
         recorder = Recorder(first)

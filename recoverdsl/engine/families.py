@@ -80,8 +80,8 @@ class Family:
         """Float32 logits of residual-stream rows: all (N, vocabulary), or those of `tokens_NK`."""
         h_ND = self.final_norm(h_ND.to(self.dtype))
         if tokens_NK is None:
-            logits_NV: Tensor = self.head(h_ND)
-            return logits_NV.float()
+            bias = None if self.head.bias is None else self.head.bias.float()
+            return nn.functional.linear(h_ND.float(), self.head.weight.float(), bias)
         rows_NKD = self.head.weight[tokens_NK]
         logits_NK = torch.einsum("nd,nkd->nk", h_ND.float(), rows_NKD.float())
         if self.head.bias is not None:

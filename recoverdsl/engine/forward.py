@@ -99,10 +99,10 @@ def attention_mask(mask_BT: Tensor, first: int = 0) -> Tensor:
     A padded row sees itself, since a softmax over nothing is not a number.
     """
     width = mask_BT.shape[1]
-    causal_TT = torch.ones(width, width, dtype=torch.bool, device=mask_BT.device).tril()
-    itself_TT = torch.eye(width, dtype=torch.bool, device=mask_BT.device)
-    allowed_BTT = (causal_TT & mask_BT[:, None, :]) | itself_TT
-    return allowed_BTT[:, None, first:]
+    columns_T = torch.arange(width, device=mask_BT.device)
+    rows_Q1 = columns_T[first:, None]
+    allowed_BQT = ((columns_T <= rows_Q1) & mask_BT[:, None, :]) | (columns_T == rows_Q1)
+    return allowed_BQT[:, None]
 
 
 def run_layers(

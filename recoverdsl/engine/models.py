@@ -27,6 +27,20 @@ class LoadedModel:
         """Token ids without any special token."""
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
+    def _chat(self, prompt: str) -> str:
+        """A prompt in the chat template of the tokenizer, up to where the answer begins."""
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+            )
+        # A template is a program that comes with the model, and may fail in any way.
+        except Exception as error:
+            raise UnavailableError(
+                "the model's chat template cannot be used", why=str(error).splitlines()[0],
+                help="leave `chat` out of the data block, or take a model that has one",
+            ) from error  # fmt: skip
+        return text
+
     def encode_prompts(self, examples: Sequence[Example], chat: bool) -> list[list[int]]:
         """Token ids of each prompt as the tokenizer makes them, chat template applied if asked.
 
@@ -36,11 +50,7 @@ class LoadedModel:
         rows = []
         for example in examples:
             if chat:
-                text = self.tokenizer.apply_chat_template(
-                    [{"role": "user", "content": example.prompt}],
-                    tokenize=False, add_generation_prompt=True,
-                )  # fmt: skip
-                ids = self.encode_text(text)
+                ids = self.encode_text(self._chat(example.prompt))
             else:
                 ids = list(self.tokenizer(example.prompt).input_ids)
             if not ids:
@@ -65,7 +75,8 @@ def load(path: Path, dtype: str, device: torch.device) -> LoadedModel:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    options: dict[str, Any] = {"dtype": DTYPES[dtype]}
+    # The masks of the engine are boolean, which eager attention would add as numbers.
+    options: dict[str, Any] = {"dtype": DTYPES[dtype], "attn_implementation": "sdpa"}
     folder, where = (path, {}) if path.is_dir() else (path.parent, {"gguf_file": path.name})
     if where:
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
@@ -75,9 +86,10 @@ def load(path: Path, dtype: str, device: torch.device) -> LoadedModel:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, **where
         )
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, trust_remote_code=False, **where, **options
+        model, loading = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, trust_remote_code=False, output_loading_info=True, **where, **options
         )
+        model = model.requires_grad_(False).eval().to(device)
     # Files that do not fit together raise nearly anything, deep inside transformers.
     except Exception as error:
         raise UnavailableError(
@@ -85,5 +97,11 @@ def load(path: Path, dtype: str, device: torch.device) -> LoadedModel:
             help="it should be a causal language model that transformers loads: a folder with config.json, "
             "tokenizer files and safetensors weights, or a GGUF file",
         ) from error  # fmt: skip
-    model.requires_grad_(False).eval().to(device)
+    missing = sorted(loading["missing_keys"]) + [str(key) for key in loading["mismatched_keys"]]
+    if missing:
+        raise UnavailableError(
+            "the model's weights are not whole", where=str(path),
+            why=f"missing or of another shape: {', '.join(missing[:5])}",
+            help="fetch the model again: transformers would fill what is missing at random",
+        )  # fmt: skip
     return LoadedModel(adapt(model), tokenizer)

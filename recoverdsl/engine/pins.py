@@ -12,10 +12,10 @@ from recoverdsl.language.schema import Data, Folder, HuggingFace, Model, PyPI, R
 
 
 def pin(block: Model | Sae | Data, fetcher: Fetcher) -> str:
-    """A string that changes when the content of the block's source does; nothing is downloaded.
+    """A string that changes when the content of the block's source does.
 
-    Local files are pinned by their content, a wheel's file by its sha256, and a hub's repository by
-    its revision.
+    Local files are pinned by their content, a wheel's file by its sha256, a hub's model or SAE by
+    its revision. No weights are downloaded; a hub's table of examples is, to be pinned by content.
     """
     if isinstance(block, Data):
         return data_digest(block, fetcher)
@@ -64,7 +64,10 @@ def platform(device: str) -> dict[str, str]:
     """What computes: a part of every digest, since a result may differ between versions."""
     return {
         "device": device.partition(":")[0],
-        **{name: _version(name) for name in ("torch", "transformers", "sae-lens")},
+        **{
+            name: _version(name)
+            for name in ("torch", "transformers", "tokenizers", "gguf", "sae-lens")
+        },
     }
 
 

@@ -56,6 +56,11 @@ class Resources:
         family = self.model.family
         with self.busy(f"loading SAE {name}"):
             if isinstance(block.source, schema.Release):
+                if self.fetcher.offline:
+                    raise UnavailableError(
+                        "a release of sae_lens cannot be had without the network",
+                        where=f"sae {name}", help="run without `--offline`, or name its folder",
+                    )  # fmt: skip
                 sae = saes.load_release(block.source.release, block.source.id, self.device)
             else:
                 sae = saes.load(locate(block, self.fetcher), self.device)

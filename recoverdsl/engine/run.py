@@ -25,6 +25,7 @@ from recoverdsl.engine.batches import batch_size, in_batches
 from recoverdsl.engine.executors import Executors
 from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.saes import Features
+from recoverdsl.errors import UnavailableError
 from recoverdsl.language.canonical import canonical
 from recoverdsl.store.steps import Entry, Part, Row, Store
 
@@ -79,7 +80,7 @@ class Runner:
     store: Store
     observer: Observer
     batch: int | None = None
-    """Batch size; None: chosen from the free memory."""
+    """Batch size; None: chosen from the machine's memory."""
     results: dict[str, Result] = field(factory=dict)
     flips: list[int] = field(factory=list)
     _executors: Executors | None = None
@@ -125,9 +126,12 @@ class Runner:
             size = self._batch_size(indices)
 
             def compute(batch: range) -> Part:
-                return self._batch(node, [indices[at] for at in batch], batch)
+                def done(count: int) -> None:
+                    progress(batch.start + count)
 
-            parts = in_batches(entry, len(indices), size, compute, progress)
+                return self._batch(node, [indices[at] for at in batch], batch, done)
+
+            parts = in_batches(entry, len(indices), size, compute, progress, self.batch)
         entry.finish(len(parts), {"key": node.key, "kind": node.kind, "step": canonical(step)})
         return parts
 
@@ -142,7 +146,9 @@ class Runner:
         longest = max(len(self.resources.prompts[index]) for index in indices)
         return self.batch or batch_size(self.resources.model.family, longest, len(indices))
 
-    def _batch(self, node: Node, indices: list[int], batch: range) -> Part:
+    def _batch(
+        self, node: Node, indices: list[int], batch: range, progress: Callable[[int], None]
+    ) -> Part:
         step, executors = node.step, self.executors
         if isinstance(step, RunBase):
             return executors.run_base(step, indices)
@@ -152,15 +158,14 @@ class Runner:
         if isinstance(step, RunDefended):
             return executors.run_defended(step, features, indices)
         if isinstance(step, Recover):
-            return executors.recover(step, features, indices)
+            return executors.recover(step, features, indices, progress)
         if isinstance(step, RandomDirections):
             return executors.random_directions(step, features, indices)
         assert isinstance(step, FindSmallestNorm)
         found = self.results[node.inputs["found"]]
         here = slice(batch.start, batch.stop)
-        return executors.find_smallest_norm(
-            step, features, indices, Part(found.rows[here], {"delta": found.tensors["delta"][here]})
-        )
+        part = Part(found.rows[here], {"delta": found.tensors["delta"][here]})
+        return executors.find_smallest_norm(step, features, indices, part, progress)
 
     def _given(self, ids: tuple[int, ...]) -> Part:
         encoder = self.resources.autoencoder.invariance
@@ -178,7 +183,11 @@ class Runner:
         """The features with the largest mean effect."""
         assert step.count is not None
         mean_F = result.tensors["total"].sum(0) / len(result.rows)
-        best = mean_F.topk(min(step.count, len(mean_F)))
+        if step.count > len(mean_F):
+            raise UnavailableError(
+                f"top({step.count}) asks for more features than the SAE's {len(mean_F)}"
+            )
+        best = mean_F.topk(step.count)
         encoder = result.rows[0]["encoder"]
         rows = [
             {"feature": int(id), "effect": float(effect), "encoder": encoder}
@@ -191,7 +200,7 @@ class Runner:
         self.flips = [
             index
             for index, (before, after) in enumerate(zip(base.rows, defended.rows, strict=True))
-            if before["holds"] and not after["holds"] and after["failed"] is None
+            if before["holds"] and not after["holds"] and not (before["failed"] or after["failed"])
         ]
 
     def _features_of(self, node: Node) -> Features:

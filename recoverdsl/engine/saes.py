@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +140,16 @@ def adopt(sae: Any, *, name: str, site: Site, n_layers: int, d_model: int) -> Au
     hook = cfg.metadata.hook_name
     expected = _boundary_of_hook(hook)
     if expected is not None and expected != boundary_of(site):
-        layer, side = (expected, "input") if hook.endswith("pre") else (expected - 1, "output")
+        layer, side = (expected, "input") if str(hook).endswith("pre") else (expected - 1, "output")
         raise UnavailableError(
             f"the SAE was trained at {hook}, which is {site.model}.layers[{layer}].{side}, "
             f"and the spec lets it read {site.model}.layers[{site.layer}].{site.side}",
             where=where, help=f"write `reads = {site.model}.layers[{layer}].{side}`",
+        )  # fmt: skip
+    if "transcoder" in cfg.architecture():
+        raise UnavailableError(
+            "this is a transcoder: it reads one place and writes another", where=where,
+            why="a clamp in it is not an edit of the residual stream that it reads",
         )  # fmt: skip
     if hook is not None and expected is None:
         raise UnavailableError(
@@ -198,8 +204,13 @@ def load_release(release: str, id: str, device: torch.device) -> Any:
 
 
 def _boundary_of_hook(hook: str | None) -> int | None:
-    """Boundary of a TransformerLens hook name of the residual stream, or None."""
-    parts = (hook or "").split(".")
-    if len(parts) != 3 or parts[0] != "blocks" or not parts[1].isdigit():
-        return None
-    return {"hook_resid_pre": int(parts[1]), "hook_resid_post": int(parts[1]) + 1}.get(parts[2])
+    """Boundary of the residual stream that a hook name means, or None.
+
+    Understood are the names of TransformerLens and, for a layer's output, those of Hugging Face
+    (`model.layers.14`, `transformer.h.14`).
+    """
+    lens = re.fullmatch(r"blocks\.(\d+)\.hook_resid_(pre|post)", str(hook))
+    if lens:
+        return int(lens[1]) + (lens[2] == "post")
+    plain = re.fullmatch(r"(?:model\.layers|transformer\.h)\.(\d+)", str(hook))
+    return int(plain[1]) + 1 if plain else None

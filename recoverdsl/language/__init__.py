@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from recoverdsl.errors import SpecError, UnavailableError
+from recoverdsl.errors import SpecError, UsageError
 from recoverdsl.language.canonical import canonical, digest
 from recoverdsl.language.checker import check_tree
 from recoverdsl.language.codes import CODES
@@ -69,7 +69,7 @@ def check_file(path: str | Path, *, overrides: Mapping[str, str] | None = None) 
     """`check` for a file.
 
     Raises:
-        UnavailableError: the file cannot be read.
+        UsageError: the file cannot be read.
     """
     try:
         with Path(path).open("rb") as stream:
@@ -77,7 +77,7 @@ def check_file(path: str | Path, *, overrides: Mapping[str, str] | None = None) 
             data = stream.read(4 * LONGEST + 4)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UnavailableError("the spec cannot be read", where=str(path), why=reason) from error
+        raise UsageError("the spec cannot be read", where=str(path), why=reason) from error
     return check(data, str(path), overrides=overrides)
 
 
@@ -91,7 +91,7 @@ def load_spec(
 
     Raises:
         SpecError: the spec is wrong; its `diagnostics` hold every mistake.
-        UnavailableError: the file cannot be read.
+        UsageError: the file cannot be read.
     """
     named = isinstance(source, str) and "\n" not in source and source.endswith(".rec")
     if isinstance(source, Path) or named:

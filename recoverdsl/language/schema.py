@@ -238,7 +238,12 @@ class Control:
     on: Literal["defended", "undefended"] = field(
         default="defended", metadata=says("`undefended`: run without the clamp.")
     )
-    draws: int = field(default=1, metadata=says("Random draws per example.", at_least=1))
+    draws: int = field(
+        default=1,
+        metadata=says(
+            "Random draws per example; the best counts, which favors the control.", at_least=1
+        ),
+    )
     seed: int = field(default=0, metadata=says("Seed of the draw."))
 
 

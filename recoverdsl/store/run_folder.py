@@ -23,6 +23,18 @@ class RunFolder:
 
     path: Path
 
+    def clear(self) -> None:
+        """Removes an earlier run's files, so that no verdict stands beside another spec."""
+
+        def remove() -> None:
+            for name in (
+                "result.json", "report.html", "environment.json", "examples.parquet",
+                "perturbations.safetensors",
+            ):  # fmt: skip
+                (self.path / name).unlink(missing_ok=True)
+
+        guarded(self.path, remove)
+
     def spec(self, text: str) -> None:
         """`spec.rec`: the spec as run."""
         write_atomically(self.path / "spec.rec", text.encode())

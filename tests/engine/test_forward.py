@@ -31,7 +31,9 @@ def test_a_padded_batch_gives_the_logits_of_the_model_alone(name: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("first", [1, 4, 10])
 @pytest.mark.parametrize("boundary", [0, 2, 4])
-def test_a_suffix_over_a_prefix_gives_the_logits_of_the_whole(name: str, first: int, boundary: int) -> None:
+def test_a_suffix_over_a_prefix_gives_the_logits_of_the_whole(
+    name: str, first: int, boundary: int
+) -> None:
     model = FAMILIES[name]()
     family = adapt(model)
     tokens = Tokens.pad([*prompts(1), list(range(1, 12))], family.device)
@@ -50,7 +52,9 @@ def test_some_logits_are_those_of_the_full_head(name: str) -> None:
     family = adapt(FAMILIES[name]())
     h_ND = torch.randn(7, family.d_model)
     tokens_NK = torch.randint(0, 61, (7, 3))
-    assert torch.allclose(family.logits(h_ND, tokens_NK), family.logits(h_ND).gather(1, tokens_NK), atol=1e-5)
+    assert torch.allclose(
+        family.logits(h_ND, tokens_NK), family.logits(h_ND).gather(1, tokens_NK), atol=1e-5
+    )
 
 
 def test_an_edit_at_a_boundary_is_a_hook_on_the_layer_below() -> None:
@@ -62,7 +66,9 @@ def test_an_edit_at_a_boundary_is_a_hook_on_the_layer_below() -> None:
         family, embed(family, tokens), tokens, start=0, stop=4, edits={2: lambda h: h + change}
     )
 
-    handle = model.model.layers[1].register_forward_hook(lambda _module, _inputs, output: output + change)
+    handle = model.model.layers[1].register_forward_hook(
+        lambda _module, _inputs, output: output + change
+    )
     hooked = model(tokens.ids_BT).logits[0, -1]
     handle.remove()
     assert torch.allclose(family.logits(edited[:, -1])[0], hooked, atol=1e-5)

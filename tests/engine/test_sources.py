@@ -436,7 +436,7 @@ class _Hub(BaseHTTPRequestHandler):
         ]
         return self.answer(200, json.dumps(tree).encode(), {})
 
-    do_HEAD = do_GET  # noqa: N815
+    do_HEAD = do_GET
 
     def answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recoverdsl.errors import SpecError, UnavailableError
+from recoverdsl.errors import SpecError, UsageError
 from recoverdsl.language import CODES, check, check_file, load_spec, render_json, render_text
 from tests.language.texts import DIAGNOSTICS, FULL, IOI, SMALL
 
@@ -228,7 +228,7 @@ def test_warnings_do_not_keep_a_spec_from_loading() -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         check_file(tmp_path / "none.rec")
 
 

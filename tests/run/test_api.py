@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import recoverdsl
 from recoverdsl.engine.executors import Executors
-from recoverdsl.errors import NotYetError, SpecError, UnavailableError
+from recoverdsl.errors import NotYetError, SpecError, UnavailableError, UsageError
 from recoverdsl.measure import table
 from recoverdsl.measure.results import to_json
 from tests.run import claims
@@ -125,8 +125,10 @@ def test_errors_of_a_run_are_of_the_kinds_that_are_documented(claim: Path, tmp_p
     full = Path(__file__).parent.parent / "language/full.rec"
     with pytest.raises(NotYetError):
         recoverdsl.load(full).run(store=tmp_path)
-    with pytest.raises(UnavailableError):
+    with pytest.raises(UsageError):
         recoverdsl.load(claim).run(store=tmp_path, device="nonsense")
+    with pytest.raises(UnavailableError):
+        recoverdsl.load(claim).run(store=tmp_path, device="cuda:77")
 
 
 # --- In a notebook ---
@@ -246,7 +248,7 @@ def test_an_interrupted_step_goes_on_with_the_batch_it_was_in(
     calls: list[list[int]] = []
 
     def counted(self: Executors, *arguments: Any) -> Any:
-        calls.append(arguments[-1])
+        calls.append(next(a for a in arguments if isinstance(a, list)))
         if len(calls) == 3:
             raise KeyboardInterrupt
         return real(self, *arguments)
@@ -290,7 +292,7 @@ def test_the_order_of_memory_running_out_changes_nothing_but_the_batches(
         real: Any = getattr(Executors, method)
 
         def small(self: Executors, *arguments: Any, real: Any = real) -> Any:
-            if len(arguments[-1]) > 3:
+            if len(next(a for a in arguments if isinstance(a, list))) > 3:
                 raise torch.OutOfMemoryError("no room")
             return real(self, *arguments)
 

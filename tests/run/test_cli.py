@@ -433,16 +433,23 @@ def test_what_cannot_be_had_ends_with_3_and_says_what(
 def test_a_spec_that_is_not_there_is_named(tmp_path: Path) -> None:
     for command in ("run", "check", "plan", "graph"):
         done = cli(command, tmp_path / "nowhere.rec")
-        assert done.code == 3
+        assert done.code == 2
         assert "nowhere.rec: the spec cannot be read" in done.err
         assert "Traceback" not in done.said
 
 
 def test_a_device_that_is_not_there_is_named(own: Path) -> None:
-    done = run(own, "--device", "nonsense")
+    done = run(own, "--device", "cuda:77")
     assert done.code == 3
-    assert "the device 'nonsense' cannot be used" in done.err
+    assert "the device 'cuda:77' cannot be used" in done.err
     assert "--device cpu" in done.err
+    assert "Traceback" not in done.said
+
+
+def test_a_device_of_another_kind_is_refused(own: Path) -> None:
+    done = run(own, "--device", "meta")
+    assert done.code == 2
+    assert "cuda:1" in done.err
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
