@@ -239,8 +239,11 @@ class Audit:
                 output.results[graph.keys_of("RunBase")[0]].rows,
                 [row for key in graph.keys_of("RunDefended") for row in output.results[key].rows],
             ),
-            "encoder": {
-                key: output.results[key].rows[0]["encoder"]
+            "features": {
+                key: {
+                    "ids": output.results[key].tensors["ids"].tolist(),
+                    "encoder": output.results[key].rows[0]["encoder"],
+                }
                 for key in graph.keys_of("SelectFeatures")
             },
             "batch_sizes": dict(watcher.batch_sizes),

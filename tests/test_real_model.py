@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 
 import recoverdsl
 from recoverdsl.engine import models
@@ -69,10 +68,7 @@ def test_the_perturbations_recover_in_the_unmodified_model_with_plain_hooks(run:
     loaded = models.load(locate(block, audit.fetcher), block.dtype, torch.device("cpu"))
     model, tokenizer = loaded.family.model, loaded.tokenizer
     sae = SAE.load_from_disk(SPEC.parent / "saes/smollm2-135m/layer14", dtype="float32")
-    graph = audit.graph("cpu")
-    (select,) = graph.keys_of("SelectFeatures")
-    store = run.folder.parent / "store"
-    ids = load_file(store / graph[select].digest / "part-00000.safetensors")["ids"]
+    ids = run.result.environment["features"]["select features ioi_features"]["ids"]
 
     with safe_open(run.folder / "perturbations.safetensors", "pt") as file:
         deltas = file.get_tensor("projected/20")
