@@ -97,7 +97,8 @@ class Llama(Family):
     rotary: nn.Module = field(kw_only=True)
 
     def embed(self, ids_BT: Tensor, positions_BT: Tensor) -> Tensor:
-        return self.embedding(ids_BT)  # type: ignore[no-any-return]
+        h_BTD: Tensor = self.embedding(ids_BT)
+        return h_BTD
 
     def positional(self, h_BQD: Tensor, positions_BQ: Tensor) -> Mapping[str, Any]:
         return {"position_embeddings": self.rotary(h_BQD, position_ids=positions_BQ)}
@@ -109,7 +110,8 @@ class GPT2(Family):
     position_embedding: nn.Embedding = field(kw_only=True)
 
     def embed(self, ids_BT: Tensor, positions_BT: Tensor) -> Tensor:
-        return self.embedding(ids_BT) + self.position_embedding(positions_BT)  # type: ignore[no-any-return]
+        h_BTD: Tensor = self.embedding(ids_BT) + self.position_embedding(positions_BT)
+        return h_BTD
 
     def positional(self, h_BQD: Tensor, positions_BQ: Tensor) -> Mapping[str, Any]:
         return {}

@@ -64,10 +64,12 @@ class Autoencoder:
 
     def encode(self, h_D: Tensor) -> Tensor:
         """Feature activations (…, d_sae) of residual states (…, d_model)."""
-        return self.sae.encode(h_D.float())  # type: ignore[no-any-return]
+        z_F: Tensor = self.sae.encode(h_D.float())
+        return z_F
 
     def decode(self, z_F: Tensor) -> Tensor:
-        return self.sae.decode(z_F)  # type: ignore[no-any-return]
+        h_D: Tensor = self.sae.decode(z_F)
+        return h_D
 
     def features(self, ids_S: Tensor) -> Features:
         """A view on the features `ids_S`."""
@@ -94,7 +96,8 @@ class Features:
     def encode(self, h_D: Tensor) -> Tensor:
         """Activations (…, S) of residual states (…, d_model); only these columns where that is exact."""
         if self.alone is not None:
-            return self.alone.encode(h_D.float())  # type: ignore[no-any-return]
+            z_S: Tensor = self.alone.encode(h_D.float())
+            return z_S
         return self.autoencoder.encode(h_D)[..., self.ids_S]
 
 
