@@ -67,7 +67,7 @@ class _Compiler:
         data_key = add(
             f"load data {data_name}", LoadData(self.pin(data), data.prompt, data.limit, data.chat)
         )
-        (behavior_name, behavior), *_ = self._behaviors()
+        (behavior_name, behavior), *_ = spec.behaviors.items()
         base = add(
             f"run base, {behavior_name}", RunBase(_score(behavior), behavior.holds),
             model=model_key, data=data_key,
@@ -126,11 +126,6 @@ class _Compiler:
         )
         add("judge", Judge(spec.expects), measure=measure)
         return self.graph
-
-    def _behaviors(self) -> list[tuple[str, schema.Behavior]]:
-        """Behaviors, the one that attacks maximize first."""
-        wanted = {a.maximize for a in self.spec.attacks.values() if isinstance(a.maximize, str)}
-        return sorted(self.spec.behaviors.items(), key=lambda item: item[0] not in wanted)
 
     def _select(self, name: str, protect: schema.Protect, model: str, sae: str, data: str) -> str:
         select = protect.select
