@@ -85,10 +85,17 @@ def funnel(result: Result) -> str:
 
 def attack_sentence(attack: AttackResult) -> str:
     """What an attack does, after its name."""
-    return (
+    says = (
         "changes the model's internal state a little, one example at a time, to bring the behavior "
         f"back while the clamp stays on: {_subject(attack)}, {_budgets(attack)}."
     )
+    violation = attack.metrics.get("violation")
+    if attack.preserve == "orthogonal" and violation and violation.value is not None:
+        says += (
+            f" The largest reading of any δ by a clamped feature's encoder is "
+            f"{figure(violation.value)} of ‖A_S‖·‖δ‖; 0 is exact."
+        )
+    return says
 
 
 def control_sentence(control: ControlResult) -> str:

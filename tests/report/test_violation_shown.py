@@ -1,0 +1,18 @@
+"""How well the constraint held is said where the attack is described."""
+
+from recoverdsl.measure.intervals import Estimate
+from recoverdsl.measure.results import AttackResult
+from recoverdsl.report.sentences import attack_sentence
+
+
+def attack(preserve: str | None) -> AttackResult:
+    metrics = {"violation": Estimate(4.9e-9, None, None, 71)}
+    return AttackResult(metrics, 20.0, (), preserve=preserve)
+
+
+def test_an_orthogonal_attack_says_how_orthogonal_it_was() -> None:
+    assert "4.9e-9 of ‖A_S‖·‖δ‖" in attack_sentence(attack("orthogonal"))
+
+
+def test_an_attack_without_a_constraint_claims_none() -> None:
+    assert "‖A_S‖" not in attack_sentence(attack(None))
