@@ -289,6 +289,7 @@ class Audit:
                 key: {
                     sae: {
                         "ids": [row["feature"] for row in rows if row["sae"] == number],
+                        "effects": [round(r["effect"], 6) for r in rows if r["sae"] == number],
                         "encoder": next((r["encoder"] for r in rows if r["sae"] == number), None),
                     }
                     for number, sae in enumerate(self._saes())

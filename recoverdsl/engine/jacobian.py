@@ -25,6 +25,9 @@ ROUNDING = 1e-5
 AT_BOUND = 1e-5
 """How far below its bound a feature still counts as being at it."""
 
+EXCESS = 1e-5
+"""What the corrections leave of Φ, as a share of the norm that δ may have."""
+
 
 @frozen(eq=False)
 class Linearization:
@@ -133,7 +136,7 @@ class Jacobian:
         linear, held_BR = linearize(problem, delta), active_BR
         for _ in range(self.corrections):
             excess_BR = excess(linear.phi_BR)
-            if (excess_BR.norm(dim=1) <= 1e-6 * limit_B).all():
+            if (excess_BR.norm(dim=1) <= EXCESS * limit_B).all():
                 break
             # Also those at their bound: else what corrects one feature carries another across.
             held_BR = held_BR | (linear.phi_BR >= up_BR - AT_BOUND)

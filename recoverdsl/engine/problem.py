@@ -56,7 +56,7 @@ class Problem:
     """Protected features by boundary, of those boundaries that δ can reach."""
     prefix: Prefix
     goal: Goal
-    tied_LQ: Tensor | None = None
+    shared_LQ: Tensor | None = None
     """True at the columns of a site that share one vector."""
     bases: Mapping[int, Tensor] = field(factory=dict)
     """By boundary, an orthonormal basis of the directions in which the state is moved back to its
@@ -82,12 +82,12 @@ class Problem:
     def place(self, x_BLQD: Tensor) -> Tensor:
         """x where δ may act, and the mean of its shared columns in each of them."""
         x_BLQD = x_BLQD * self.where_BLQ[..., None]
-        if self.tied_LQ is None:
+        if self.shared_LQ is None:
             return x_BLQD
-        tied_BLQ1 = (self.tied_LQ & self.where_BLQ)[..., None]
-        count_BL11 = tied_BLQ1.sum(2, keepdim=True).clamp(min=1)
-        mean_BL1D = (x_BLQD * tied_BLQ1).sum(2, keepdim=True) / count_BL11
-        return torch.where(tied_BLQ1, mean_BL1D, x_BLQD)
+        shared_BLQ1 = (self.shared_LQ & self.where_BLQ)[..., None]
+        count_BL11 = shared_BLQ1.sum(2, keepdim=True).clamp(min=1)
+        mean_BL1D = (x_BLQD * shared_BLQ1).sum(2, keepdim=True) / count_BL11
+        return torch.where(shared_BLQ1, mean_BL1D, x_BLQD)
 
     def score(self, delta_BLQD: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (B,), differentiable in δ, and whether the goal is reached (B,)."""

@@ -61,7 +61,7 @@ class Problems:
 
     def stage(self, problem: Problem, step: Recover, number: int, fixed: Tensor | None) -> Problem:
         """The problem of a later stage, with the δ of the earlier ones in place."""
-        where_BLQ, tied_LQ = self._where(step, number, problem.tokens, problem.sites)
+        where_BLQ, shared_LQ = self._where(step, number, problem.tokens, problem.sites)
         touched_BQ = torch.stack(
             [self._where(step, n, problem.tokens, problem.sites)[0].any(1) for n in range(number + 1)]
         ).any(0)  # fmt: skip
@@ -69,7 +69,7 @@ class Problems:
         return evolve(
             problem,
             where_BLQ=where_BLQ[..., cut],
-            tied_LQ=None if tied_LQ is None else tied_LQ[..., cut],
+            shared_LQ=None if shared_LQ is None else shared_LQ[..., cut],
             # Behind a shorter target there is no token yet whose features could be kept.
             touched_BQ=(touched_BQ & problem.tokens.mask_BT)[..., cut],
             fixed_BLQD=fixed,
@@ -91,7 +91,7 @@ class Problems:
             goal = AnswerGoal(labels_BA, mask_BA, tokens.prompt - 1)
             # The last token of a target is read off and never read by the model.
             tokens = tokens.followed_by(labels_BA[:, :-1] * mask_BA[:, 1:], mask_BA[:, 1:])
-            if _tied(step):
+            if _shares(step):
                 missing = step.behavior.generate - labels_BA.shape[1]
                 padding = labels_BA.new_zeros(len(indices), max(0, missing))
                 tokens = tokens.followed_by(padding, padding.bool())
@@ -151,7 +151,7 @@ class Problems:
         where_BLT = torch.zeros(
             len(tokens), len(sites), len(columns_T), dtype=torch.bool, device=columns_T.device
         )
-        tied_LT = torch.zeros_like(where_BLT[0])
+        shared_LT = torch.zeros_like(where_BLT[0])
         for place in step.stages[number].places:
             at = sites.index(_boundary(place))
             where_BLT[:, at] |= position_mask(place.positions, tokens)
@@ -159,8 +159,8 @@ class Problems:
                 # Also behind a shorter target: what is generated may go on.
                 behind_T = columns_T >= tokens.prompt
                 where_BLT[:, at] |= behind_T
-                tied_LT[at] = behind_T
-        return where_BLT, tied_LT if _tied(step) else None
+                shared_LT[at] = behind_T
+        return where_BLT, shared_LT if _shares(step) else None
 
 
 def constraint(step: Recover, problem: Problem) -> Constraint:
@@ -234,7 +234,7 @@ def labels(targets: Answers) -> tuple[Tensor, Tensor]:
     return (targets.ids_BN * mask_BN)[:, :width], mask_BN[:, :width]
 
 
-def _tied(step: Recover) -> bool:
+def _shares(step: Recover) -> bool:
     return any(
         "every_generated_token" in place.positions.include
         for stage in step.stages

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from typing import Literal
 
 from recoverdsl.language import schema
@@ -252,6 +252,8 @@ class _Rules:
             "preserve": attack.preserve is not None,
             "find": attack.find is not None,
             "limit": attack.limit is not None,
+            "budget": attack.budget in self.spec.budgets
+            and self.spec.budgets[attack.budget].limit is not None,
             "with": suffix == "token_suffix" and f"{path}.with" in self.spec.spans,
         }
         for key, given in useless.items():
@@ -320,10 +322,10 @@ class _Rules:
         for one in perturb:
             self.positions(f"{path}.perturb", one.positions, _NOT_PERTURBED, "δ is not added at")
 
-    def _all_read(self, kind: str, found: object) -> bool:
+    def _all_read(self, kind: str, found: Sized) -> bool:
         """Whether every block of a kind could be read, so that none is missing unseen."""
         written = {p for p in self.spec.spans if p.startswith(f"{kind}.") and p.count(".") == 1}
-        return len(written) == len(found)  # type: ignore[arg-type]
+        return len(written) == len(found)
 
     def control(self, path: str, control: schema.Control) -> None:
         for key in ("draws", "seed") if not control.method else ():
@@ -431,7 +433,16 @@ class _Rules:
                 why="a target that no norm reached counts with the largest that was tried",
                 help="write `>` or `>=`",
             )
-        if expectation.metric in ("smallest_norm", "budget_ratio") and expectation.norm is not None:
+        searched = expectation.metric in ("smallest_norm", "budget_ratio")
+        if searched and control and control.target and control.on == "undefended":
+            self._add(
+                "REC405",
+                f"no smallest norm is searched for `{expectation.subject}`, which runs without the clamp",
+                path,
+                help="name a control under the clamp",
+            )
+            return
+        if searched and expectation.norm is not None:
             self._add(
                 "REC405",
                 f"`{expectation.metric}` is searched over all norms and has no `norm`",

@@ -40,7 +40,8 @@ class Counts:
     valid_flips: int
     """Those of them whose behavior the clamp removes. Every recovery figure is over these."""
     failed: int
-    """Valid flips for which some attack or control could not be carried out."""
+    """Examples that could not be run without or with the clamp, and valid flips for which some attack
+    or control could not be carried out."""
 
 
 @frozen

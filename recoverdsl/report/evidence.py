@@ -42,9 +42,28 @@ def finding(control: ControlResult, attack: AttackResult | None) -> Finding | No
 
 
 def cautions(result: Result) -> list[str]:
-    """A sentence for each control that makes the recovery of its attack weak evidence."""
+    """What a reader should know before trusting the result: controls that make recovery weak evidence,
+    and features that were chosen for nothing."""
     found = (finding(c, result.attacks.get(c.of)) for c in result.controls.values())
-    return [one.caution for one in found if one is not None and one.caution]
+    return [
+        *(one.caution for one in found if one is not None and one.caution),
+        *_without_effect(result),
+    ]
+
+
+def _without_effect(result: Result) -> list[str]:
+    """A sentence for each ranking that chose features which have nothing of what they were ranked by."""
+    said = []
+    for step, saes in result.environment.get("features", {}).items():
+        effects = [effect for sae in saes.values() for effect in sae.get("effects", ())]
+        idle = sum(effect <= 0 for effect in effects)
+        # A list of ids is no ranking: all its effects are 0.
+        if idle and any(effects):
+            said.append(
+                f"The ranking of {step.removeprefix('select features ')} chose {idle} of "
+                f"{len(effects)} features without any positive effect."
+            )
+    return said
 
 
 def _random(control: ControlResult, own: Estimate, other: Estimate) -> Finding:
@@ -62,7 +81,7 @@ def _random(control: ControlResult, own: Estimate, other: Estimate) -> Finding:
         "this size may do."
     )
     caution = (
-        f"{_recovery(control)} is weak evidence: random directions of the same norm bring the "
+        f"{_recovery(control)} is weak evidence: random directions of that norm bring the "
         f"behavior back in {count(own)} examples, too."
     )
     return Finding(found, shows, caution)

@@ -89,7 +89,7 @@ def funnel(result: Result) -> str:
         "valid flips are tested."
     )
     if c.failed:
-        text += f" {c.failed} of them could not be carried through by every attack or control."
+        text += f" {c.failed} of all examples could not be carried through by every step."
     return text
 
 
@@ -205,7 +205,7 @@ def _control(control: ControlResult, at: float | None) -> str:
         return ""
     match control.method:
         case "random_direction":
-            return f"random directions of the same norm do so in {count(rate)}"
+            return f"random directions of that norm do so in {count(rate)}"
         case "another_example":
             return f"the same budget buys another example's answer in {count(rate)}"
         case "another_example_undefended":

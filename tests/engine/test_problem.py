@@ -172,7 +172,7 @@ def test_an_example_alone_scores_and_is_corrected_as_in_a_batch(
 
         one_B, one_gradient = gradient_of(alone, own(delta))
         assert float(one_B[0]) == pytest.approx(float(score_B[at]), abs=1e-4)
-        shared = problem_of(made, step, [at]).tied_LQ is not None
+        shared = problem_of(made, step, [at]).shared_LQ is not None
         if not shared:
             assert (one_gradient - own(gradient)).norm() <= 1e-4 * gradient[at].norm() + 1e-5
         assert (alone.total(own(delta)) - own(total)).norm() <= 1e-5 * (1 + total[at].norm())

@@ -147,7 +147,7 @@ def test_random_directions_that_do_as_well_are_a_caution(result: Result) -> None
         finding(result.controls["noise"], result.attacks["recover"])
     )
     many = with_rates(result, "noise", {5.0: 0, 10.0: 9, 20.0: 30, 40.0: 42})
-    assert any("random directions of the same norm" in said for said in cautions(many))
+    assert any("random directions of that norm" in said for said in cautions(many))
 
 
 @pytest.mark.parametrize("bought", [0, 20, N])

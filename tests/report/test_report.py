@@ -90,7 +90,7 @@ def test_the_headline_says_what_happened(result: Result) -> None:
     assert said.verdict == "The clamp does not hold"
     assert "at norm 20 a perturbation orthogonal to the clamped features" in said.because
     assert "back in 69 of 69 examples" in said.because
-    assert "random directions of the same norm do so in" in said.because
+    assert "random directions of that norm do so in" in said.because
 
 
 def test_the_headline_without_flips_attacks_or_expectations(result: Result) -> None:
