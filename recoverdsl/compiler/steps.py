@@ -172,7 +172,7 @@ class Recover:
     As a control it has another goal, the answer of another example, or no defense.
     """
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     defense: Defense | None
     behavior: Behavior
     stages: tuple[Stage, ...]
@@ -194,7 +194,7 @@ class Recover:
 class FindSmallestNorm:
     """The least norm that recovers, from the perturbations of a `Recover` step."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     recover: Recover
     within: float
     steps: int
@@ -205,7 +205,7 @@ class FindSmallestNorm:
 class RandomDirections:
     """The control: δ of the same norm, in a random direction."""
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     recover: Recover
     """The attack whose place, constraint and limits it has."""
     draws: int

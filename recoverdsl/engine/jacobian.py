@@ -17,10 +17,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from recoverdsl.engine.constraints import into_ball
 from recoverdsl.engine.objectives import AnswerGoal
-from recoverdsl.engine.problem import Problem
-
-ROUNDING = 1e-5
-"""What an inactive feature keeps away from its threshold, as a share of the state's norm."""
+from recoverdsl.engine.problem import Problem, Trace
+from recoverdsl.engine.readings import readings
 
 AT_BOUND = 1e-5
 """How far below its bound a feature still counts as being at it."""
@@ -45,7 +43,7 @@ def linearize(problem: Problem, delta_BLQD: Tensor) -> Linearization:
     # The fused attention kernels have no second derivative.
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         delta = delta_BLQD.detach().requires_grad_(True)
-        phi_BR = moved(problem, problem.place(delta))
+        phi_BR = moved(problem, problem.trace(problem.place(delta)))
         y_BR = torch.zeros_like(phi_BR, requires_grad=True)
         (pulled,) = torch.autograd.grad(phi_BR, delta, y_BR, create_graph=True)
 
@@ -65,16 +63,15 @@ def linearize(problem: Problem, delta_BLQD: Tensor) -> Linearization:
     return Linearization(phi_BR.detach(), pull, push)
 
 
-def moved(problem: Problem, delta_BLQD: Tensor) -> Tensor:
+def moved(problem: Problem, trace: Trace) -> Tensor:
     """Φ (B, R): pre-activations minus their defended values, in units of each encoder column's norm.
 
-    Zero at positions that are not perturbed.
+    Zero at positions that are not perturbed, or not read there.
     """
     parts = []
-    for site, h_BQD in problem.states(delta_BLQD).items():
-        A_DS = torch.nn.functional.normalize(problem.features[site].W_enc_DS, dim=0)
-        phi_BQS = (h_BQD - problem.h_def[site]) @ A_DS
-        parts.append((phi_BQS * problem.touched_BQ[..., None]).flatten(1))
+    for reading in readings(problem):
+        phi_BQS = (reading.state(trace) - reading.defended(problem)) @ reading.unit_A_DS
+        parts.append((phi_BQS * reading.where_BQ[..., None]).flatten(1))
     return torch.cat(parts, dim=1)
 
 
@@ -85,15 +82,8 @@ def room(problem: Problem) -> tuple[Tensor, Tensor]:
     coming back. The bound is a little below the threshold: a feature that rounding carries across it
     may jump to a value far from zero.
     """
-    active, up = [], []
-    for site, features in problem.features.items():
-        h_def_BQD = problem.h_def[site]
-        active.append((features.encode(h_def_BQD) > 0).flatten(1))
-        size_S = features.W_enc_DS.norm(dim=0)
-        up_BQS = (features.bound_S - h_def_BQD @ features.W_enc_DS) / size_S
-        rounding_BQ1 = ROUNDING * h_def_BQD.norm(dim=-1, keepdim=True)
-        up.append((up_BQS - rounding_BQ1).clamp(min=0).flatten(1))
-    return torch.cat(active, dim=1), torch.cat(up, dim=1)
+    active, up = zip(*(reading.room(problem) for reading in readings(problem)), strict=True)
+    return torch.cat([a.flatten(1) for a in active], 1), torch.cat([u.flatten(1) for u in up], 1)
 
 
 @frozen(eq=False)
@@ -111,6 +101,8 @@ class Jacobian:
     """Relative residual at which a solve ends; the correction removes what is left."""
     corrections: int = 3
     """Most Gauss–Newton corrections after each step."""
+    SHARES = 4
+    """How often a correction is halved that leaves features further off than they were."""
 
     def tangent(
         self, problem: Problem, delta_BLQD: Tensor, gradient_BLQD: Tensor, step: int
@@ -121,7 +113,7 @@ class Jacobian:
         pushed_BR = linear.push(gradient_BLQD)
         # A feature at its bound may leave it downwards; rounding puts it on either side.
         held_BR = active_BR | ((linear.phi_BR >= up_BR - AT_BOUND) & (pushed_BR > 0))
-        y_BR = self._solve(linear, held_BR, pushed_BR)
+        y_BR = self._solve(linear, held_BR, pushed_BR, self.tolerance)
         return gradient_BLQD - problem.place(linear.pull(y_BR))
 
     def admit(self, problem: Problem, delta_BLQD: Tensor, limit_B: Tensor) -> Tensor:
@@ -133,45 +125,59 @@ class Jacobian:
         def excess(phi_BR: Tensor) -> Tensor:
             return torch.where(active_BR, phi_BR, (phi_BR - up_BR).clamp(min=0))
 
-        linear, held_BR = linearize(problem, delta), active_BR
+        held_BR = active_BR
         for _ in range(self.corrections):
+            linear = linearize(problem, delta)
             excess_BR = excess(linear.phi_BR)
-            if (excess_BR.norm(dim=1) <= EXCESS * limit_B).all():
+            size_B, enough_B = excess_BR.norm(dim=1), EXCESS * limit_B
+            if (size_B <= enough_B).all():
                 break
             # Also those at their bound: else what corrects one feature carries another across.
             held_BR = held_BR | (linear.phi_BR >= up_BR - AT_BOUND)
-            y_BR = self._solve(linear, held_BR, excess_BR)
-            tried = into_ball(delta - problem.place(linear.pull(y_BR)), limit_B)
-            after = linearize(problem, tried)
-            # Where J changes fast the correction may overshoot: then δ stays as it is.
-            better_B = excess(after.phi_BR).norm(dim=1) < excess_BR.norm(dim=1)
+            # No more digits than are needed.
+            tolerance_B = (0.5 * enough_B / size_B.clamp(min=1e-30)).clamp(self.tolerance, 0.5)
+            y_BR = self._solve(linear, held_BR, excess_BR, tolerance_B)
+            correction = problem.place(linear.pull(y_BR))
+            # Where J changes fast the whole correction may overshoot; one that never helps is left.
+            share_B = torch.ones_like(size_B)
+            for _ in range(self.SHARES):
+                tried = into_ball(delta - share_B[:, None, None, None] * correction, limit_B)
+                with torch.no_grad():
+                    after_B = excess(moved(problem, problem.trace(tried))).norm(dim=1)
+                better_B = after_B < size_B
+                if better_B.all():
+                    break
+                share_B = torch.where(better_B, share_B, share_B / 2)
+            delta = torch.where(better_B[:, None, None, None], tried, delta)
             if not better_B.any():
                 break
-            delta = torch.where(better_B[:, None, None, None], tried, delta)
-            linear = after if better_B.all() else linearize(problem, delta)
         return delta
 
-    def _solve(self, linear: Linearization, held_BR: Tensor, right_BR: Tensor) -> Tensor:
+    def _solve(
+        self,
+        linear: Linearization,
+        held_BR: Tensor,
+        right_BR: Tensor,
+        tolerance_B: Tensor | float,
+    ) -> Tensor:
         """y with (JJᵀ)y = right over the held rows, by conjugate gradients, example by example."""
-        right_BR = right_BR * held_BR
-        y = torch.zeros_like(right_BR)
-        residual, direction = right_BR, right_BR
-        size_B1 = residual.square().sum(1, keepdim=True)
-        goal_B1 = self.tolerance**2 * size_B1
+        residual = direction = right_BR * held_BR
+        y = torch.zeros_like(residual)
+        size_B = residual.square().sum(1)
+        goal_B = tolerance_B**2 * size_B
         for _ in range(self.iterations):
-            going_B1 = size_B1 > goal_B1
-            if not going_B1.any():
+            going_B = size_B > goal_B
+            if not going_B.any():
                 break
             image = linear.push(linear.pull(direction)) * held_BR
-            length_B1 = size_B1 / (direction * image).sum(1, keepdim=True).clamp(min=1e-30)
-            length_B1 = torch.where(going_B1, length_B1, 0.0)
+            length_B = size_B / (direction * image).sum(1).clamp(min=1e-30)
+            length_B1 = torch.where(going_B, length_B, 0.0)[:, None]
             y = y + length_B1 * direction
             residual = residual - length_B1 * image
-            new_B1 = residual.square().sum(1, keepdim=True)
-            direction = torch.where(
-                going_B1, residual + new_B1 / size_B1.clamp(min=1e-30) * direction, direction
-            )
-            size_B1 = torch.where(going_B1, new_B1, size_B1)
+            new_B = residual.square().sum(1)
+            turned = residual + (new_B / size_B.clamp(min=1e-30))[:, None] * direction
+            direction = torch.where(going_B[:, None], turned, direction)
+            size_B = torch.where(going_B, new_B, size_B)
         return y
 
 

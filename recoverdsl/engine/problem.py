@@ -33,6 +33,18 @@ class Effort:
 
 
 @frozen(eq=False)
+class Trace:
+    """The residual stream (B, Q, D), float32, by boundary, as one pass met it there."""
+
+    unclamped: dict[int, Tensor] = field(factory=dict)
+    """Before the clamp, where one acts on what δ changed."""
+    clamped: dict[int, Tensor] = field(factory=dict)
+    """After the clamp and before δ."""
+    final: dict[int, Tensor] = field(factory=dict)
+    """After clamp, δ and correction."""
+
+
+@frozen(eq=False)
 class Problem:
     """All that stays fixed while δ changes.
 
@@ -61,6 +73,9 @@ class Problem:
     bases: Mapping[int, Tensor] = field(factory=dict)
     """By boundary, an orthonormal basis of the directions in which the state is moved back to its
     defended value, at the touched positions: preservation by construction."""
+    unclamped_def: Mapping[int, Tensor] = field(factory=dict)
+    """The defended residual stream (B, Q, D) before the clamps that act on what δ changed, where a
+    constraint needs it."""
     fixed_BLQD: Tensor | None = None
     """δ of earlier stages, which stays."""
     effort: Effort = field(factory=Effort)
@@ -92,24 +107,28 @@ class Problem:
     def score(self, delta_BLQD: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (B,), differentiable in δ, and whether the goal is reached (B,)."""
         self.effort.scores += 1
-        h_BQD = self.run(delta_BLQD, self.family.n_layers, {}, {})
+        h_BQD = self.run(delta_BLQD, self.family.n_layers)
         return self.goal(self.family, h_BQD, self.first)
 
     def states(self, delta_BLQD: Tensor) -> dict[int, Tensor]:
         """The residual stream (B, Q, D) at every monitored boundary with δ in place, float32."""
-        seen: dict[int, Tensor] = {}
-        self.run(delta_BLQD, max([*self.features, self.sites[-1]]), seen, {})
-        return {site: seen[site] for site in self.features}
+        final = self.trace(delta_BLQD).final
+        return {site: final[site] for site in self.features}
+
+    def trace(self, delta_BLQD: Tensor) -> Trace:
+        """What a pass with δ in place meets up to the last monitored boundary."""
+        trace = Trace()
+        self.run(delta_BLQD, max([*self.features, self.sites[-1]]), trace)
+        return trace
 
     def total(self, delta_BLQD: Tensor) -> Tensor:
         """Everything that is added to the clamped states: δ, its corrections, and earlier stages' δ."""
         if not self.bases:
             return delta_BLQD if self.fixed_BLQD is None else delta_BLQD + self.fixed_BLQD
-        seen: dict[int, Tensor] = {}
-        clamped: dict[int, Tensor] = {}
+        trace = Trace()
         with torch.no_grad():
-            self.run(delta_BLQD, self.sites[-1], seen, clamped)
-        return torch.stack([seen[site] - clamped[site] for site in self.sites], dim=1)
+            self.run(delta_BLQD, self.sites[-1], trace)
+        return torch.stack([trace.final[s] - trace.clamped[s] for s in self.sites], dim=1)
 
     def added(self, delta_BLQD: Tensor) -> Tensor:
         """What this stage adds to the earlier ones: what its limit is for."""
@@ -120,21 +139,20 @@ class Problem:
         return evolve(
             self, tokens=self.tokens.take(rows), where_BLQ=self.where_BLQ[rows],
             h_def={site: h[rows] for site, h in self.h_def.items()},
+            unclamped_def={site: h[rows] for site, h in self.unclamped_def.items()},
             intervention=self.intervention.take(rows), prefix=self.prefix.take(rows),
             goal=self.goal.take(rows),
             fixed_BLQD=None if self.fixed_BLQD is None else self.fixed_BLQD[rows],
             touched_BQ=self.touched_BQ[rows],
         )  # fmt: skip
 
-    def run(
-        self, delta_BLQD: Tensor, stop: int, seen: dict[int, Tensor], clamped: dict[int, Tensor]
-    ) -> Tensor:
+    def run(self, delta_BLQD: Tensor, stop: int, trace: Trace | None = None) -> Tensor:
         """Runs the suffix up to boundary `stop`.
 
         Args:
-            seen: receives the state at each boundary of interest, after clamp, δ and correction.
-            clamped: receives the state there after the clamp and before δ.
+            trace: receives the states at each site, monitored and clamped boundary.
         """
+        trace = trace or Trace()
         start = self.sites[0]
         self.effort.forward_passes += stop > start
         where_BQ = position_mask(self.intervention.at, self.tokens)[:, self.first :]
@@ -146,8 +164,9 @@ class Problem:
                 h_BQD = h_BQD.float()
                 # At the start it has acted already: that state does not depend on δ.
                 if clamp is not None and site > start:
+                    trace.unclamped[site] = h_BQD
                     h_BQD = clamp(h_BQD, where_BQ)
-                clamped[site] = h_BQD
+                trace.clamped[site] = h_BQD
                 if site in self.sites:
                     at = self.sites.index(site)
                     h_BQD = h_BQD + delta_BLQD[:, at]
@@ -161,7 +180,7 @@ class Problem:
                     moved_BQD = h_BQD - self.h_def[site]
                     kept_BQD = project(moved_BQD, self.bases[site])
                     h_BQD = torch.where(corrected_BQ[..., None], self.h_def[site] + kept_BQD, h_BQD)
-                seen[site] = h_BQD
+                trace.final[site] = h_BQD
                 return h_BQD.to(self.family.dtype)
 
             return act

@@ -141,6 +141,9 @@ class Problems:
             ),
             goal=goal, bases=bases,
         )  # fmt: skip
+        if step.preserve == "jacobian":
+            unclamped = problem.trace(problem.zero_BLQD).unclamped
+            problem = evolve(problem, unclamped_def=unclamped)
         return self.stage(problem, step, 0, None)
 
     def _where(
@@ -247,5 +250,8 @@ def _boundary(place: Place) -> int:
 
 
 def _bytes(problem: Problem) -> int:
-    kept = [*problem.h_def.values(), *problem.prefix.keys.values(), *problem.prefix.values.values()]
+    kept = [
+        *problem.h_def.values(), *problem.unclamped_def.values(),
+        *problem.prefix.keys.values(), *problem.prefix.values.values(),
+    ]  # fmt: skip
     return sum(tensor.nbytes for tensor in kept)

@@ -27,9 +27,7 @@ def split(
     ‖Δz_f‖ ‖D_f‖ over an example's positions, and lies within `other_features`. The parts are not
     orthogonal: they may be longer than δ and cancel.
     """
-    seen: dict[int, Tensor] = {}
-    clamped: dict[int, Tensor] = {}
-    problem.run(delta_BLQD, problem.sites[-1], seen, clamped)
+    clamped = problem.trace(delta_BLQD).clamped
     by_boundary = {sae.boundary: sae for sae in autoencoders}
     made: dict[str, list[Tensor]] = {str(part): [] for part in parts}
     for at, site in enumerate(problem.sites):

@@ -252,7 +252,8 @@ class _Rules:
             "preserve": attack.preserve is not None,
             "find": attack.find is not None,
             "limit": attack.limit is not None,
-            "budget": attack.budget in self.spec.budgets
+            "budget": attack.budget is not None
+            and attack.budget in self.spec.budgets
             and self.spec.budgets[attack.budget].limit is not None,
             "with": suffix == "token_suffix" and f"{path}.with" in self.spec.spans,
         }

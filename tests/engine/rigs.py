@@ -111,11 +111,17 @@ class Plain:
 
     @contextmanager
     def hooked(
-        self, delta: Mapping[int, Tensor], seen: dict[int, Tensor], before: dict[int, Tensor]
+        self,
+        delta: Mapping[int, Tensor],
+        seen: dict[int, Tensor],
+        before: dict[int, Tensor],
+        unclamped: dict[int, Tensor],
     ) -> Iterator[None]:
-        """δ (T, D) by boundary; what is seen there after δ, and what after the clamp and before δ."""
+        """δ (T, D) by boundary; what is seen there after δ, what after the clamp and before δ, and
+        what before the clamp."""
 
         def edited(site: int, h_1TD: Tensor) -> Tensor:
+            unclamped[site] = h_1TD[0].float()
             h_TD = self.clamped(site, h_1TD[0].float())
             before[site] = h_TD
             if site in delta:
@@ -146,6 +152,7 @@ class Plain:
         delta: Mapping[int, Tensor] | None = None,
         seen: dict[int, Tensor] | None = None,
         before: dict[int, Tensor] | None = None,
+        unclamped: dict[int, Tensor] | None = None,
     ) -> Tensor:
         """Logits (T, V) of one text; δ (P, D) of each boundary from position 0 on, as far as it goes."""
         fitted = {
@@ -154,7 +161,8 @@ class Plain:
         }
         seen = {} if seen is None else seen
         before = {} if before is None else before
-        with self.hooked(fitted, seen, before):
+        unclamped = {} if unclamped is None else unclamped
+        with self.hooked(fitted, seen, before, unclamped):
             logits_TV: Tensor = self.model(torch.tensor([ids]), use_cache=False).logits[0]
         return logits_TV
 

@@ -57,7 +57,7 @@ def whole_jacobian(function: Callable[[Tensor], Tensor], delta: Tensor) -> Tenso
 def dense(problem: Problem, delta: Tensor) -> Tensor:
     """J (B, R, N) of each example, N entries of its δ."""
     with sdpa_kernel(SDPBackend.MATH):
-        whole = whole_jacobian(lambda d: moved(problem, problem.place(d)), delta)
+        whole = whole_jacobian(lambda d: moved(problem, problem.trace(problem.place(d))), delta)
     rows = range(len(problem))
     return torch.stack([whole[at, :, at].flatten(1) for at in rows])
 
@@ -65,7 +65,7 @@ def dense(problem: Problem, delta: Tensor) -> Tensor:
 @two_families
 def test_how_far_features_moved_is_what_the_plain_model_says(kind: str) -> None:
     made, problem, delta = small(kind)
-    phi_BR = moved(problem, delta)
+    phi_BR = moved(problem, problem.trace(delta))
     assert isinstance(phi_BR, Tensor)
     width = problem.where_BLQ.shape[2]
     for at, prompt in enumerate(made.prompts):
@@ -73,25 +73,32 @@ def test_how_far_features_moved_is_what_the_plain_model_says(kind: str) -> None:
         target = goal.labels_BA[at][goal.mask_BA[at]].tolist()  # type: ignore[attr-defined]
         text = [*prompt, *target[:-1]]
         rows = own_rows(of_problem(problem, delta), at, len(prompt))
-        seen: dict[int, Tensor] = {}
-        defended: dict[int, Tensor] = {}
-        made.plain.logits(text, rows, seen)
-        made.plain.logits(text, {}, defended)
+        moved_to, start = states_of(made, text, rows), states_of(made, text, {})
         offset = 0
-        for site in (2, 3):
+        # δ is at boundary 1 and, for the last token, at 3: there features are read after it too.
+        for site, when in ((2, "unclamped"), (3, "unclamped"), (3, "seen")):
             ids = CLAMPED[site]
             A_DS = torch.nn.functional.normalize(made.plain.saes[site].W_enc[:, ids], dim=0)
             phi_QS = phi_BR[at, offset : offset + width * len(ids)].view(width, len(ids))
             offset += width * len(ids)
-            change_TS = (seen[site] - defended[site]) @ A_DS
+            change_TS = (moved_to[when][site] - start[when][site]) @ A_DS
             for column in range(width):
                 position = len(prompt) - (problem.tokens.prompt - problem.first) + column
-                if problem.touched_BQ[at, column]:
+                last = column == problem.tokens.prompt - 1 - problem.first
+                if problem.touched_BQ[at, column] and (when == "unclamped" or last):
                     torch.testing.assert_close(
                         phi_QS[column], change_TS[position], atol=1e-5, rtol=1e-4
                     )
                 else:
                     assert not phi_QS[column].any()
+        assert offset == phi_BR.shape[1]
+
+
+def states_of(made: Rig, text: list[int], rows: dict[int, Tensor]) -> dict[str, dict[int, Tensor]]:
+    """States of the plain model by boundary: after δ, and before the clamp."""
+    states: dict[str, dict[int, Tensor]] = {"seen": {}, "unclamped": {}}
+    made.plain.logits(text, rows, states["seen"], None, states["unclamped"])
+    return states
 
 
 @two_families
@@ -107,7 +114,7 @@ def test_pull_and_push_are_products_with_the_dense_jacobian(kind: str) -> None:
     assert pulled.norm() > 1 and pushed.norm() > 1
     torch.testing.assert_close(linear.pull(y_BR).flatten(1), pulled, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(linear.push(v_BLQD), pushed, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(linear.phi_BR, moved(problem, delta).detach())
+    torch.testing.assert_close(linear.phi_BR, moved(problem, problem.trace(delta)).detach())
 
 
 @two_families
@@ -115,7 +122,7 @@ def test_what_it_lets_through_of_a_gradient_is_the_dense_projection(kind: str) -
     _, problem, delta = small(kind)
     gradient = problem.place(torch.randn(delta.shape, generator=torch.Generator().manual_seed(4)))
     active_BR, up_BR = room(problem)
-    phi_BR = moved(problem, delta)
+    phi_BR = moved(problem, problem.trace(delta))
     J_BRN = dense(problem, delta)
     rising_BR = torch.einsum("brn,bn->br", J_BRN, gradient.flatten(1)) > 0
     held_BR = active_BR | ((phi_BR >= up_BR) & rising_BR)
@@ -139,7 +146,7 @@ def test_an_admitted_delta_is_within_its_limit_and_leaves_features_closer(kind: 
     active_BR, up_BR = room(problem)
 
     def excess(x: Tensor) -> Tensor:
-        phi_BR = moved(problem, x)
+        phi_BR = moved(problem, problem.trace(x))
         return norm(torch.where(active_BR, phi_BR, (phi_BR - up_BR).clamp(min=0)))
 
     assert (excess(before) > 0.02).all()
@@ -149,9 +156,12 @@ def test_an_admitted_delta_is_within_its_limit_and_leaves_features_closer(kind: 
 
 
 @two_families
-def test_an_attack_under_it_moves_no_active_feature_and_wakes_no_other(kind: str) -> None:
-    # Without a jump at the threshold: else a clamp between δ and a feature jumps as δ grows.
-    _, problem, _ = small(kind, threshold=0.0)
+@pytest.mark.parametrize("threshold", [0.0, 0.3])
+def test_an_attack_under_it_moves_no_active_feature_and_wakes_no_other(
+    kind: str, threshold: float
+) -> None:
+    # With a threshold a clamp between δ and a feature jumps where δ carries a feature across it.
+    _, problem, _ = small(kind, threshold=threshold)
     limit_B = torch.full((len(problem),), 3.0)
     found, free = (
         recover(problem, Attack(lambda _: Adam(0.2), kept, 15, False), limit_B)
@@ -160,8 +170,8 @@ def test_an_attack_under_it_moves_no_active_feature_and_wakes_no_other(kind: str
     start_B, _ = problem.score(problem.zero_BLQD)
     assert (found.score_B > start_B + 0.05).all()
     assert (norm(found.delta_BLQD) <= limit_B * (1 + 1e-5)).all()
-    active_BR, _ = room(problem)
     z_def_BR = activations(problem, problem.zero_BLQD)
+    active_BR = z_def_BR > 0
     kept_BR, free_BR = (activations(problem, way.delta_BLQD) for way in (found, free))
     assert (kept_BR - z_def_BR)[active_BR].abs().max() <= 1e-4
     assert not kept_BR[~active_BR].any()
@@ -312,5 +322,8 @@ def test_stages_before_count_into_what_has_moved() -> None:
     fixed = some(problem, 1.0)
     later = evolve(problem, fixed_BLQD=fixed)
     torch.testing.assert_close(
-        moved(later, later.zero_BLQD), moved(problem, fixed), atol=1e-6, rtol=1e-5
+        moved(later, later.trace(later.zero_BLQD)),
+        moved(problem, problem.trace(fixed)),
+        atol=1e-6,
+        rtol=1e-5,
     )
