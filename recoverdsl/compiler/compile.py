@@ -220,6 +220,7 @@ class _Compiler:
             if isinstance(attack.maximize, schema.LogProb)
             else None,
             stop=attack.stop,
+            forward_passes=attack.forward_passes or budget.forward_passes,
         )
 
     def _places(self, perturb: tuple[schema.Perturbation, ...]) -> tuple[Place, ...]:
@@ -246,6 +247,7 @@ class _Compiler:
             keep=attack.keep or 0.0,
             target_tokens=attack.maximize.tokens,
             stop=attack.stop,
+            forward_passes=attack.forward_passes or budget.forward_passes,
         )
 
     def _find(
@@ -288,9 +290,9 @@ class _Compiler:
 
 
 def _without_search(recover: Recover) -> Recover:
-    """An attack of the same place, constraint and limits, whatever its optimizer and steps."""
+    """An attack of the same place, constraint and limits, whatever its optimizer, steps and passes."""
     stages = tuple(evolve(s, optimizer=schema.Adam(), steps=0) for s in recover.stages)
-    return evolve(recover, stages=stages, stop="recovered")
+    return evolve(recover, stages=stages, stop="recovered", forward_passes=None)
 
 
 _PRESERVE: dict[type, steps.Preserve] = {

@@ -183,6 +183,8 @@ class Recover:
     target_tokens: int | None = None
     """How many tokens of the answer are the target; None: all."""
     stop: Literal["recovered", "never"] = "recovered"
+    forward_passes: int | None = None
+    """What may be spent on an example; None: as much as the steps take."""
 
     @property
     def limit(self) -> float:
@@ -216,7 +218,7 @@ class RandomDirections:
 class Suffix:
     """An attack by tokens behind the request instead of a δ: trained embeddings, or real tokens."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     defense: Defense
     behavior: Behavior
     tokens: int
@@ -229,6 +231,7 @@ class Suffix:
     """Weight of the term that keeps the protected features."""
     target_tokens: int | None = None
     stop: Literal["recovered", "never"] = "recovered"
+    forward_passes: int | None = None
 
 
 @frozen

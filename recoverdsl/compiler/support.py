@@ -98,9 +98,6 @@ def _missing(spec: Spec) -> Iterator[tuple[str, str]]:
             yield f"protect.{name}.in", "two SAEs that read the same site"
     for name, attack in spec.attacks.items():
         yield from _attack(spec, name, attack)
-    for name, control in spec.controls.items():
-        if control.method == "random_direction" and spec.attacks[control.of].stages:
-            yield f"control.{name}.with", "random directions in stages"
     for name in spec.attributes:
         places = [p.place for p in spec.attacks[name].perturb] + [
             p.place for stage in spec.attacks[name].stages for p in stage.perturb
@@ -109,9 +106,6 @@ def _missing(spec: Spec) -> Iterator[tuple[str, str]]:
             yield f"attribute.{name}", "splitting δ at a site without an SAE of the clamp"
     for name in spec.sweeps:
         yield f"sweep.{name}", "sweeps"
-    for name, budget in spec.budgets.items():
-        if budget.forward_passes is not None:
-            yield f"budget.{name}.forward_passes", "a budget of forward passes"
 
 
 def _several(spec: Spec) -> Iterator[tuple[str, str]]:

@@ -88,16 +88,21 @@ class ByConstruction:
 
     def admit(self, problem: Problem, delta_BLQD: Tensor, limit_B: Tensor) -> Tensor:
         delta_BLQD = problem.place(delta_BLQD)
-        for round in range(self.ROUNDS):
-            size_B = norm(problem.added(delta_BLQD))
-            over_B = size_B > limit_B
+        rows = torch.arange(len(problem), device=delta_BLQD.device)
+        live = problem
+        for round in range(self.ROUNDS + 1):
+            size_B = norm(live.added(delta_BLQD[rows]))
+            over_B = size_B > limit_B[rows]
             if not over_B.any():
                 return delta_BLQD
+            if not over_B.all():
+                live, rows, size_B = live.take(over_B), rows[over_B], size_B[over_B]
             # A little less each time: proportional shrinking alone may creep up on the limit.
-            scale_B = torch.where(over_B, limit_B / size_B * (1 - 0.002 * 2**round), 1.0)
-            delta_BLQD = delta_BLQD * scale_B[:, None, None, None]
-        over_B = norm(problem.added(delta_BLQD)) > limit_B
-        return torch.where(over_B[:, None, None, None], 0.0, delta_BLQD)
+            scale_B = limit_B[rows] / size_B * (1 - 0.002 * 2**round)
+            delta_BLQD = delta_BLQD.index_copy(
+                0, rows, delta_BLQD[rows] * scale_B[:, None, None, None]
+            )
+        return delta_BLQD.index_fill(0, rows, 0.0)
 
     def tangent(
         self, problem: Problem, delta_BLQD: Tensor, gradient_BLQD: Tensor, step: int

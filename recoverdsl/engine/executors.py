@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 from torch import Tensor
 
 from recoverdsl.compiler.steps import (
@@ -20,43 +20,16 @@ from recoverdsl.compiler.steps import (
 )
 from recoverdsl.engine import recover as attacks
 from recoverdsl.engine import suffixes
-from recoverdsl.engine.forward import Tokens, embed, run_layers
-from recoverdsl.engine.generate import Answers
-from recoverdsl.engine.intervene import Delta, Intervention
-from recoverdsl.engine.observing import NOT_A_NUMBER, judge, write
+from recoverdsl.engine.playing import Batch, play
 from recoverdsl.engine.problem import Effort, Problem
 from recoverdsl.engine.problems import Problems, absolute, constraint, stored
 from recoverdsl.engine.protected import Protected
 from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.splitting import split
 from recoverdsl.language import schema
-from recoverdsl.measure.features import Monitored, Perturbed, example_figures
 from recoverdsl.store.steps import Part, Row
 
-FIGURES = (
-    "norm", "relative_norm", "activation_drift", "decode_drift", "drift",
-    "clamp_floor_violation", "reactivated_fraction", "violation",
-)  # fmt: skip
-"""Figures of `example_figures` that a row of the example table holds."""
-
-NO_OTHER = "no other example has an answer that is unlike its own"
-
-NOWHERE = "the target leaves no token at which δ could act"
-
 Progress = Callable[[int], None]
-
-
-@frozen(eq=False)
-class Batch:
-    """Some valid flips."""
-
-    indices: list[int]
-    bases: Answers | None = None
-    """What the undefended model answered them, where the behavior is judged by a text."""
-    others: Answers | None = None
-    """What it answered another example each."""
-    alone: Sequence[int] = ()
-    """Places in the batch of examples for which no other example has an unlike answer."""
 
 
 @define
@@ -72,7 +45,8 @@ class Executors:
     def recover(
         self, step: Recover, protected: Protected, batch: Batch, progress: Progress = lambda _: None
     ) -> Part:
-        problem = evolve(self._problem(step, protected, batch), effort=Effort())
+        problem = self._problem(step, protected, batch)
+        problem = evolve(problem, effort=Effort.none(problem.members_B))
         fixed: Tensor | None = None
         steps_B = torch.zeros(len(problem), dtype=torch.long, device=self.resources.device)
         failed_B = torch.zeros(len(problem), dtype=torch.bool, device=self.resources.device)
@@ -86,13 +60,12 @@ class Executors:
             fixed = outcome.delta_BLQD
             steps_B, failed_B = steps_B + outcome.steps_B, failed_B | outcome.failed_B
         outcome = evolve(outcome, steps_B=steps_B, failed_B=failed_B)
-        effort = evolve(problem.effort)
-        part = self._part(step, now, protected, batch, outcome)
-        for row in part.rows:
-            # A batch's passes are shared by those still searching: one score for each step.
-            share = (row["steps"] + len(step.stages)) / max(1, effort.scores)
-            row["forward_passes"] = round(share * effort.forward_passes, 1)
-            row["gradient_steps"] = round(share * effort.gradients, 1)
+        passes, gradients = (
+            spent_B.tolist() for spent_B in (problem.effort.forward_passes_B, problem.effort.gradients_B)
+        )  # fmt: skip
+        part = play(self.resources, step, now, protected, batch, outcome)
+        for row, forward_passes, gradient_steps in zip(part.rows, passes, gradients, strict=True):
+            row["forward_passes"], row["gradient_steps"] = forward_passes, gradient_steps
         return part
 
     def find_smallest_norm(
@@ -122,23 +95,26 @@ class Executors:
             steps=step.steps,
         )
         outcome = attacks.smallest_norm(problem, start, attack, step.within, progress)
-        return self._part(step.recover, problem, protected, batch, outcome, told=False)
+        return play(self.resources, step.recover, problem, protected, batch, outcome, told=False)
 
     def random_directions(self, step: RandomDirections, protected: Protected, batch: Batch) -> Part:
         recover = step.recover
         problem = self._problem(recover, protected, batch)
-        limit_B = self._limit(problem, recover.limit)
-        seeds = [_seed(step.seed, self.resources.examples[index].id) for index in batch.indices]
-        kept = constraint(recover, problem)
-        if recover.behavior.generate is None:
-            outcome = attacks.random_direction(problem, kept, limit_B, seeds, step.draws)
-            return self._part(recover, problem, protected, batch, outcome)
+        ids = [self.resources.examples[index].id for index in batch.indices]
         # Whether a text is back is seen when it is written, so each draw is played to its end.
         best: Part | None = None
         for draw in range(step.draws):
-            drawn = [seed + draw for seed in seeds]
-            outcome = attacks.random_direction(problem, kept, limit_B, drawn, 1)
-            part = self._part(recover, problem, protected, batch, outcome)
+            fixed: Tensor | None = None
+            failed_B = torch.zeros(len(problem), dtype=torch.bool, device=self.resources.device)
+            for number, stage in enumerate(recover.stages):
+                now = self.problems.stage(problem, recover, number, fixed)
+                outcome = attacks.random_direction(
+                    now, constraint(recover, now), self._limit(problem, stage.limit),
+                    [_seed(step.seed, id, number) + draw for id in ids],
+                )  # fmt: skip
+                fixed, failed_B = outcome.delta_BLQD, failed_B | outcome.failed_B
+            outcome = evolve(outcome, failed_B=failed_B)
+            part = play(self.resources, recover, now, protected, batch, outcome)
             best = part if best is None else _better(best, part)
         assert best is not None
         return best
@@ -158,7 +134,7 @@ class Executors:
         for name, part in parts.items():
             for how, delta in (("alone", part), ("without", total - part)):
                 outcome = _as_it_is(whole, delta, failed_B.to(delta.device))
-                made_part = self._part(step.recover, whole, protected, batch, outcome)
+                made_part = play(self.resources, step.recover, whole, protected, batch, outcome)
                 played[name, how] = list(made_part.rows)
                 written |= {
                     f"{kept} {name} {how}": made_part.tensors[kept]
@@ -212,6 +188,7 @@ class Executors:
             constraint=constraint(step, problem),
             steps=stage.steps,
             stop_when_recovered=step.stop == "recovered",
+            forward_passes=step.forward_passes,
         )
 
     def _columns(self, problem: Problem, step: Recover, delta_BLPD: Tensor) -> Tensor:
@@ -221,152 +198,6 @@ class Executors:
         return torch.stack(
             [problem.zero_BLQD[:, 0] if part is None else part for part in parts], dim=1
         )
-
-    def _part(
-        self,
-        step: Recover,
-        problem: Problem,
-        protected: Protected,
-        batch: Batch,
-        outcome: attacks.Outcome,
-        told: bool = True,
-    ) -> Part:
-        """Rows and δ of one batch.
-
-        Args:
-            told: whether a text is written with δ in place, to be judged. Else δ is judged by
-                whether it reached its goal.
-        """
-        figures = self._figures(problem, outcome.delta_BLQD)
-        rows: list[Row] = [
-            {
-                "example": self.resources.examples[index].id,
-                "category": self.resources.examples[index].category,
-                "recovered": bool(outcome.recovered_B[at]),
-                "reached": bool(outcome.recovered_B[at]),
-                "score_recovered": float(outcome.score_B[at]),
-                "steps": int(outcome.steps_B[at]),
-                "zero_reactivation": bool(figures["reactivated_count"][at] == 0),
-                **{name: float(figures[name][at]) for name in FIGURES},
-                "failed": NOT_A_NUMBER if outcome.failed_B[at] else None,
-            }
-            for at, index in enumerate(batch.indices)
-        ]
-        for at, row in enumerate(rows):
-            if step.goal == "another_answer" and at in batch.alone:
-                row["failed"] = NO_OTHER
-            elif not problem.where_BLQ[at].any():
-                row["failed"] = NOWHERE
-        delta_BLPD = stored(problem, outcome.delta_BLQD, columns_behind(step))
-        sites_BL = torch.tensor(problem.sites).expand(len(rows), -1)
-        tensors = {"delta": delta_BLPD, "sites": sites_BL}
-        if told and step.behavior.generate is not None:
-            delta = absolute(step, problem.sites, delta_BLPD)
-            intervention = protected.intervention(step.defense).with_delta(delta)
-            answers = write(self.resources, step.behavior, batch.indices, intervention)
-            self._tell(step, rows, batch, answers)
-            self._trajectory(rows, problem, batch, intervention, answers)
-            tensors |= answers.tensors()
-        return Part(rows, tensors)
-
-    def _tell(self, step: Recover, rows: list[Row], batch: Batch, answers: Answers) -> None:
-        """Adds what is to be said of the texts."""
-        other = step.goal == "another_answer"
-        targets = batch.others if other else batch.bases
-        for row, said in zip(
-            rows, judge(self.resources, step.behavior, batch.indices, answers, targets), strict=True
-        ):
-            # With another example's answer as the goal, what counts is whether that was bought.
-            row["recovered"] = (said["base_like"] or row["reached"]) if other else said["holds"]
-            row["failed"] = row["failed"] or said["failed"]
-            row |= {
-                name: said[name] for name in said if name not in ("example", "category", "score", "holds", "removed", "failed")
-            }  # fmt: skip
-
-    @torch.no_grad()
-    def _figures(self, problem: Problem, delta_BLQD: Tensor) -> dict[str, Tensor]:
-        """Figures over the perturbed positions, on the prompt and the target."""
-        whole = evolve(problem, bases={}, fixed_BLQD=None)
-        states = whole.states(delta_BLQD)
-        monitored = [
-            Monitored(
-                z_def_BPS=features.encode(problem.h_def[site]),
-                z_rec_BPS=features.encode(states[site]), W_dec_SD=features.W_dec_SD,
-            )
-            for site, features in problem.features.items()
-        ]  # fmt: skip
-        perturbed = [
-            Perturbed(
-                delta_BPD=delta_BLQD[:, at], h_def_BPD=problem.h_def[site],
-                W_enc_DS=problem.features[site].W_enc_DS if site in problem.features else None,
-            )
-            for at, site in enumerate(problem.sites)
-        ]  # fmt: skip
-        # A vector for all generated tokens is also where the target has none; features are not.
-        acts_BQ = problem.touched_BQ | (delta_BLQD != 0).any(dim=3).any(dim=1)
-        of_delta = example_figures([], perturbed, acts_BQ)
-        of_features = example_figures(monitored, [], problem.touched_BQ)
-        return of_features | {n: of_delta[n] for n in ("norm", "relative_norm", "violation")}
-
-    @torch.no_grad()
-    def _trajectory(
-        self,
-        rows: list[Row],
-        problem: Problem,
-        batch: Batch,
-        intervention: Intervention,
-        answers: Answers,
-    ) -> None:
-        """Adds drift and floor violation on the text that was generated.
-
-        The baseline is the defended model on the same tokens.
-        """
-        if not problem.features:
-            return
-        # The last token of a text that was cut is read off and never read by the model.
-        tokens = self.resources.tokens(batch.indices).followed_by(
-            answers.ids_BN[:, :-1], answers.mask_BN[:, :-1]
-        )
-        delta = intervention.delta
-        assert delta is not None
-        columns_T = torch.arange(tokens.ids_BT.shape[1], device=tokens.ids_BT.device)
-        # Every token that was generated counts, whether δ acts there or only reaches it.
-        acts_BT = torch.stack([_nonzero(delta, site, tokens) for site in delta.sites]).any(0)
-        where_BT = (acts_BT | (columns_T >= tokens.prompt - 1)) & tokens.mask_BT
-        defended = self._states(tokens, intervention.with_delta(None), problem)
-        disturbed = self._states(tokens, intervention, problem)
-        figures = example_figures(
-            [
-                Monitored(
-                    z_def_BPS=features.encode(defended[site]),
-                    z_rec_BPS=features.encode(disturbed[site]), W_dec_SD=features.W_dec_SD,
-                )
-                for site, features in problem.features.items()
-            ],
-            [],
-            where_BT,
-        )  # fmt: skip
-        for at, row in enumerate(rows):
-            row["generated_drift"] = float(figures["drift"][at])
-            row["generated_clamp_floor_violation"] = float(figures["clamp_floor_violation"][at])
-
-    def _states(
-        self, tokens: Tokens, intervention: Intervention, problem: Problem
-    ) -> dict[int, Tensor]:
-        family = self.resources.model.family
-        watch: dict[int, list[Tensor]] = {site: [] for site in problem.features}
-        run_layers(
-            family, embed(family, tokens), tokens, start=0, stop=max(watch),
-            edits=intervention.edits(tokens, watch=watch),
-        )  # fmt: skip
-        return {site: seen[0] for site, seen in watch.items()}
-
-
-def _nonzero(delta: Delta, site: int, tokens: Tokens) -> Tensor:
-    delta_BTD = delta.at(site, tokens, 0)
-    if delta_BTD is None:
-        return torch.zeros_like(tokens.mask_BT)
-    return (delta_BTD != 0).any(-1)
 
 
 @torch.no_grad()
@@ -396,6 +227,7 @@ def _better(a: Part, b: Part) -> Part:
     return Part(rows, tensors)
 
 
-def _seed(seed: int, example: str) -> int:
+def _seed(seed: int, example: str, stage: int = 0) -> int:
     """A seed of the example's own, whatever batch it is in."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{example}".encode()).digest()[:6], "big")
+    text = f"{seed}:{example}" + (f":{stage}" if stage else "")
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")

@@ -47,16 +47,14 @@ def linearize(problem: Problem, delta_BLQD: Tensor) -> Linearization:
         y_BR = torch.zeros_like(phi_BR, requires_grad=True)
         (pulled,) = torch.autograd.grad(phi_BR, delta, y_BR, create_graph=True)
 
-    problem.effort.gradients += 1
+    problem.spend(gradients=1)
 
     def pull(y: Tensor) -> Tensor:
-        problem.effort.gradients += 1
         (product,) = torch.autograd.grad(phi_BR, delta, y, retain_graph=True)
         return product
 
     def push(v: Tensor) -> Tensor:
         # Jᵀy is linear in y, so its derivative in y along v is Jv.
-        problem.effort.gradients += 1
         (product,) = torch.autograd.grad(pulled, y_BR, v, retain_graph=True)
         return product
 
@@ -101,7 +99,7 @@ class Jacobian:
     """Relative residual at which a solve ends; the correction removes what is left."""
     corrections: int = 3
     """Most Gauss–Newton corrections after each step."""
-    SHARES = 4
+    HALVINGS = 3
     """How often a correction is halved that leaves features further off than they were."""
 
     def tangent(
@@ -113,48 +111,65 @@ class Jacobian:
         pushed_BR = linear.push(gradient_BLQD)
         # A feature at its bound may leave it downwards; rounding puts it on either side.
         held_BR = active_BR | ((linear.phi_BR >= up_BR - AT_BOUND) & (pushed_BR > 0))
-        y_BR = self._solve(linear, held_BR, pushed_BR, self.tolerance)
+        y_BR = self._solve(problem, linear, held_BR, pushed_BR, self.tolerance)
+        problem.spend(gradients=2)
         return gradient_BLQD - problem.place(linear.pull(y_BR))
 
     def admit(self, problem: Problem, delta_BLQD: Tensor, limit_B: Tensor) -> Tensor:
         delta = into_ball(problem.place(delta_BLQD), limit_B)
-        if not delta.any():
-            return delta
-        active_BR, up_BR = room(problem)
-
-        def excess(phi_BR: Tensor) -> Tensor:
-            return torch.where(active_BR, phi_BR, (phi_BR - up_BR).clamp(min=0))
-
-        held_BR = active_BR
+        enough_B = EXCESS * limit_B
+        size_B = self._excess(problem, delta).norm(dim=1)
+        held_BR, up_BR = room(problem)
+        rows = (size_B > enough_B).nonzero().squeeze(1)
         for _ in range(self.corrections):
-            linear = linearize(problem, delta)
-            excess_BR = excess(linear.phi_BR)
-            size_B, enough_B = excess_BR.norm(dim=1), EXCESS * limit_B
-            if (size_B <= enough_B).all():
+            if not len(rows):
                 break
+            live = problem if len(rows) == len(problem) else problem.take(rows)
+            linear = linearize(live, delta[rows])
             # Also those at their bound: else what corrects one feature carries another across.
-            held_BR = held_BR | (linear.phi_BR >= up_BR - AT_BOUND)
+            held_BR[rows] |= linear.phi_BR >= up_BR[rows] - AT_BOUND
             # No more digits than are needed.
-            tolerance_B = (0.5 * enough_B / size_B.clamp(min=1e-30)).clamp(self.tolerance, 0.5)
-            y_BR = self._solve(linear, held_BR, excess_BR, tolerance_B)
-            correction = problem.place(linear.pull(y_BR))
-            # Where J changes fast the whole correction may overshoot; one that never helps is left.
-            share_B = torch.ones_like(size_B)
-            for _ in range(self.SHARES):
-                tried = into_ball(delta - share_B[:, None, None, None] * correction, limit_B)
-                with torch.no_grad():
-                    after_B = excess(moved(problem, problem.trace(tried))).norm(dim=1)
-                better_B = after_B < size_B
-                if better_B.all():
-                    break
-                share_B = torch.where(better_B, share_B, share_B / 2)
-            delta = torch.where(better_B[:, None, None, None], tried, delta)
-            if not better_B.any():
-                break
+            tolerance_B = (0.5 * enough_B / size_B)[rows].clamp(self.tolerance, 0.5)
+            excess_BR = self._excess(live, delta[rows], linear.phi_BR)
+            y_BR = self._solve(live, linear, held_BR[rows], excess_BR, tolerance_B)
+            live.spend(gradients=1)
+            correction = live.place(linear.pull(y_BR))
+            delta[rows], now_B = self._towards(
+                live, delta[rows], correction, size_B[rows], limit_B[rows]
+            )
+            closer_B = now_B < size_B[rows]
+            size_B[rows] = now_B
+            rows = rows[closer_B & (now_B > enough_B[rows])]
         return delta
+
+    def _towards(
+        self, problem: Problem, delta: Tensor, correction: Tensor, size_B: Tensor, limit_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """δ less the correction, or less a share of it where J changes so fast that all of it would
+        overshoot, or as it was where none helps; and how far off features then are, (B,)."""
+        delta, size_B = delta.clone(), size_B.clone()
+        rows = torch.arange(len(problem), device=delta.device)
+        for halvings in range(self.HALVINGS + 1):
+            live = problem if len(rows) == len(problem) else problem.take(rows)
+            tried = into_ball(delta[rows] - 0.5**halvings * correction[rows], limit_B[rows])
+            now_B = self._excess(live, tried).norm(dim=1)
+            closer_B = now_B < size_B[rows]
+            delta[rows[closer_B]], size_B[rows[closer_B]] = tried[closer_B], now_B[closer_B]
+            rows = rows[~closer_B]
+            if not len(rows):
+                break
+        return delta, size_B
+
+    @torch.no_grad()
+    def _excess(self, problem: Problem, delta: Tensor, phi_BR: Tensor | None = None) -> Tensor:
+        """By how much features are off what they may be, (B, R)."""
+        phi_BR = moved(problem, problem.trace(delta)) if phi_BR is None else phi_BR
+        active_BR, up_BR = room(problem)
+        return torch.where(active_BR, phi_BR, (phi_BR - up_BR).clamp(min=0))
 
     def _solve(
         self,
+        problem: Problem,
         linear: Linearization,
         held_BR: Tensor,
         right_BR: Tensor,
@@ -169,6 +184,7 @@ class Jacobian:
             going_B = size_B > goal_B
             if not going_B.any():
                 break
+            problem.spend(gradients=2, of=going_B)
             image = linear.push(linear.pull(direction)) * held_BR
             length_B = size_B / (direction * image).sum(1).clamp(min=1e-30)
             length_B1 = torch.where(going_B, length_B, 0.0)[:, None]
@@ -221,7 +237,7 @@ class JacobianSketch:
             for u_BR in (off_BR, *self._drawn(problem, step).to(z_BR)):
                 unit_BR = torch.nn.functional.normalize(u_BR, dim=1)
                 (row,) = torch.autograd.grad(z_BR, delta, unit_BR, retain_graph=True)
-                problem.effort.gradients += 1
+                problem.spend(gradients=1)
                 for known in basis:
                     row = row - _along(row, known)
                 size_B = row.flatten(1).norm(dim=1)
@@ -233,7 +249,7 @@ class JacobianSketch:
                     )
                 )
             (downhill,) = torch.autograd.grad(_drift(z_BR, z_def_BR).sum(), delta)
-        problem.effort.gradients += 1
+        problem.spend(gradients=1)
         for known in basis:
             gradient = gradient - _along(gradient, known)
         return gradient - self.penalty * problem.place(downhill)
@@ -247,7 +263,7 @@ class JacobianSketch:
                 at = delta.detach().requires_grad_(True)
                 drift_B = _drift(*self._activations(problem, problem.place(at)))
                 (slope,) = torch.autograd.grad(drift_B.sum(), at)
-            problem.effort.gradients += 1
+            problem.spend(gradients=1)
             delta = into_ball(problem.place(delta - self.RATE * slope), limit_B)
         return delta
 

@@ -23,13 +23,18 @@ from recoverdsl.engine.saes import Features
 
 @define
 class Effort:
-    """What a search has cost so far, for the whole batch at once."""
+    """What a search has cost each example of a batch so far, (B,)."""
 
-    scores: int = 0
-    forward_passes: int = 0
-    """Passes over the suffix, those that stop below the model's top included."""
-    gradients: int = 0
+    forward_passes_B: Tensor
+    """Passes over the columns from the first perturbed one on, those that stop below the model's top
+    included."""
+    gradients_B: Tensor
     """Backward passes, products with a Jacobian included."""
+
+    @classmethod
+    def none(cls, like_B: Tensor) -> Effort:
+        """Nothing spent yet."""
+        return cls(torch.zeros_like(like_B), torch.zeros_like(like_B))
 
 
 @frozen(eq=False)
@@ -78,9 +83,20 @@ class Problem:
     constraint needs it."""
     fixed_BLQD: Tensor | None = None
     """δ of earlier stages, which stays."""
-    effort: Effort = field(factory=Effort)
+    members_B: Tensor = field()
+    """Which examples of the whole batch these are."""
+    effort: Effort = field()
+    """Of the whole batch: shared with every part of it."""
     touched_BQ: Tensor = field()
     """Positions that this stage or an earlier one perturbs, at whatever site."""
+
+    @members_B.default
+    def _all(self) -> Tensor:
+        return torch.arange(len(self.where_BLQ), device=self.where_BLQ.device)
+
+    @effort.default
+    def _fresh(self) -> Effort:
+        return Effort.none(self.members_B)
 
     @touched_BQ.default
     def _where(self) -> Tensor:
@@ -94,6 +110,14 @@ class Problem:
         h_BQD = self.h_def[self.sites[0]]
         return torch.zeros(*self.where_BLQ.shape, h_BQD.shape[-1], device=h_BQD.device)
 
+    def spend(
+        self, *, forward_passes: int = 0, gradients: int = 0, of: Tensor | None = None
+    ) -> None:
+        """Notes what is spent on each example; `of` (B,): on which of them."""
+        members = self.members_B if of is None else self.members_B[of]
+        self.effort.forward_passes_B[members] += forward_passes
+        self.effort.gradients_B[members] += gradients
+
     def place(self, x_BLQD: Tensor) -> Tensor:
         """x where δ may act, and the mean of its shared columns in each of them."""
         x_BLQD = x_BLQD * self.where_BLQ[..., None]
@@ -106,7 +130,6 @@ class Problem:
 
     def score(self, delta_BLQD: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (B,), differentiable in δ, and whether the goal is reached (B,)."""
-        self.effort.scores += 1
         h_BQD = self.run(delta_BLQD, self.family.n_layers)
         return self.goal(self.family, h_BQD, self.first)
 
@@ -143,7 +166,7 @@ class Problem:
             intervention=self.intervention.take(rows), prefix=self.prefix.take(rows),
             goal=self.goal.take(rows),
             fixed_BLQD=None if self.fixed_BLQD is None else self.fixed_BLQD[rows],
-            touched_BQ=self.touched_BQ[rows],
+            touched_BQ=self.touched_BQ[rows], members_B=self.members_B[rows],
         )  # fmt: skip
 
     def run(self, delta_BLQD: Tensor, stop: int, trace: Trace | None = None) -> Tensor:
@@ -154,7 +177,7 @@ class Problem:
         """
         trace = trace or Trace()
         start = self.sites[0]
-        self.effort.forward_passes += stop > start
+        self.spend(forward_passes=int(stop > start))
         where_BQ = position_mask(self.intervention.at, self.tokens)[:, self.first :]
 
         def edit(site: int) -> Edit:

@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 from torch import Tensor
 
 from recoverdsl.engine.constraints import Constraint, norm, normalized
-from recoverdsl.engine.problem import Problem
+from recoverdsl.engine.problem import Effort, Problem
 
 
 class Optimizer(Protocol):
@@ -101,6 +101,9 @@ class Attack:
     constraint: Constraint
     steps: int
     stop_when_recovered: bool = field(default=True)
+    forward_passes: int | None = None
+    """What may be spent on each example: no step is taken that would exceed it at the cost of the
+    one before."""
 
 
 def recover(
@@ -122,13 +125,14 @@ def recover(
     best = Outcome.none(problem)
     rows = torch.arange(len(problem), device=delta.device)
     live, limit = problem, limit_B
+    spent_B = problem.effort.forward_passes_B.clone()
     optimizer = attack.optimizer(limit_B)
     for step in range(attack.steps + 1):
         delta.requires_grad_(True)
         with torch.enable_grad():
             score, reached = live.score(delta)
             (gradient,) = torch.autograd.grad(score.sum(), delta)
-        live.effort.gradients += 1
+        live.spend(gradients=1)
         delta = delta.detach()
         score = score.detach()
 
@@ -141,6 +145,10 @@ def recover(
         best.delta_BLQD[rows] = torch.where(broken[:, None, None, None], 0.0, delta)
 
         stay = ~broken & ~back if attack.stop_when_recovered else ~broken
+        if attack.forward_passes is not None:
+            now_B = problem.effort.forward_passes_B.clone()
+            stay = stay & (2 * now_B - spent_B <= attack.forward_passes)[live.members_B]
+            spent_B = now_B
         progress(len(problem) - int(stay.sum()))
         if step == attack.steps or not stay.any():
             break
@@ -198,36 +206,28 @@ def smallest_norm(
 
 
 def random_direction(
-    problem: Problem, constraint: Constraint, limit_B: Tensor, seeds: list[int], draws: int
+    problem: Problem, constraint: Constraint, limit_B: Tensor, seeds: list[int]
 ) -> Outcome:
-    """δ of norm `limit_B` in a random direction that keeps the constraint; the best of `draws`.
+    """δ of norm `limit_B` in a random direction that keeps the constraint.
 
     Args:
         seeds: one per example, so that a draw does not depend on the rest of the batch.
     """
-    best: Outcome | None = None
-    for draw in range(draws):
-        noise = problem.zero_BLQD
-        for row, seed in enumerate(seeds):
-            generator = torch.Generator().manual_seed(seed + draw)
-            where_LQ = problem.where_BLQ[row]
-            # Only where δ acts, so that the columns of longer prompts change nothing.
-            drawn_PD = torch.randn(int(where_LQ.sum()), noise.shape[-1], generator=generator)
-            noise[row, where_LQ] = drawn_PD.to(noise)
-        delta = in_direction(problem, constraint, noise, limit_B)
-        with torch.no_grad():
-            score, reached = problem.score(delta)
-        broken = ~score.isfinite()
-        now = Outcome(
-            _total(problem, delta, broken),
-            score,
-            reached & ~broken,
-            torch.zeros_like(broken, dtype=torch.long),
-            broken,
-        )
-        best = now if best is None else _better(best, now)
-    assert best is not None
-    return best
+    noise = problem.zero_BLQD
+    for row, seed in enumerate(seeds):
+        generator = torch.Generator().manual_seed(seed)
+        where_LQ = problem.where_BLQ[row]
+        # Only where δ acts, so that the columns of longer prompts change nothing.
+        drawn_PD = torch.randn(int(where_LQ.sum()), noise.shape[-1], generator=generator)
+        noise[row, where_LQ] = drawn_PD.to(noise)
+    delta = in_direction(problem, constraint, noise, limit_B)
+    with torch.no_grad():
+        score_B, reached_B = problem.score(delta)
+    broken_B = ~score_B.isfinite()
+    return evolve(
+        Outcome.none(problem), delta_BLQD=_total(problem, delta, broken_B), score_B=score_B,
+        recovered_B=reached_B & ~broken_B, failed_B=broken_B,
+    )  # fmt: skip
 
 
 def in_direction(
@@ -248,19 +248,6 @@ def in_direction(
 
 
 def _total(problem: Problem, delta_BLQD: Tensor, failed_B: Tensor) -> Tensor:
-    return torch.where(failed_B[:, None, None, None], 0.0, problem.total(delta_BLQD))
-
-
-def _better(a: Outcome, b: Outcome) -> Outcome:
-    """Row by row the outcome that recovered, or else the one with the higher score, failures last."""
-    second_B = (b.recovered_B & ~a.recovered_B) | (
-        (b.recovered_B == a.recovered_B) & ((b.score_B > a.score_B) | (a.failed_B & ~b.failed_B))
-    )
-
-    def pick(x: Tensor, y: Tensor) -> Tensor:
-        return torch.where(second_B.view(-1, *[1] * (x.dim() - 1)), y, x)
-
-    return Outcome(
-        pick(a.delta_BLQD, b.delta_BLQD), pick(a.score_B, b.score_B),
-        pick(a.recovered_B, b.recovered_B), pick(a.steps_B, b.steps_B), a.failed_B & b.failed_B,
-    )  # fmt: skip
+    # For the record, and no part of what the search costs.
+    unpaid = evolve(problem, effort=Effort.none(problem.effort.gradients_B))
+    return torch.where(failed_B[:, None, None, None], 0.0, unpaid.total(delta_BLQD))

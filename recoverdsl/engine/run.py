@@ -25,10 +25,11 @@ from recoverdsl.compiler.steps import (
     Suffix,
 )
 from recoverdsl.engine.batches import batch_size, in_batches
-from recoverdsl.engine.executors import Batch, Executors
+from recoverdsl.engine.executors import Executors
 from recoverdsl.engine.generate import Answers
 from recoverdsl.engine.intervene import Intervention
 from recoverdsl.engine.observing import observe, score_of
+from recoverdsl.engine.playing import Batch
 from recoverdsl.engine.protected import Protected
 from recoverdsl.engine.resources import Resources, Text
 from recoverdsl.engine.selecting import attribution, best, sum_over_texts

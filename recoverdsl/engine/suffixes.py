@@ -73,7 +73,9 @@ def attack(
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         kind = Gcg(writing, around, generators, step.candidates, step.top)
         start = problem.plain_BN
-    found = search(problem, kind, start, step.steps, step.stop == "recovered", progress)
+    found = search(
+        problem, kind, start, step.steps, step.stop == "recovered", progress, step.forward_passes
+    )
     states_BND = kind.states(problem, found.suffix)
 
     z_rec = problem.features_with(states_BND)
@@ -207,11 +209,14 @@ def search(
     steps: int,
     stop_when_reached: bool = True,
     progress: Callable[[int], None] = lambda done: None,
+    forward_passes: int | None = None,
 ) -> Found:
     """Maximizes the objective over suffixes, from `start` on.
 
     Args:
         progress: called after each step with the number of examples that are done.
+        forward_passes: what may be spent on each example: no step is taken that would exceed it at
+            the cost of the one before.
     """
     count, device = len(problem), start.device
     best, suffix = start.clone(), start
@@ -219,6 +224,7 @@ def search(
     reached_B, failed_B = torch.zeros(2, count, dtype=torch.bool, device=device)
     steps_B, passes_B = torch.zeros(2, count, dtype=torch.long, device=device)
     rows, live = torch.arange(count, device=device), problem
+    spent_B = passes_B.clone()
     for step in range(steps + 1):
         states = kind.states(live, suffix).detach().requires_grad_(True)
         with torch.enable_grad():
@@ -234,6 +240,9 @@ def search(
         passes_B[rows] += 1
 
         stay = ~broken & ~back if stop_when_reached else ~broken
+        if forward_passes is not None:
+            stay = stay & (2 * passes_B - spent_B <= forward_passes)[rows]
+            spent_B = passes_B.clone()
         progress(count - int(stay.sum()))
         if step == steps or not stay.any():
             break

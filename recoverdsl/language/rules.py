@@ -281,6 +281,7 @@ class _Rules:
                 ("perturb", attack.perturb, "where it perturbs"),
                 ("limit", attack.limit, "what it may spend"),
                 ("steps", attack.steps, "how many steps it takes"),
+                ("forward_passes", attack.forward_passes, "how many steps it takes"),
                 ("budget", attack.budget, "what it may spend"),
             ):
                 if given:

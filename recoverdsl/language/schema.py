@@ -210,7 +210,12 @@ class Budget:
         default=None, metadata=says("Optimization steps.", at_least=1, unit="steps")
     )
     forward_passes: int | None = field(
-        default=None, metadata=says("Forward passes, over all steps.", at_least=1)
+        default=None,
+        metadata=says(
+            "Forward passes that may be spent on an example, over all steps.",
+            at_least=1,
+            unit="passes",
+        ),
     )
 
 
@@ -245,6 +250,15 @@ class Attack:
     steps: int | None = field(
         default=None,
         metadata=says("Optimization steps; 100 if not given.", at_least=1, unit="steps"),
+    )
+    forward_passes: int | None = field(
+        default=None,
+        metadata=says(
+            "Forward passes that may be spent on an example, over all steps; the search of a smallest norm is not counted.",
+            at_least=1,
+            unit="passes",
+            later=True,
+        ),
     )
     optimizer: Adam | Gradient = field(default=Adam(), metadata=says("Optimizer.", key="with"))
     preserve: Orthogonal | Jacobian | JacobianSketch | ByConstruction | None = field(

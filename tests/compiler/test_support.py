@@ -81,7 +81,6 @@ def test_a_suffix_is_not_refused(generated: str) -> None:
             "perturb  = mid at last_token", "perturb  = [mid at first, tiny.layers[2].input at last_token]",
             "attack.unconstrained.perturb", "one site twice",
         ),
-        ("steps    = 12", "steps    = 12\n  budget = few", "budget.few.forward_passes", "forward passes"),
         ("measure {", "sweep s { clamp.to = [1, 2] }\nmeasure {", "sweep.s", "sweeps"),
         (
             "measure {", "attribute elsewhere { parts = [clamped] }\nmeasure {",
@@ -92,7 +91,6 @@ def test_a_suffix_is_not_refused(generated: str) -> None:
 def test_what_cannot_run_is_named(old: str, new: str, path: str, what: str) -> None:
     more = {
         "protect.chosen.in": "\nsae again like mid {}\n",
-        "budget.few.forward_passes": "\nbudget few { forward_passes = 10 }\n",
         "attribute.elsewhere": "\nattack elsewhere like unconstrained "
         "{ perturb = tiny.layers[3].input at last_token }\n",
     }
@@ -114,7 +112,6 @@ def test_what_cannot_run_is_named(old: str, new: str, path: str, what: str) -> N
             "attack staged {", "attack staged {\n  find = smallest_norm()",
             "attack.staged.find", "smallest norm of an attack in stages",
         ),
-        ("of = recover; with", "of = staged; with", "control.noise.with", "random directions in stages"),
     ],
 )  # fmt: skip
 def test_what_cannot_run_with_generated_answers_is_named(

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from attrs import evolve
 from torch import Tensor
 
 from recoverdsl.compiler.steps import FindSmallestNorm
+from recoverdsl.engine import recover as attacks
 from recoverdsl.engine.batches import LARGEST, batch_size, in_batches
 from recoverdsl.engine.executors import Batch, Executors
 from recoverdsl.engine.families import adapt
@@ -53,12 +55,12 @@ def batched(compute: Compute, made: Executors, size: int, order: list[int]) -> d
     return found
 
 
-def recover(made: Executors, indices: list[int]) -> Part:
+def attack(made: Executors, indices: list[int]) -> Part:
     return made.recover(recovery(), protected(made), Batch(indices))
 
 
 def smallest(made: Executors, indices: list[int]) -> Part:
-    found = recover(made, indices)
+    found = attack(made, indices)
     step = FindSmallestNorm(recovery(), within=0.05, steps=8)
     return made.find_smallest_norm(step, protected(made), Batch(indices), found)
 
@@ -68,7 +70,7 @@ STEPS: dict[str, Compute] = {
     "defended": lambda made, indices: observe(
         made.resources, BEHAVIOR, indices, protected(made).intervention(DEFENSE)
     ),
-    "recover": recover,
+    "recover": attack,
     "smallest norm": smallest,
     "random directions": lambda made, indices: made.random_directions(
         noise(), protected(made), Batch(indices)
@@ -114,7 +116,7 @@ def test_effects_are_sums_over_examples_whatever_the_batch(model: Callable[[], A
 
 
 def test_the_attack_of_these_tests_recovers_some_examples_and_not_others() -> None:
-    rows = recover(executors(llama(), COUNT), list(range(COUNT))).rows
+    rows = attack(executors(llama(), COUNT), list(range(COUNT))).rows
     assert {row["recovered"] for row in rows} == {True, False}
     assert len({row["steps"] for row in rows}) > 2
 
@@ -143,6 +145,43 @@ def test_examples_draw_different_directions() -> None:
     last = draw(made, list(range(COUNT)))[:, -1]
     cosines = torch.nn.functional.cosine_similarity(last[:, None], last[None], dim=-1)
     assert (cosines - torch.eye(COUNT)).abs().max() < 0.95
+
+
+def test_of_several_draws_the_best_is_kept() -> None:
+    made = executors(llama(), COUNT)
+
+    def drawn(draws: int, seed: int = 0) -> list[dict[str, Any]]:
+        step = noise(draws=draws, seed=seed)
+        return made.random_directions(step, protected(made), Batch(list(range(COUNT)))).rows
+
+    one, many = drawn(1), drawn(6)
+    assert all(
+        m["score_recovered"] >= o["score_recovered"] or m["recovered"]
+        for o, m in zip(one, many, strict=True)
+    )
+    assert any(m["score_recovered"] > o["score_recovered"] for o, m in zip(one, many, strict=True))
+
+
+def test_a_draw_that_breaks_an_example_gives_way_to_one_that_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = executors(llama(), COUNT)
+    found = attacks.random_direction
+    calls: list[int] = []
+
+    def breaks_first(*arguments: Any) -> attacks.Outcome:
+        outcome = found(*arguments)
+        calls.append(1)
+        broken = torch.ones_like(outcome.failed_B)
+        return evolve(outcome, failed_B=broken) if len(calls) == 1 else outcome
+
+    monkeypatch.setattr(attacks, "random_direction", breaks_first)
+    indices = list(range(COUNT))
+    two = made.random_directions(noise(draws=2), protected(made), Batch(indices))
+    assert all(row["failed"] is None for row in two.rows)
+    calls.clear()
+    one = made.random_directions(noise(draws=1), protected(made), Batch(indices))
+    assert all(row["failed"] for row in one.rows)
 
 
 # --- Memory -----------------------------------------------------------------------------------

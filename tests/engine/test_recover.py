@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 from torch import Tensor, nn
 
 from recoverdsl.engine.constraints import Constraint, Free, Orthogonal, norm
@@ -349,7 +349,7 @@ def test_examples_without_recovery_report_the_norm_they_were_given() -> None:
 def test_random_directions_have_the_norm_of_the_limit_and_keep_the_constraint() -> None:
     problem, constraint = linear_problem(), orthogonal()
     limit_B = torch.linspace(1, 20, B)
-    outcome = random_direction(problem, constraint, limit_B, list(range(B)), draws=1)
+    outcome = random_direction(problem, constraint, limit_B, list(range(B)))
     assert torch.allclose(norm(outcome.delta_BLQD), limit_B, rtol=1e-5)
     assert violation(basis_of(constraint), outcome.delta_BLQD) < 1e-6
     assert torch.equal(outcome.delta_BLQD[:, :, 1], torch.zeros(B, L, D))
@@ -358,49 +358,9 @@ def test_random_directions_have_the_norm_of_the_limit_and_keep_the_constraint() 
 def test_no_random_direction_is_left_where_features_read_every_direction() -> None:
     problem = linear_problem()
     constraint = Orthogonal.to(torch.randn(D, 2 * D, generator=torch.Generator().manual_seed(0)))
-    outcome = random_direction(problem, constraint, all_of(20.0), list(range(B)), draws=3)
+    outcome = random_direction(problem, constraint, all_of(20.0), list(range(B)))
     assert torch.equal(outcome.delta_BLQD, torch.zeros(B, L, Q, D))
     assert not outcome.recovered_B.any()
-
-
-def test_of_several_random_directions_the_best_is_kept() -> None:
-    problem = linear_problem()
-    draws = [
-        random_direction(
-            problem, Free(), all_of(1.0), [100 * row + draw for row in range(B)], draws=1
-        )
-        for draw in range(5)
-    ]
-    seeds = [100 * row for row in range(B)]
-    best = random_direction(problem, Free(), all_of(1.0), seeds, draws=5)
-    scores_NB = torch.stack([draw.score_B for draw in draws])
-    assert torch.allclose(best.score_B, scores_NB.amax(0), atol=1e-6)
-    assert len(set(scores_NB.argmax(0).tolist())) > 1
-    assert torch.allclose(best.score_B, score(problem, best.delta_BLQD), atol=1e-5)
-
-
-def test_a_random_direction_that_breaks_an_example_gives_way_to_one_that_does_not() -> None:
-    problem = linear_problem()
-
-    @frozen(eq=False)
-    class BreaksOnce(Problem):
-        """Gives no number for the first δ that it is shown."""
-
-        shown: list[Tensor] = field(kw_only=True)
-
-        def score(self, delta_BLQD: Tensor) -> tuple[Tensor, Tensor]:
-            self.shown.append(delta_BLQD)
-            score_B, reached_B = super().score(delta_BLQD)
-            return (score_B * torch.nan if len(self.shown) == 1 else score_B), reached_B
-
-    fields = {name: getattr(problem, name) for name in Problem.__slots__ if name != "__weakref__"}
-    seeds = list(range(B))
-    outcome = random_direction(BreaksOnce(**fields, shown=[]), Free(), all_of(1.0), seeds, draws=2)
-    assert not outcome.failed_B.any()
-    assert outcome.score_B.isfinite().all()
-    once = random_direction(BreaksOnce(**fields, shown=[]), Free(), all_of(1.0), seeds, draws=1)
-    assert once.failed_B.all()
-    assert torch.equal(once.delta_BLQD, torch.zeros(B, L, Q, D))
 
 
 def test_the_draw_of_an_example_ignores_the_columns_of_longer_prompts() -> None:
@@ -412,7 +372,7 @@ def test_the_draw_of_an_example_ignores_the_columns_of_longer_prompts() -> None:
         where_BLQ=where_BLQ, touched_BQ=where_BLQ.any(1), goal=evolve(problem.goal, column=Q - 2),
     )  # fmt: skip
     seeds = list(range(B))
-    wide = random_direction(problem, Free(), all_of(1.0), seeds, draws=1).delta_BLQD
+    wide = random_direction(problem, Free(), all_of(1.0), seeds).delta_BLQD
     assert torch.equal(
-        wide[:, :, 1:], random_direction(narrow, Free(), all_of(1.0), seeds, draws=1).delta_BLQD
+        wide[:, :, 1:], random_direction(narrow, Free(), all_of(1.0), seeds).delta_BLQD
     )

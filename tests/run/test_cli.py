@@ -301,7 +301,6 @@ def test_what_cannot_run_yet_is_refused_with_every_place_and_its_line(command: s
         "protect.chosen": "protect chosen",
         "protect.picked": "protect picked",
         "intervene.double": "intervene double",
-        "budget.small.forward_passes": "forward_passes = 1000",
         "attack.direct.maximize": "maximize = says_yes",
         "sweep.budgets": "sweep budgets",
     }
