@@ -162,6 +162,7 @@ class Audit:
             dict(watcher.states),
             folder.path if folder else None,
             self._texts(graph, output, resources, ids) if reveal else (),
+            _seconds_per_example(graph, output),
         )
         if folder is not None:
             _write(run, graph, output, folder, ids)
@@ -316,6 +317,9 @@ class Run:
     folder: Path | None = None
     texts: tuple[Revealed, ...] = field(default=(), repr=False)
     """Prompts and completions, if the run reveals them."""
+    seconds: Mapping[str, Mapping[str, float]] = field(factory=dict, repr=False)
+    """What an attack or control took for an example on this machine, at its largest limit: by kind and
+    name."""
 
     @property
     def exit_code(self) -> int:
@@ -343,7 +347,9 @@ class Run:
         """The report as a self-contained page."""
         from recoverdsl.report.html import render_html
 
-        return render_html(self.result, self.examples, spec=self.text, texts=self.texts)
+        return render_html(
+            self.result, self.examples, spec=self.text, texts=self.texts, seconds=self.seconds
+        )
 
     def _repr_html_(self) -> str:
         """A notebook shows the verdict and its table."""
@@ -360,6 +366,16 @@ def tables(graph: Graph) -> list[tuple[str, str, float | None, str]]:
             kind, name, limit = role.split(" ")
             found.append((kind, name, None if limit == "none" else float(limit), key))
     return found
+
+
+def _seconds_per_example(graph: Graph, output: Output) -> dict[str, dict[str, float]]:
+    """What the search of each attack and control took, its texts written, at its largest limit."""
+    took: dict[str, dict[str, float]] = {"attack": {}, "control": {}}
+    for kind, name, _, key in tables(graph):
+        if kind in took and output.valid_flips:
+            seconds = output.results[key].seconds / len(output.valid_flips)
+            took[kind][name] = float(f"{seconds:.3g}")
+    return took
 
 
 def recovery_of(step: object) -> Recover:
@@ -435,6 +451,7 @@ def _write(
         run.result.environment
         | {"inputs": {i.name: i.digest for i in run.result.inputs}}
         | {"seconds": {key: round(result.seconds, 1) for key, result in output.results.items()}}
+        | {"seconds_per_example": run.seconds}
     )
     if run.texts:
         folder.texts(to_lines(run.texts))
