@@ -114,22 +114,34 @@ class Recorder:
 
 @frozen(eq=False)
 class Growing:
-    """Keys and values of all columns so far; those of every later call go behind them."""
+    """Keys and values of all columns so far; those of every later call go behind them.
 
+    Args:
+        capacity: how many columns there will be at most: room for them is made once.
+    """
+
+    capacity: int
     keys: dict[int, Tensor] = Factory(dict)
     values: dict[int, Tensor] = Factory(dict)
+    columns: dict[int, int] = Factory(dict)
 
     def update(
         self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *_: Any
     ) -> tuple[Tensor, Tensor]:
-        if layer in self.keys:
-            key_BHQd = torch.cat([self.keys[layer], key_BHQd], dim=2)
-            value_BHQd = torch.cat([self.values[layer], value_BHQd], dim=2)
-        self.keys[layer], self.values[layer] = key_BHQd, value_BHQd
-        return key_BHQd, value_BHQd
+        start = self.columns.get(layer, 0)
+        stop = start + int(key_BHQd.shape[2])
+        self.columns[layer] = stop
+        together = []
+        for kept, new_BHQd in ((self.keys, key_BHQd), (self.values, value_BHQd)):
+            if layer not in kept:
+                room = (*new_BHQd.shape[:2], self.capacity, new_BHQd.shape[3])
+                kept[layer] = new_BHQd.new_empty(room)
+            kept[layer][:, :, start:stop] = new_BHQd
+            together.append(kept[layer][:, :, :stop])
+        return together[0], together[1]
 
     def keep(self, rows: Tensor) -> None:
-        """Drops the other rows of the batch."""
+        """Goes on with these rows of the batch; one row may be taken several times."""
         for layer in self.keys:
             self.keys[layer] = self.keys[layer][rows]
             self.values[layer] = self.values[layer][rows]

@@ -89,12 +89,15 @@ def generate(
     ended_B, broken_B = torch.zeros(2, len(prompts), dtype=torch.bool, device=device)
     end_E = torch.tensor(sorted(ends), dtype=torch.long, device=device)
     rows = torch.arange(len(prompts), device=device)
-    cache = Growing()
-    so_far, first = prompts, 0
-    h_BQD = embed(family, prompts)
+    so_far, first = _beginning_first(prompts, intervention)
+    cache = Growing(so_far.ids_BT.shape[1] + tokens)
+    if first:
+        _read_once(family, so_far, first, intervention, cache)
     for step in range(tokens):
+        columns = slice(first, None)
         h_BQD = run_layers(
-            family, h_BQD, so_far, start=0, stop=family.n_layers, first=first, cache=cache,
+            family, family.embed(so_far.ids_BT[:, columns], so_far.positions_BT[:, columns]), so_far,
+            start=0, stop=family.n_layers, first=first, cache=cache,
             edits=intervention.edits(so_far, first),
         )  # fmt: skip
         most_B, next_B = family.logits(h_BQD[:, -1]).max(1)
@@ -112,5 +115,40 @@ def generate(
             cache.keep(going)
         so_far = so_far.followed_by(next_B[:, None], torch.ones_like(next_B[:, None]).bool())
         first = so_far.ids_BT.shape[1] - 1
-        h_BQD = family.embed(so_far.ids_BT[:, first:], so_far.positions_BT[:, first:])
     return Answers(ids_BN, length_B, ended_B, broken_B)
+
+
+def _beginning_first(prompts: Tokens, intervention: Intervention) -> tuple[Tokens, int]:
+    """The prompts with what all of them begin with in the first columns, and how many those are.
+
+    A chat template begins every request alike. Padding then stands between that and the rest.
+    """
+    lengths_B, width = prompts.mask_BT.sum(1), prompts.prompt
+    # Something is left of every prompt, and all that δ may act on.
+    most = int(lengths_B.min()) - max(1, intervention.reach)
+    if most < 1 or len(prompts) == 1:
+        return prompts, 0
+    columns_T = torch.arange(width, device=lengths_B.device)
+    starts_B1 = (width - lengths_B)[:, None]
+    begin_BP = prompts.ids_BT.gather(1, starts_B1 + columns_T[:most])
+    alike_P = (begin_BP == begin_BP[:1]).all(0)
+    shared = int(alike_P.long().cumprod(0).sum())
+    from_BT = torch.where(columns_T < shared, starts_B1 + columns_T, columns_T)
+    mask_BT = (columns_T < shared) | (columns_T >= starts_B1 + shared)
+    # With the beginning moved up, columns between may be empty in every row.
+    kept_T = mask_BT.any(0).nonzero().squeeze(1)
+    return Tokens(prompts.ids_BT.gather(1, from_BT)[:, kept_T], mask_BT[:, kept_T]), shared
+
+
+def _read_once(
+    family: Family, prompts: Tokens, columns: int, intervention: Intervention, cache: Growing
+) -> None:
+    """Fills the cache with what all prompts begin with, read in one row."""
+    row = torch.zeros(1, dtype=torch.long, device=family.device)
+    one = prompts.take(row)
+    begin = one.until(columns)
+    run_layers(
+        family, embed(family, begin), begin, start=0, stop=family.n_layers, cache=cache,
+        edits=intervention.take(row).edits(one, stop=columns),
+    )  # fmt: skip
+    cache.keep(row.expand(len(prompts)))

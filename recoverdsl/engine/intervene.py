@@ -93,16 +93,18 @@ class Intervention:
         self,
         tokens: Tokens,
         first: int = 0,
+        stop: int | None = None,
         *,
         watch: Mapping[int, list[Tensor]] | None = None,
     ) -> dict[int, Edit]:
         """The edits for the columns from `first` on, as `run_layers` takes them.
 
         Args:
+            stop: the column before which they end; if not given, at the last.
             watch: boundaries to lists that receive the residual stream there, float32, after clamp
                 and δ.
         """
-        where_BQ = position_mask(self.at, tokens)[:, first:]
+        where_BQ = position_mask(self.at, tokens)[:, first:stop]
         sites = {*self.clamps, *(self.delta.sites if self.delta else ()), *(watch or ())}
         if self.soft is not None:
             sites.add(0)
@@ -110,6 +112,8 @@ class Intervention:
         def edit(site: int) -> Edit:
             clamp = self.clamps.get(site)
             delta_BQD = self.delta.at(site, tokens, first) if self.delta else None
+            if delta_BQD is not None and stop is not None:
+                delta_BQD = delta_BQD[:, : stop - first]
 
             def act(h_BQD: Tensor) -> Tensor:
                 dtype = h_BQD.dtype
@@ -125,6 +129,14 @@ class Intervention:
             return act
 
         return {site: edit(site) for site in sites}
+
+    @property
+    def reach(self) -> int:
+        """How many of a prompt's last columns δ or soft tokens may act on."""
+        reach = self.delta.before if self.delta else 0
+        if self.soft is not None:
+            reach = max(reach, int(self.soft.behind_B.max()) + self.soft.states_BND.shape[1])
+        return reach
 
     def with_delta(self, delta: Delta | None) -> Intervention:
         return evolve(self, delta=delta)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recoverdsl.engine.families import Family
 from recoverdsl.engine.forward import Tokens
-from recoverdsl.engine.generate import Answers, generate
+from recoverdsl.engine.generate import Answers, _beginning_first, generate
 from recoverdsl.engine.intervene import Delta, Intervention
 from recoverdsl.language.schema import Positions
 from tests.engine.rigs import PROMPTS, WIDTH, Rig, each_family, mixed, own_rows, rig
@@ -93,6 +93,35 @@ def test_tokens_and_logits_over_a_cache_are_those_of_whole_passes_without_one(
     for at, prompt in enumerate(made.prompts):
         rows = own_rows(delta, at, len(prompt))
         ids, expected, _ = plain.write(prompt, TOKENS, rows, NO_ENDS)
+        assert answers.lists()[at] == ids
+        torch.testing.assert_close(found[at], expected, atol=1e-4, rtol=0)
+
+
+BEGINNING = [7, 7, 30, 11]
+"""As a chat template begins every request."""
+
+
+@each_family
+@pytest.mark.parametrize(
+    ("before", "behind", "shared"), [(1, 8, 4), (3, 3, 2), (5, 0, 0), (9, 4, 0)]
+)
+def test_what_all_prompts_begin_with_is_read_once_and_changes_nothing(
+    kind: str, before: int, behind: int, shared: int, logits: list[Tensor]
+) -> None:
+    made = rig(kind, prompts=[BEGINNING + ids for ids in PROMPTS])
+    clamps, plain = mixed(made)
+    delta = some_delta(before, behind)
+    intervention = clamps.with_delta(delta)
+    prompts = Tokens.pad(made.prompts, torch.device("cpu"))
+    moved, columns = _beginning_first(prompts, intervention)
+    assert columns == shared
+    for at, prompt in enumerate(made.prompts):
+        assert moved.ids_BT[at][moved.mask_BT[at]].tolist() == prompt
+        assert moved.mask_BT[at, columns:].tolist() == sorted(moved.mask_BT[at, columns:].tolist())
+    answers = written(made, intervention)
+    found = logits_of(logits, answers)
+    for at, prompt in enumerate(made.prompts):
+        ids, expected, _ = plain.write(prompt, TOKENS, own_rows(delta, at, len(prompt)), NO_ENDS)
         assert answers.lists()[at] == ids
         torch.testing.assert_close(found[at], expected, atol=1e-4, rtol=0)
 
