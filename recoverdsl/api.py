@@ -292,6 +292,7 @@ class Audit:
                         "ids": [row["feature"] for row in rows if row["sae"] == number],
                         "effects": [round(r["effect"], 6) for r in rows if r["sae"] == number],
                         "encoder": next((r["encoder"] for r in rows if r["sae"] == number), None),
+                        "left_out": max((r.get("left_out", 0) for r in rows), default=0),
                     }
                     for number, sae in enumerate(self._saes())
                 }
@@ -347,9 +348,7 @@ class Run:
         """The report as a self-contained page."""
         from recoverdsl.report.html import render_html
 
-        return render_html(
-            self.result, self.examples, spec=self.text, texts=self.texts, seconds=self.seconds
-        )
+        return render_html(self.result, self.examples, spec=self.text, texts=self.texts)
 
     def _repr_html_(self) -> str:
         """A notebook shows the verdict and its table."""

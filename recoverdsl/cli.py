@@ -90,7 +90,7 @@ def run(
     else:
         from recoverdsl.report.terminal import show
 
-        show(done.result)
+        show(done.result, seconds=done.seconds)
         kept = sum(state == "kept" for state in done.states.values())
         if kept == len(done.states):
             typer.echo("Nothing was computed: every step was kept from an earlier run.")

@@ -118,7 +118,7 @@ class LoadData:
 class SelectFeatures:
     """Ids of the protected features. A list needs no model; a ranking runs it."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     by: Literal["list", "attribution", "contrast"]
     ids: tuple[tuple[int, ...], ...] = ()
     """For a list, the ids of each SAE."""
@@ -172,7 +172,7 @@ class Recover:
     As a control it has another goal, the answer of another example, or no defense.
     """
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     defense: Defense | None
     behavior: Behavior
     stages: tuple[Stage, ...]
@@ -207,7 +207,7 @@ class FindSmallestNorm:
 class RandomDirections:
     """The control: δ of the same norm, in a random direction."""
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     recover: Recover
     """The attack whose place, constraint and limits it has."""
     draws: int
@@ -218,7 +218,7 @@ class RandomDirections:
 class Suffix:
     """An attack by tokens behind the request instead of a δ: trained embeddings, or real tokens."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     defense: Defense
     behavior: Behavior
     tokens: int
@@ -238,7 +238,7 @@ class Suffix:
 class SplitDelta:
     """δ split into parts; each replayed alone, and each taken away."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     recover: Recover
     parts: tuple[Literal["clamped", "other_features", "residual"] | int, ...]
     """A number is that of the strongest other features."""

@@ -145,7 +145,7 @@ def _trajectory(
     intervention: Intervention,
     answers: Answers,
 ) -> None:
-    """Adds drift and floor violation on the text that was generated.
+    """Adds drift and floor violation on the text that was generated, and whether a feature woke there.
 
     The baseline is the defended model on the same tokens.
     """
@@ -177,6 +177,7 @@ def _trajectory(
     for at, row in enumerate(rows):
         row["generated_drift"] = float(figures["drift"][at])
         row["generated_clamp_floor_violation"] = float(figures["clamp_floor_violation"][at])
+        row["zero_reactivation"] &= bool(figures["reactivated_count"][at] == 0)
 
 
 def _states(tokens: Tokens, intervention: Intervention, problem: Problem) -> dict[int, Tensor]:

@@ -221,7 +221,9 @@ class Runner:
             assert step.positions is not None
             indices = list(batch)
             goal = score_of(self.resources, step.score, indices)
-            effects = attribution(self.resources, goal, step.positions, indices)
+            effects, finite_B = attribution(self.resources, goal, step.positions, indices)
+            for row, finite in zip(rows, finite_B.tolist(), strict=True):
+                row["left_out"] = not finite
             return Part(
                 rows, {f"total {n}": effect[None].cpu() for n, effect in enumerate(effects)}
             )
@@ -250,13 +252,23 @@ class Runner:
         """The features with the largest mean effect."""
         assert step.count is not None
         saes = len(result.rows[0]["encoders"])
+        left_out = sum(row.get("left_out", False) for row in result.rows)
         if step.by == "attribution":
-            effects = [result.tensors[f"total {n}"].sum(0) / len(result.rows) for n in range(saes)]
+            ranked = len(result.rows) - left_out
+            effects = [result.tensors[f"total {n}"].sum(0) / max(1, ranked) for n in range(saes)]
         else:
             effects = [
                 self._mean(result, "texts", n) - self._mean(result, "against", n)
                 for n in range(saes)
             ]
+        if not all(effect_F.isfinite().all() for effect_F in effects) or left_out == len(
+            result.rows
+        ):
+            raise UnavailableError(
+                "features cannot be ranked: their effects are no finite numbers",
+                why="activations or gradients of the model overflow on these texts",
+                help="take dtype = float32, or look for broken weights",
+            )
         most = min(map(len, effects)) if step.each else sum(map(len, effects))
         if step.count > most:
             raise UnavailableError(
@@ -269,9 +281,12 @@ class Runner:
         ]
         encoders = result.rows[0]["encoders"]
         rows = [
-            {"sae": sae, "feature": id, "effect": float(effects[sae][id]), "encoder": encoders[sae]}
+            {
+                "sae": sae, "feature": id, "effect": float(effects[sae][id]),
+                "encoder": encoders[sae], "left_out": left_out,
+            }
             for sae, id in chosen
-        ]
+        ]  # fmt: skip
         return Result(rows, {"ids": torch.tensor(chosen).view(-1, 2)}, result.seconds)
 
     @staticmethod

@@ -19,8 +19,12 @@ from recoverdsl.language.schema import Positions
 
 def attribution(
     resources: Resources, goal: Objective, positions: Positions, indices: list[int]
-) -> list[Tensor]:
-    """Activation × gradient of every feature, summed over positions and examples: (d_sae,) per SAE."""
+) -> tuple[list[Tensor], Tensor]:
+    """Activation × gradient of every feature, summed over positions and examples: (d_sae,) per SAE.
+
+    Examples with an effect that is no finite number are left out; the second tensor, (B,), is true
+    at the others.
+    """
     family = resources.model.family
     tokens = resources.tokens(indices)
     where_BT = position_mask(positions, tokens)
@@ -33,14 +37,14 @@ def attribution(
         score_B = goal(family, top_BTD[:, -1])
         states = [watch[sae.boundary][0] for sae in saes]
         gradients = torch.autograd.grad(score_B.sum(), states)
-    effects = []
+    effects_BF = []
     with torch.no_grad():
         for sae, state_BTD, gradient_BTD in zip(saes, states, gradients, strict=True):
             # ∂score/∂z_f is the gradient along the feature's decoder row.
             z_BTF = sae.encode(state_BTD.detach()) * where_BT[..., None]
-            effect_BF = (z_BTF * (gradient_BTD.float() @ sae.W_dec_FD.T)).sum(1)
-            effects.append(effect_BF.nan_to_num(0.0, 0.0, 0.0).double().sum(0))
-    return effects
+            effects_BF.append((z_BTF * (gradient_BTD.float() @ sae.W_dec_FD.T)).sum(1))
+    finite_B = torch.stack([effect_BF.isfinite().all(1) for effect_BF in effects_BF]).all(0)
+    return [effect_BF[finite_B].double().sum(0) for effect_BF in effects_BF], finite_B
 
 
 @torch.no_grad()

@@ -114,7 +114,9 @@ def attack(
                 "norm": None,
                 "relative_norm": None,
                 "violation": None,
-                "zero_reactivation": bool(figures["reactivated_count"][at] == 0),
+                "zero_reactivation": bool(
+                    figures["reactivated_count"][at] == 0 and written["reactivated_count"][at] == 0
+                ),
                 **{name: float(figures[name][at]) for name in FIGURES},
                 "generated_drift": float(written["drift"][at]),
                 "generated_clamp_floor_violation": float(written["clamp_floor_violation"][at]),

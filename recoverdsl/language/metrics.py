@@ -24,7 +24,8 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "recovery_rate": Metric("Share of valid flips whose behavior is back.", True, "fraction", "recovery"),
     "zero_reactivation_recovery": Metric(
-        "Share of valid flips recovered with no protected feature above zero that was not so when defended.",
+        "Share of valid flips recovered with no protected feature above zero that was not so when defended; "
+        "where a text is judged, neither on the target nor in what was written.",
         True, "fraction", "zero-reactivation recovery",
     ),
     "base_like_rate": Metric(

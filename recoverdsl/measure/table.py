@@ -66,7 +66,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "zero_reactivation",
         pa.bool_(),
-        "Whether no protected feature is above zero that was not so when defended.",
+        "Whether no protected feature is above zero that was not so when defended, on the target and in the generated text.",
     ),
     _figure("violation"),
     _figure("generated_drift"),

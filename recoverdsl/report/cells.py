@@ -50,8 +50,6 @@ class Cost:
     gradient_steps: str
     steps: str
     """Until the behavior was back, over examples that recovered."""
-    seconds: str
-    """On the machine of the run, texts written; empty where it is not known."""
 
 
 _HEADINGS: dict[str, str] = {
@@ -79,12 +77,8 @@ COST_HEADINGS: dict[str, str] = {
     "forward_passes": "forward passes",
     "gradient_steps": "gradients",
     "steps": "steps until recovered",
-    "seconds": "seconds",
 }
 """Field of `Cost` to its heading."""
-
-COST_ON_ANY_MACHINE = {f: heading for f, heading in COST_HEADINGS.items() if f != "seconds"}
-"""The same without what another machine would not find again."""
 
 
 def headings(result: Result) -> dict[str, str]:
@@ -116,14 +110,8 @@ def table(result: Result, *, decimals: int = 1) -> tuple[Row, ...]:
     )
 
 
-def costs(
-    result: Result, seconds: Mapping[str, Mapping[str, float]] | None = None
-) -> tuple[Cost, ...]:
-    """What was spent on an example; without the searches of the smallest norm.
-
-    Args:
-        seconds: by kind and name; they are of one machine, and so no part of a result.
-    """
+def costs(result: Result) -> tuple[Cost, ...]:
+    """What was spent on an example; without the searches of the smallest norm."""
 
     def spent(outcome: AttackResult, metric: str) -> str:
         return figure(value_of(outcome.metrics, metric))
@@ -132,7 +120,6 @@ def costs(
         Cost(
             clean_line(name), kind, limit_of(outcome, outcome.limit),
             spent(outcome, "forward_passes"), spent(outcome, "gradient_steps"), spent(outcome, "steps"),
-            figure(seconds.get(kind, {}).get(name)) if seconds else "",
         )
         for kind, name, outcome in outcomes_of(result)
         if value_of(outcome.metrics, "forward_passes") is not None

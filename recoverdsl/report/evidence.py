@@ -52,11 +52,17 @@ def cautions(result: Result) -> list[str]:
 
 
 def _without_effect(result: Result) -> list[str]:
-    """A sentence for each ranking that chose features which have nothing of what they were ranked by."""
+    """A sentence for each ranking that chose features which have nothing of what they were ranked by,
+    or left examples out."""
     said = []
     for step, saes in result.environment.get("features", {}).items():
         effects = [effect for sae in saes.values() for effect in sae.get("effects", ())]
         idle = sum(effect <= 0 for effect in effects)
+        if left_out := max((sae.get("left_out", 0) for sae in saes.values()), default=0):
+            said.append(
+                f"The ranking of {step.removeprefix('select features ')} left out "
+                f"{plural(left_out, 'example')} whose effects were no finite numbers."
+            )
         # A list of ids is no ranking: all its effects are 0.
         if idle and any(effects):
             said.append(

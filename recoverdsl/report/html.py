@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,7 +15,6 @@ from recoverdsl.measure.summary import outcomes
 from recoverdsl.report import parts, sentences
 from recoverdsl.report.cells import (
     COST_HEADINGS,
-    COST_ON_ANY_MACHINE,
     caption,
     confidence,
     costs,
@@ -88,7 +87,6 @@ def render_html(
     spec: str = "",
     graph: str | None = None,
     texts: Sequence[Revealed] = (),
-    seconds: Mapping[str, Mapping[str, float]] | None = None,
 ) -> str:
     """Render the page.
 
@@ -98,7 +96,6 @@ def render_html(
         spec: the text of the spec as run.
         graph: the graph of steps as Mermaid text; it is shown as text.
         texts: prompts and completions, of a run that reveals them.
-        seconds: what an attack or control took for an example, by kind and name.
 
     Returns:
         A whole HTML document with its style, figures and `result.json` inside. It runs no script
@@ -138,8 +135,8 @@ def render_html(
         openings=openings(result, rows),
         opening_headings=OPENING_HEADINGS,
         categories=categories(result, rows),
-        costs=costs(result, seconds),
-        cost_headings=COST_HEADINGS if seconds else COST_ON_ANY_MACHINE,
+        costs=costs(result),
+        cost_headings=COST_HEADINGS,
         expectations=[sentences.expectation(e) for e in result.expectations],
         outcomes=list(_outcomes(result, rows)),
         definitions=_definitions(result),

@@ -8,7 +8,7 @@ import pandas as pd
 
 from recoverdsl.measure.results import Result
 from recoverdsl.report import parts
-from recoverdsl.report.cells import COST_ON_ANY_MACHINE, Row, caption, costs, headings, table
+from recoverdsl.report.cells import COST_HEADINGS, Row, caption, costs, headings, table
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.openings import OPENING_HEADINGS, Counted, categories, openings
 from recoverdsl.report.sentences import (
@@ -74,10 +74,8 @@ def to_markdown(result: Result, examples: pd.DataFrame | None = None) -> str:
                 lines += [f"{what}:", "", *_counts(counted, names), ""]
     if spent := costs(result):
         lines += ["Spent on an example, at the largest budget:", ""]
-        grid = [
-            [f"{c.name} ({c.kind})", *(getattr(c, f) for f in COST_ON_ANY_MACHINE)] for c in spent
-        ]
-        lines += [*_grid(["", *COST_ON_ANY_MACHINE.values()], grid), ""]
+        grid = [[f"{c.name} ({c.kind})", *(getattr(c, f) for f in COST_HEADINGS)] for c in spent]
+        lines += [*_grid(["", *COST_HEADINGS.values()], grid), ""]
     if result.expectations:
         lines += [_line(["", "expected", "found"]), _line([":--", ":--", "--:"])]
         for judged in result.expectations:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -12,10 +12,10 @@ from rich.text import Text
 
 from recoverdsl.measure.results import Result
 from recoverdsl.report import parts as delta_parts
-from recoverdsl.report.cells import Row, caption, generates, table
+from recoverdsl.report.cells import Row, caption, costs, generates, table
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.sentences import control_sentence, expectation, funnel, headline
-from recoverdsl.report.words import clean_line
+from recoverdsl.report.words import clean_line, figure
 
 _STYLES = {"holds": "green", "does not hold": "red", "undefined": "yellow", "not judged": "yellow"}
 _MARK_STYLES = {"✓": "green", "✗": "red", "?": "yellow"}
@@ -56,11 +56,19 @@ _ASCII = str.maketrans(
 )
 
 
-def show(result: Result, console: Console | None = None) -> None:
+def show(
+    result: Result,
+    console: Console | None = None,
+    seconds: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:
     """Print the verdict, the table and the expectations.
 
     Readable in 80 columns, without colour (`NO_COLOR`, a pipe) and in ASCII: no meaning is in
     colour alone, and names are never read as markup.
+
+    Args:
+        seconds: what each attack and control took for an example, by kind and name. It is of one
+            machine, and so no part of a result or its page.
     """
     console = console or Console(highlight=False)
     ascii_only = console.options.ascii_only
@@ -111,6 +119,13 @@ def show(result: Result, console: Console | None = None) -> None:
         parts += [Text()] if result.controls else []
     for name in result.attributions:
         parts += [*_parts_of(result, name, text), Text()]
+    if seconds and (spent := costs(result)):
+        told = (
+            f"{c.name} {c.forward_passes} forward passes, {c.gradient_steps} gradients, "
+            f"{figure(seconds.get(c.kind, {}).get(c.name))} s"
+            for c in spent
+        )
+        parts += [text(f"Spent on an example: {'; '.join(told)}.", "dim"), Text()]
     if result.environment.get("revealed"):
         parts.append(
             text("This run is revealed: its folder holds prompts and completions.", "bold")

@@ -191,11 +191,11 @@ def test_attribution_over_several_saes_is_that_over_each_alone(kind: str) -> Non
     made = rig(kind)
     indices = list(range(len(made.prompts)))
     goal = score_of(made.resources, SCORE, indices)
-    together = attribution(made.resources, goal, LATER, indices)
+    together, _ = attribution(made.resources, goal, LATER, indices)
     saes = made.resources.autoencoders
     for sae, effect_F in zip(saes, together, strict=True):
         made.resources.autoencoders = [sae]
-        (alone_F,) = attribution(made.resources, goal, LATER, indices)
+        (alone_F,), _ = attribution(made.resources, goal, LATER, indices)
         torch.testing.assert_close(alone_F, effect_F, atol=1e-6, rtol=1e-5)
         assert effect_F.abs().max() > 1e-3
 
@@ -206,7 +206,7 @@ def test_attribution_is_activation_times_gradient_in_the_plain_model(kind: str) 
     made = rig(kind)
     indices = list(range(len(made.prompts)))
     goal = score_of(made.resources, SCORE, indices)
-    found = attribution(made.resources, goal, LATER, indices)
+    found, _ = attribution(made.resources, goal, LATER, indices)
     for number, site in enumerate(CLAMPED):
         sae = made.plain.saes[site]
         total_F = torch.zeros(64, dtype=torch.float64)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from typing import Any
 from xml.etree import ElementTree
 
 import attrs
@@ -77,9 +78,9 @@ class Page(HTMLParser):
             self.scripts.append(data)
 
 
-def printed(result: Result, width: int = 80, encoding: str = "utf-8") -> str:
+def printed(result: Result, width: int = 80, encoding: str = "utf-8", **more: Any) -> str:
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
-    show(result, Console(file=out, width=width, highlight=False))
+    show(result, Console(file=out, width=width, highlight=False), **more)
     out.flush()
     out.seek(0)
     return out.read()

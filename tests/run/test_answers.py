@@ -94,7 +94,9 @@ def test_every_attack_control_search_and_part_has_a_row_for_each_valid_flip(audi
 def test_by_construction_no_protected_feature_moves(audit: Audit, name: str) -> None:
     rows = audit.table[(audit.table.name == name) & (audit.table.kind != "part")]
     assert (rows.drift <= 1e-5).all()
-    assert rows.zero_reactivation.all()
+    assert (rows.reactivated_fraction == 0).all()
+    # In the text that is written a feature may wake only where δ is not what it was found for.
+    assert (rows.zero_reactivation | (rows.generated_drift > 1e-3)).all()
 
 
 def test_on_what_is_written_they_do_not_move_either_once_the_target_is_reached(

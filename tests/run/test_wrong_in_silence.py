@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import recoverdsl
 from recoverdsl.errors import UnavailableError
+from recoverdsl.report.evidence import cautions
 from tests.run import claims
 from tests.run.commands import cli
 
@@ -94,6 +95,10 @@ def test_an_example_that_is_not_a_number_fails_by_name_and_the_run_goes_on(
     assert 0 < len(failed) < run.result.counts.examples
     assert set(failed.values()) == {"a score, logit or gradient was not a finite number"}
     assert run.result.counts.failed == len(failed)
+    # Nor does it count in the ranking of features, which says so.
+    assert f"left out {len(failed)} example" in " ".join(cautions(run.result))
+    (features,) = run.result.environment["features"].values()
+    assert all(effect > 0 for sae in features.values() for effect in sae["effects"])
 
 
 def test_a_feature_named_twice_is_clamped_once(own: Path, tmp_path: Path) -> None:
