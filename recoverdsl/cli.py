@@ -11,6 +11,7 @@ import click
 import recoverdsl
 from recoverdsl.commands.check import check
 from recoverdsl.commands.command import Commands
+from recoverdsl.commands.fmt import fmt
 from recoverdsl.commands.graph import graph
 from recoverdsl.commands.plan import plan
 from recoverdsl.commands.run import run
@@ -33,7 +34,7 @@ def app() -> None:
 
 
 # In the order in which they are used.
-for command in (check, plan, graph, run):
+for command in (check, fmt, plan, graph, run):
     app.add_command(command)
 
 

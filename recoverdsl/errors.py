@@ -70,3 +70,9 @@ class StoppedError(RecoverdslError):
     """Stopped part way; what is done is kept."""
 
     exit_code = 4
+
+
+class BugError(RecoverdslError):
+    """The tool has noticed that it is wrong itself, and has done nothing."""
+
+    exit_code = 3

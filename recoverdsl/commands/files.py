@@ -1,12 +1,14 @@
-"""The specs that a command line names."""
+"""The specs that a command line names, and how one is replaced."""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from recoverdsl.errors import UsageError
+from recoverdsl.errors import UnavailableError, UsageError
 
 
 def walk(named: Iterable[Path]) -> list[Path]:
@@ -35,3 +37,35 @@ def _inside(folder: Path) -> Iterable[Path]:
         for name in sorted(files):
             if name.endswith(".rec") and not name.startswith("."):
                 yield Path(here) / name
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Gives a file new content at one stroke: a reader finds the old or the new, never a half.
+
+    Its mode stays, and its owner where that is allowed. A link stays a link; what it points to is
+    replaced.
+
+    Raises:
+        UnavailableError: the file or its folder cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        before = target.stat()
+        # A file that its owner has locked against writing is not to be replaced behind their back.
+        target.open("r+b").close()
+        try:
+            with temporary.open("xb") as file:
+                with suppress(OSError):
+                    os.chown(file.fileno(), before.st_uid, before.st_gid)
+                os.chmod(file.fileno(), stat.S_IMODE(before.st_mode))
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UnavailableError(
+            "the spec cannot be written", where=str(path), why=error.strerror or str(error)
+        ) from error

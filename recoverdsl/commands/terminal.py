@@ -28,6 +28,13 @@ def say(text: str, stream: TextIO, *, end: str = "\n") -> None:
     click.echo(text + end, file=stream, nl=False, color=colored(stream))
 
 
+def shown(text: str, stream: TextIO) -> str:
+    """A text as it is for a program; on a terminal, with what that would obey written out."""
+    from recoverdsl.language.diagnostics import visible
+
+    return visible(text) if stream.isatty() else text
+
+
 def console(stream: TextIO) -> Console:
     """A console of rich that agrees with everything else about colours.
 

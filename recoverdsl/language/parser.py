@@ -55,6 +55,11 @@ def _lark() -> Lark:
     )
 
 
+def lexed(text: str) -> list[Token]:
+    """The tokens of a text as the grammar's terminals make them, spaces and comments included."""
+    return list(_lark().lex(text, dont_ignore=True))
+
+
 def parse_text(text: str, file: str, report: Collector) -> Tree:
     """The tree of a text; statements that cannot be read are `Broken`, and reported."""
     if len(text) > LONGEST:
