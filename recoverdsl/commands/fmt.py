@@ -101,5 +101,5 @@ def _summary(changed: int, files: int, failed: bool, only_shown: bool) -> str:
     noun = "1 spec" if changed == 1 else f"{changed} specs"
     said = f"{noun} would change" if only_shown else f"{noun} formatted"
     if not changed and not failed:
-        return "Nothing to change." if files > 1 else "It is in the one style already."
+        return "Nothing to change."
     return f"{said}, of {files}."
