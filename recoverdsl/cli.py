@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from typing import NoReturn
 
 import click
@@ -56,8 +57,10 @@ def _run() -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return UsageError.exit_code
-    except click.ClickException as error:
-        complain(_usage_error(error), sys.stderr)
+    except click.UsageError as error:
+        # Colours are decided by the context, which click has already left.
+        with error.ctx.scope(cleanup=False) if error.ctx else nullcontext():
+            complain(_usage_error(error), sys.stderr)
         return UsageError.exit_code
     except (click.Abort, KeyboardInterrupt):
         complain(StoppedError("stopped before the end"), sys.stderr)
@@ -75,9 +78,9 @@ def _run() -> int:
         return UnavailableError.exit_code
 
 
-def _usage_error(error: click.ClickException) -> UsageError:
+def _usage_error(error: click.UsageError) -> UsageError:
     """A mistake on the command line, as this tool says it."""
-    context = getattr(error, "ctx", None)
+    context = error.ctx
     where = context.command_path if context else "recoverdsl"
     match error:
         case click.NoSuchOption(option_name=name):
