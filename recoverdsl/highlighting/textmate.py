@@ -1,12 +1,14 @@
 """The TextMate grammar, for VS Code and whatever else reads those.
 
-`python -m recoverdsl.highlighting.textmate` prints it; `make generated` writes it to its place.
+`python -m recoverdsl.highlighting.textmate FILE` writes it; `make generated` knows its place.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 from recoverdsl.highlighting.roles import Role, Rule, rules
@@ -65,4 +67,4 @@ def _pattern(rule: Rule) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(grammar(), end="")
+    Path(sys.argv[1]).write_text(grammar(), encoding="utf-8", newline="\n")
