@@ -14,6 +14,7 @@ from recoverdsl.commands.check import check
 from recoverdsl.commands.command import Commands
 from recoverdsl.commands.fmt import fmt
 from recoverdsl.commands.graph import graph
+from recoverdsl.commands.new import new
 from recoverdsl.commands.plan import plan
 from recoverdsl.commands.run import run
 from recoverdsl.commands.terminal import complain
@@ -23,6 +24,7 @@ from recoverdsl.errors import EXIT_CODES, StoppedError, UnavailableError, UsageE
 @click.group(
     cls=Commands,
     examples=[
+        ("recoverdsl new claim.rec", "write a spec to start from"),
         ("recoverdsl check specs/ioi.rec", "check a spec: no model, no network"),
         ("recoverdsl plan specs/ioi.rec", "say what a run would compute"),
         ("recoverdsl run specs/ioi.rec", "run it, and say whether the clamp holds"),
@@ -35,7 +37,7 @@ def app() -> None:
 
 
 # In the order in which they are used.
-for command in (check, fmt, plan, graph, run):
+for command in (new, check, fmt, plan, graph, run):
     app.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""The specs that a command line names, and how one is replaced."""
+"""The specs that a command line names, and how one is written."""
 
 from __future__ import annotations
 
@@ -39,6 +39,22 @@ def _inside(folder: Path) -> Iterable[Path]:
                 yield Path(here) / name
 
 
+def create(path: Path, content: bytes) -> bool:
+    """Makes a file; False, and nothing is done, if there is one of that name.
+
+    Raises:
+        UnavailableError: the folder cannot be written.
+    """
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _not_written(path, error) from error
+    return True
+
+
 def replace(path: Path, content: bytes) -> None:
     """Gives a file new content at one stroke: a reader finds the old or the new, never a half.
 
@@ -66,6 +82,10 @@ def replace(path: Path, content: bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise UnavailableError(
-            "the spec cannot be written", where=str(path), why=error.strerror or str(error)
-        ) from error
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> UnavailableError:
+    return UnavailableError(
+        "the spec cannot be written", where=str(path), why=error.strerror or str(error)
+    )

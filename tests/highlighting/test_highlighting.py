@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pygments.token import Error
 
@@ -128,6 +128,7 @@ def test_a_mistyped_word_looks_like_any_name() -> None:
 # --- Pygments ---------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(anything)
 def test_the_tokens_of_any_text_are_the_text(text: str) -> None:
     tokens = list(RecLexer().get_tokens_unprocessed(text))
@@ -179,6 +180,7 @@ def test_an_editor_sees_the_same_stretches(text: str) -> None:
     assert agree(text)
 
 
+@settings(deadline=None)
 @given(st.lists(pieces, max_size=30).map("".join))
 def test_an_editor_sees_the_same_stretches_of_broken_texts(text: str) -> None:
     assert agree(text)
