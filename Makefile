@@ -31,6 +31,7 @@ types: $(VENV)/installed
 ## Writes the files that are made from the grammar, the schema and the commands.
 generated: $(VENV)/installed
 	$(BIN)/python -m recoverdsl.highlighting.textmate editors/vscode/syntaxes/recoverdsl.tmLanguage.json
+	$(BIN)/python -m recoverdsl.commands.page docs/commands.md
 
 ## Builds the extension of VS Code, and compares what it colours with the Pygments lexer. Needs node.
 editors: $(VENV)/installed

@@ -12,6 +12,7 @@ import click
 import recoverdsl
 from recoverdsl.commands.check import check
 from recoverdsl.commands.command import Commands
+from recoverdsl.commands.completion import VARIABLE, completion, register
 from recoverdsl.commands.fmt import fmt
 from recoverdsl.commands.graph import graph
 from recoverdsl.commands.new import new
@@ -37,12 +38,13 @@ def app() -> None:
 
 
 # In the order in which they are used.
-for command in (new, check, fmt, plan, graph, run):
+for command in (new, check, fmt, plan, graph, run, completion):
     app.add_command(command)
 
 
 def main() -> NoReturn:
     """Entry point: turns every error that a person can mend into a message and an exit code."""
+    register()
     try:
         code = _run()
         sys.stdout.flush()
@@ -55,7 +57,7 @@ def main() -> NoReturn:
 
 def _run() -> int:
     try:
-        return app.main(prog_name="recoverdsl", standalone_mode=False) or 0
+        return app.main(prog_name="recoverdsl", complete_var=VARIABLE, standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return UsageError.exit_code

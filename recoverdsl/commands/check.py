@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from recoverdsl.commands import options
+from recoverdsl.commands import candidates, options
 from recoverdsl.commands.command import Command
 from recoverdsl.commands.files import walk
 from recoverdsl.commands.terminal import colored, say
@@ -24,7 +24,12 @@ from recoverdsl.commands.terminal import colored, say
     codes={0: "every spec is valid; there may be warnings", 2: "a spec is wrong, or the command is"},
 )  # fmt: skip
 @click.argument(
-    "specs", metavar="SPEC.rec|FOLDER…", nargs=-1, required=True, type=click.Path(path_type=Path)
+    "specs",
+    metavar="SPEC.rec|FOLDER…",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    shell_complete=candidates.specs,
 )
 @click.option(
     "--format",

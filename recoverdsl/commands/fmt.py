@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from recoverdsl.commands import candidates
 from recoverdsl.commands.command import Command
 from recoverdsl.commands.files import replace, walk
 from recoverdsl.commands.terminal import complain, say, shown
@@ -33,7 +34,12 @@ STANDARD_INPUT = Path("-")
     },
 )  # fmt: skip
 @click.argument(
-    "files", metavar="FILE|FOLDER|-…", nargs=-1, required=True, type=click.Path(path_type=Path)
+    "files",
+    metavar="FILE|FOLDER|-…",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    shell_complete=candidates.specs,
 )
 @click.option("--check", is_flag=True, help="Change nothing; name what would change.")
 @click.option("--diff", is_flag=True, help="Change nothing; show what would change.")

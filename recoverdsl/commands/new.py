@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from recoverdsl.commands import candidates
 from recoverdsl.commands.command import Command
 from recoverdsl.commands.files import create, replace
 from recoverdsl.commands.terminal import say, shown
@@ -37,10 +38,16 @@ STANDARD_OUTPUT = Path("-")
         3: "the file cannot be written, or a bug was noticed",
     },
 )  # fmt: skip
-@click.argument("file", metavar="FILE.rec|-", type=click.Path(path_type=Path))
+@click.argument(
+    "file",
+    metavar="FILE.rec|-",
+    type=click.Path(path_type=Path),
+    shell_complete=candidates.specs,
+)
 @click.option(
     "--model",
     metavar="SOURCE",
+    shell_complete=candidates.models,
     help="huggingface:OWNER/NAME[@REVISION] or folder:PATH. [default: the one the SAE was trained on]",
 )
 @click.option(
@@ -48,6 +55,7 @@ STANDARD_OUTPUT = Path("-")
     "saes",
     metavar="SOURCE",
     multiple=True,
+    shell_complete=candidates.saes,
     help="release:RELEASE/ID, as sae_lens names them, folder:PATH or huggingface:OWNER/NAME/FOLDER. "
     "Repeatable, from lower to higher layers.",
 )

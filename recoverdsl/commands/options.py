@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from recoverdsl.commands import candidates
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -25,7 +27,12 @@ def _pairs(
     return pairs
 
 
-spec = click.argument("spec", metavar="SPEC.rec", type=click.Path(path_type=Path))
+spec = click.argument(
+    "spec",
+    metavar="SPEC.rec",
+    type=click.Path(path_type=Path),
+    shell_complete=candidates.specs,
+)
 
 overrides = click.option(
     "--set",
@@ -33,6 +40,7 @@ overrides = click.option(
     metavar="PATH=VALUE",
     multiple=True,
     callback=_pairs,
+    shell_complete=candidates.overrides,
     help="Replace a value of the spec. Repeatable.",
 )
 
@@ -43,12 +51,17 @@ allow_outside = click.option(
 offline = click.option("--offline", is_flag=True, help="Never use the network.")
 
 device = click.option(
-    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:1."
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=candidates.devices,
+    help="auto, cpu, cuda or cuda:1.",
 )
 
 store = click.option(
     "--store",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Where results of steps are kept. [default: the cache folder]",
 )

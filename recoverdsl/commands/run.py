@@ -28,7 +28,7 @@ from recoverdsl.errors import EXIT_CODES, StoppedError
 @options.spec
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Folder for the result. [default: runs/NAME]",
 )
