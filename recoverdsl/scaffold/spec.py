@@ -51,7 +51,7 @@ def starting_spec(
     )  # fmt: skip
     templates.filters["text"] = quote
     names = ", ".join(sae.name for sae in autoencoders)
-    written = templates.get_template(f"{kind}.rec").render(
+    written = templates.get_template(f"{kind}.rec.jinja").render(
         model=language, saes=autoencoders, names=names if len(autoencoders) == 1 else f"[{names}]"
     )
     checked = check(written, file)
