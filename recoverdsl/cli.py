@@ -45,11 +45,11 @@ for command in (new, check, fmt, plan, graph, run, completion):
 def main() -> NoReturn:
     """Entry point: turns every error that a person can mend into a message and an exit code."""
     register()
+    code = _run()
     try:
-        code = _run()
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has had enough. What Python still flushes at the end goes nowhere.
+        # Whoever read the output has had enough. What Python still flushes at its end goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = StoppedError.exit_code
     sys.exit(code)
@@ -69,8 +69,6 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         complain(StoppedError("stopped before the end"), sys.stderr)
         return StoppedError.exit_code
-    except BrokenPipeError:
-        raise
     # Exit code 1 is a verdict, so a crash may not end with it.
     except Exception as error:
         click.echo(

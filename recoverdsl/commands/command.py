@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from recoverdsl.commands.terminal import complain
-from recoverdsl.errors import RecoverdslError
+from recoverdsl.errors import RecoverdslError, StoppedError
 
 HELP_WIDTH = 88
 """Columns of the help, and of what is made from it, wherever it is shown."""
@@ -18,6 +19,15 @@ HELP_WIDTH = 88
 def _choose_color(context: click.Context, option: click.Parameter, value: str | None) -> None:
     if value:
         context.color = {"always": True, "never": False}.get(value)
+
+
+@contextmanager
+def _read_to_the_end() -> Iterator[None]:
+    """Click would end with 1, which is a verdict, when whoever reads the output has had enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise click.exceptions.Exit(StoppedError.exit_code) from None
 
 
 class _Described(click.Command):
@@ -48,6 +58,14 @@ class _Described(click.Command):
                 help="Colours; `auto` is on a terminal, if NO_COLOR and FORCE_COLOR do not say otherwise.",
             )
         )
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        with _read_to_the_end():
+            return super().make_context(*args, **more)
+
+    def invoke(self, context: click.Context) -> Any:
+        with _read_to_the_end():
+            return super().invoke(context)
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         try:

@@ -24,7 +24,17 @@ _HEAD = """\
 
 """
 
-_COLORS = """
+_MORE = """
+## The one style
+
+`recoverdsl fmt` knows one style and no options.
+
+- Two columns of indentation, one statement a line, lines of 100 columns where that can be had, one newline at the end.
+- The `=` of attributes on neighbouring lines stand below each other, and so do the comments behind neighbouring lines. A comment stays where it is: above, behind or inside what it is about.
+- Empty lines stay, one at a time. One stands around every block of several lines; a block that was written on one line stays on it while it fits.
+- A value that does not fit is broken between its own brackets, one item a line with a comma behind each; a condition or a sum between brackets that are put around it, at its operators. A long list of numbers fills its lines.
+- Brackets that say nothing go; `\\u00e9` in a text becomes é, and what cannot be seen is written as `\\u…`.
+
 ## Colours
 
 Commands write in colour on a terminal, and never into a pipe or a file. `--color always` and `--color never`, before or behind the command, decide otherwise; without them `NO_COLOR` (if not empty) turns colours off, and `FORCE_COLOR` (if not empty) turns them on where there is no terminal. No meaning is in a colour alone.
@@ -48,7 +58,7 @@ def _parts() -> Iterator[str]:
     yield "\n## Exit codes\n\nThey are the same for every command, and stable.\n\n| code | meaning |\n|:--|:--|\n"
     for code, meaning in EXIT_CODES.items():
         yield f"| {code} | {meaning} |\n"
-    yield _COLORS
+    yield _MORE
     context = click.Context(app, info_name="recoverdsl", terminal_width=HELP_WIDTH)
     for name, command in app.commands.items():
         inner = click.Context(command, info_name=name, parent=context, terminal_width=HELP_WIDTH)

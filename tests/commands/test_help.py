@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -9,9 +10,11 @@ import sys
 import click
 import pytest
 
+import recoverdsl.language as language
 from recoverdsl.cli import app
 from recoverdsl.commands.command import Command
 from recoverdsl.errors import EXIT_CODES
+from tests.commands.terminals import ROOT
 from tests.run.commands import cli
 
 COMMANDS = [command for command in app.commands.values() if isinstance(command, Command)]
@@ -95,3 +98,29 @@ def test_what_a_command_line_quotes_cannot_drive_the_terminal() -> None:
     assert done.code == 2
     assert "\x1b" not in done.said
     assert r"no\x1b[2Jthing.rec" in done.err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "specs/ioi.rec"], ["new", "-"]])
+def test_a_reader_that_has_had_enough_is_no_verdict_and_no_traceback(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "recoverdsl.cli", *arguments],
+        cwd=ROOT,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
+def test_an_interrupt_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(language, "check_file", interrupted)
+    done = cli("check", ROOT / "specs/ioi.rec")
+    assert done.code == 4
+    assert "error: stopped before the end" in done.err
