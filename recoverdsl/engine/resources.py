@@ -19,7 +19,7 @@ from recoverdsl.engine.sources import Fetcher
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
-from recoverdsl.measure.texts import load_phrases
+from recoverdsl.measure.phrases import load_phrases
 
 
 @frozen

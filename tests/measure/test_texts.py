@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.forms import DETECTORS
+from recoverdsl.measure.phrases import LARGEST_FILE, load_phrases
 from recoverdsl.measure.texts import (
-    LARGEST_FILE,
     Opening,
     base_like,
     degenerate,
     detect,
     judge_text,
     likeness,
-    load_phrases,
     opening,
     strict_base_like,
 )
