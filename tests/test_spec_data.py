@@ -8,7 +8,8 @@ from pathlib import Path
 from recoverdsl.engine.data import Example, load_examples
 from recoverdsl.engine.sources import Fetcher
 from recoverdsl.language.schema import Data, File
-from recoverdsl.measure.texts import load_phrases, opening
+from recoverdsl.measure.phrases import load_phrases
+from recoverdsl.measure.texts import opening
 
 PLACE = Path(__file__).parents[1] / "specs" / "data"
 

@@ -12,7 +12,8 @@ from attrs import asdict, frozen
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import And, Comparison, Detector, Not, Or, Predicate
-from recoverdsl.measure.texts import Phrases, TextFigures, judge_text
+from recoverdsl.measure.phrases import Phrases
+from recoverdsl.measure.texts import TextFigures, judge_text
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b, "<=": lambda a, b: a <= b,

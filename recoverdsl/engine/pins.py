@@ -19,7 +19,7 @@ from recoverdsl.language.schema import (
     Release,
     Sae,
 )
-from recoverdsl.measure.texts import load_phrases
+from recoverdsl.measure.phrases import load_phrases
 
 
 def pin(block: Model | Sae | Data | Classifier | File | None, fetcher: Fetcher) -> str:

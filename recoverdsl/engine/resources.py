@@ -19,7 +19,7 @@ from recoverdsl.engine.sources import Fetcher
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
-from recoverdsl.measure.texts import load_phrases
+from recoverdsl.measure.phrases import load_phrases
 
 
 @frozen
@@ -40,12 +40,17 @@ class Resources:
     busy: Callable[[str], AbstractContextManager[None]] = field(kw_only=True)
     """Shows what is being waited for."""
 
+    def sharing(self, spec: Spec) -> Resources:
+        """The resources of another spec, with all that is loaded and is the same there."""
+        other = Resources(spec, self.fetcher, self.device, busy=self.busy)
+        for name, parts in _RESTS_ON.items():
+            if name in self.__dict__ and parts(self.spec) == parts(spec):
+                other.__dict__[name] = self.__dict__[name]
+        return other
+
     @cached_property
     def model(self) -> models.LoadedModel:
-        ((name, model),) = self.spec.models.items()
-        path = locate(model, self.fetcher)
-        with self.busy(f"loading model {name}"):
-            loaded = models.load(path, model.dtype, self.device)
+        loaded = self.loaded
         for site in self._sites():
             if site.layer >= loaded.family.n_layers:
                 raise UnavailableError(
@@ -53,6 +58,14 @@ class Resources:
                     f"the model has layers 0 to {loaded.family.n_layers - 1}"
                 )
         return loaded
+
+    @cached_property
+    def loaded(self) -> models.LoadedModel:
+        """The model, whether or not it has the layers that the spec names."""
+        ((name, model),) = self.spec.models.items()
+        path = locate(model, self.fetcher)
+        with self.busy(f"loading model {name}"):
+            return models.load(path, model.dtype, self.device)
 
     def _sites(self) -> list[schema.Site]:
         """The sites at which attacks perturb, where they are named without an SAE."""
@@ -151,3 +164,23 @@ class Resources:
     def tokens(self, indices: list[int]) -> Tokens:
         """The prompts of some examples as one batch."""
         return Tokens.pad([self.prompts[index] for index in indices], self.device)
+
+
+def _audited(spec: Spec) -> schema.Data:
+    return spec.data[examples_of(spec)]
+
+
+def _saes(spec: Spec) -> list[tuple[str, schema.Sae]]:
+    (intervene,) = spec.intervenes.values()
+    return [(name, spec.saes[name]) for name in spec.protects[intervene.protect].saes]
+
+
+_RESTS_ON: dict[str, Callable[[Spec], object]] = {
+    "loaded": lambda spec: spec.models,
+    "examples": _audited,
+    "prompts": lambda spec: (spec.models, _audited(spec), spec.behaviors),
+    "around": lambda spec: (spec.models, _audited(spec)),
+    "judging": lambda spec: [(b.phrases, b.judge) for b in spec.behaviors.values()],
+    "autoencoders": lambda spec: (spec.models, _saes(spec)),
+}
+"""What is loaded once, and the parts of a spec that it rests on."""

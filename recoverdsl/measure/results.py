@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from attrs import field, frozen
 from cattrs import BaseValidationError, Converter
@@ -13,6 +13,8 @@ from recoverdsl.errors import UsageError
 from recoverdsl.measure.intervals import Estimate
 
 SCHEMA = "recoverdsl/result/1"
+
+T = TypeVar("T")
 
 Verdict = Literal["holds", "does not hold", "undefined", "not judged"]
 
@@ -199,11 +201,7 @@ def to_json(result: Result) -> str:
     Records keep the order of their fields, named figures that of the spec, and the environment is
     sorted. A number that is not finite is written as null, since JSON has no NaN.
     """
-    plain = _finite(_converter.unstructure(result))
-    schema = plain.pop("schema")
-    plain["environment"] = _sorted(plain["environment"])
-    text = json.dumps({"schema": schema, **plain}, indent=2, ensure_ascii=False, allow_nan=False)
-    return text + "\n"
+    return to_text(plain(result))
 
 
 def from_json(text: str) -> Result:
@@ -212,39 +210,61 @@ def from_json(text: str) -> Result:
     Raises:
         UsageError: the text is not JSON, is of another schema, or lacks a field.
     """
+    return from_plain(text, Result, SCHEMA)
+
+
+def plain(record: object) -> dict[str, Any]:
+    """A record as plain data, the name of its schema first, its environment sorted."""
+    made = _finite(_converter.unstructure(record))
+    if "environment" in made:
+        made["environment"] = _sorted(made["environment"])
+    return {"schema": made.pop("schema"), **made} if "schema" in made else made
+
+
+def to_text(made: dict[str, Any]) -> str:
+    """Plain data as a JSON document."""
+    return json.dumps(made, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def from_plain(text: str, record: type[T], schema: str) -> T:
+    """Read a record of a schema.
+
+    Raises:
+        UsageError: the text is not JSON, is of another schema, or lacks a field.
+    """
     try:
-        plain = json.loads(text)
+        read = json.loads(text)
     except json.JSONDecodeError as error:
         raise UsageError("This is not a result: it is not JSON.", why=str(error)) from error
-    found = plain.get("schema") if isinstance(plain, dict) else None
-    if found != SCHEMA:
-        raise UsageError(f"This is not a result of the schema {SCHEMA}.", why=f"found {found!r}")
+    found = read.get("schema") if isinstance(read, dict) else None
+    if found != schema:
+        raise UsageError(f"This is not a result of the schema {schema}.", why=f"found {found!r}")
     try:
-        return _converter.structure(plain, Result)
+        return _converter.structure(read, record)
     except BaseValidationError as error:
         first = error.exceptions[0]
         raise UsageError(
-            f"This result does not follow {SCHEMA}.", why=f"{type(first).__name__}: {first}"
+            f"This result does not follow {schema}.", why=f"{type(first).__name__}: {first}"
         ) from error
 
 
-def _finite(plain: Any) -> Any:
-    match plain:
+def _finite(value: Any) -> Any:
+    match value:
         case dict():
-            return {key: _finite(value) for key, value in plain.items()}
+            return {key: _finite(inner) for key, inner in value.items()}
         case list() | tuple():
-            return [_finite(value) for value in plain]
-        case float() if not math.isfinite(plain):
+            return [_finite(inner) for inner in value]
+        case float() if not math.isfinite(value):
             return None
         case _:
-            return plain
+            return value
 
 
-def _sorted(plain: Any) -> Any:
-    match plain:
+def _sorted(value: Any) -> Any:
+    match value:
         case dict():
-            return {key: _sorted(plain[key]) for key in sorted(plain)}
+            return {key: _sorted(value[key]) for key in sorted(value)}
         case list():
-            return [_sorted(value) for value in plain]
+            return [_sorted(inner) for inner in value]
         case _:
-            return plain
+            return value

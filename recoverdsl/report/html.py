@@ -112,7 +112,7 @@ def render_html(
         name: sentences.control_sentence(control, result.attacks.get(control.of))
         for name, control in result.controls.items()
     }
-    return _template("report.html").render(
+    return template("report.html").render(
         result=result,
         title=clean_line(result.spec.audit or result.spec.name),
         headline=sentences.headline(result),
@@ -152,7 +152,7 @@ def render_html(
 
 def render_fragment(result: Result) -> str:
     """The verdict, the table and the expectations, for a notebook's cell: no script, no style sheet."""
-    return _template("fragment.html").render(
+    return template("fragment.html").render(
         title=clean_line(result.spec.audit or result.spec.name),
         headline=sentences.headline(result),
         cautions=cautions(result),
@@ -163,7 +163,7 @@ def render_fragment(result: Result) -> str:
     )
 
 
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -73,16 +73,20 @@ def place(
         )
 
 
-def spread(ax: Axes, ends: Iterable[tuple[float, str, str]]) -> None:
-    """Write each label (y, text, colour) to the right of the axes, at its height or close to it."""
-    gap = 0.065
+def spread(ax: Axes, ends: Iterable[tuple[float, str, str]], top: float = 1.0) -> None:
+    """Write each label (y, text, colour) to the right of the axes, at its height or close to it.
+
+    Args:
+        top: the height of the axes, from 0.
+    """
+    gap = 0.065 * top
     ordered = sorted(ends)
     heights: list[float] = []
     for y, _, _ in ordered:
         heights.append(max(y, heights[-1] + gap) if heights else y)
     # Pushed up past the top, they all move down by as much as it takes.
     for i in reversed(range(len(heights))):
-        highest = heights[i + 1] - gap if i + 1 < len(heights) else 1.0
+        highest = heights[i + 1] - gap if i + 1 < len(heights) else top
         heights[i] = min(heights[i], highest)
     for (y, text, color), height in zip(ordered, heights, strict=True):
         ax.annotate(

@@ -37,7 +37,7 @@ _SIZE = (5.2, 3.7)
 
 
 @frozen
-class _Style:
+class Style:
     color: str
     marker: str
     dashed: bool
@@ -71,7 +71,7 @@ def recovery_against_drift(result: Result) -> str:
         if (points := _points(outcome, metric))
     }
     drifts = [drift for points in series.values() for drift, _, _ in points]
-    fig, ax = _axes()
+    fig, ax = axes()
     smallest = min((d for d in drifts if d > 0), default=1e-3)
     threshold = 10.0 ** math.floor(math.log10(smallest))
     top = max([*drifts, 10 * threshold])
@@ -84,10 +84,10 @@ def recovery_against_drift(result: Result) -> str:
         else "drift of the protected features, relative (0 = they did not move)"
     )
 
-    styles = _styles(result)
+    drawn = styles(result)
     labels = []
     for (kind, name), points in series.items():
-        style = styles[name]
+        style = drawn[name]
         points = sorted(points, key=lambda p: math.inf if p[2] is None else p[2])
         x, y, limits = zip(*points, strict=True)
         ax.plot(x, y, **style.line, clip_on=False, zorder=3)
@@ -98,7 +98,7 @@ def recovery_against_drift(result: Result) -> str:
             labels += [(px, py, norm(limit), style.color, 8.5) for px, py, limit in ends]
     place(ax, labels, avoid=[(x, y) for points in series.values() for x, y, _ in points])
 
-    return _svg(fig, "drift", _drift_alt(series))
+    return to_svg(fig, "drift", _drift_alt(series))
 
 
 def recovery_against_budget(result: Result, rows: pd.DataFrame) -> str:
@@ -115,19 +115,19 @@ def recovery_against_budget(result: Result, rows: pd.DataFrame) -> str:
         An `<svg>` element with alt text; the same input gives the same bytes.
     """
     curves = recovery_curve(rows, confidence=confidence(result) or 0.95)
-    styles = _styles(result)
+    drawn = styles(result)
     # A suffix has no norm, and so no place here.
-    curves = tuple(c for c in curves if c.name in styles and any(map(_finite, c.points)))
+    curves = tuple(c for c in curves if c.name in drawn and any(map(_finite, c.points)))
     norms = [p.limit for c in curves for p in c.points if _finite(p)]
     norms += [reached for c in curves for reached, _ in c.reached]
     top = max(norms, default=1.0)
-    fig, ax = _axes()
+    fig, ax = axes()
     ax.set_xlim(0, 1.08 * top)
     ax.set_xlabel("norm of the perturbation at most (norm of δ)")
 
     ends = []
     for i, curve in enumerate(curves):
-        style = styles[curve.name]
+        style = drawn[curve.name]
         # Side by side, or whiskers at the same budget would hide each other.
         apart = min(5.0, 20.0 / len(curves))
         aside = apart * (i - (len(curves) - 1) / 2)
@@ -137,7 +137,7 @@ def recovery_against_budget(result: Result, rows: pd.DataFrame) -> str:
         if end is not None:
             ends.append((end, shortened(curve.name), style.color))
     spread(ax, ends)
-    return _svg(fig, "budget", _budget_alt(curves))
+    return to_svg(fig, "budget", _budget_alt(curves))
 
 
 def part_bars(result: Result, attack: str, how: str, name: str) -> str:
@@ -156,7 +156,7 @@ def part_bars(result: Result, attack: str, how: str, name: str) -> str:
     """
     shown = bars(result, attack, how)
     alike = any(bar.alike for bar in shown)
-    fig, ax = _axes(height=0.9 + (0.56 if alike else 0.4) * len(shown))
+    fig, ax = axes(height=0.9 + (0.56 if alike else 0.4) * len(shown))
     ax.set_ylabel("")
     ax.set_xlim(0, 1.02)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
@@ -200,7 +200,7 @@ def part_bars(result: Result, attack: str, how: str, name: str) -> str:
         + (f", {percent(bar.alike.value)} base-like" if bar.alike else "")
         for bar in shown
     ]
-    return _svg(fig, name, _alt(f"Parts of the δ of {clean_line(attack)}, {HOW[how]}.", said))
+    return to_svg(fig, name, alt(f"Parts of the δ of {clean_line(attack)}, {HOW[how]}.", said))
 
 
 def _finite(point: Point) -> bool:
@@ -223,19 +223,19 @@ def _points(outcome: AttackResult, metric: str) -> list[tuple[float, float, floa
     return found
 
 
-def _styles(result: Result) -> dict[str, _Style]:
+def styles(result: Result) -> dict[str, Style]:
     attacks = {
-        name: _Style(_COLORS[i % len(_COLORS)], _MARKERS[i % len(_MARKERS)], False)
+        name: Style(_COLORS[i % len(_COLORS)], _MARKERS[i % len(_MARKERS)], False)
         for i, name in enumerate(result.attacks)
     }
     controls = {
-        name: _Style(_CONTROL, _MARKERS[(i + len(attacks)) % len(_MARKERS)], True)
+        name: Style(_CONTROL, _MARKERS[(i + len(attacks)) % len(_MARKERS)], True)
         for i, name in enumerate(result.controls)
     }
     return {**controls, **attacks}
 
 
-def _axes(height: float = _SIZE[1]) -> tuple[Figure, Axes]:
+def axes(height: float = _SIZE[1]) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
@@ -270,7 +270,7 @@ def _decades(ax: Axes, threshold: float, top: float) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def _draw(ax: Axes, curve: Curve, style: _Style, aside: float) -> float | None:
+def _draw(ax: Axes, curve: Curve, style: Style, aside: float) -> float | None:
     """Draw the points and whiskers of a curve; the share at its end, or None if it has no point."""
     from matplotlib.transforms import ScaledTranslation
 
@@ -290,7 +290,7 @@ def _draw(ax: Axes, curve: Curve, style: _Style, aside: float) -> float | None:
     return y[-1]
 
 
-def _step(ax: Axes, curve: Curve, style: _Style, until: float) -> None:
+def _step(ax: Axes, curve: Curve, style: Style, until: float) -> None:
     x = [0.0, *(reached for reached, _ in curve.reached), until]
     y = [0.0, *(share for _, share in curve.reached), curve.reached[-1][1]]
     ax.step(x, y, where="post", color=style.color, linewidth=1, alpha=0.8)
@@ -304,7 +304,7 @@ def _drift_alt(series: dict[tuple[str, str], list[tuple[float, float, float | No
             f"{kind} {clean_line(name)}{'' if limit is None else f' at norm {norm(limit)}'}: "
             f"{percent(share)} recovered, drift {figure(drift)}"
         )
-    return _alt("Recovered share against drift.", said)
+    return alt("Recovered share against drift.", said)
 
 
 def _budget_alt(curves: tuple[Curve, ...]) -> str:
@@ -312,14 +312,14 @@ def _budget_alt(curves: tuple[Curve, ...]) -> str:
     for curve in curves:
         at = [f"{percent(p.share.value)} at {figure(p.limit)}" for p in curve.points if _finite(p)]
         said.append(f"{curve.kind} {clean_line(curve.name)}: {enumerated(at)}")
-    return _alt("Recovered share against the norm budget.", said)
+    return alt("Recovered share against the norm budget.", said)
 
 
-def _alt(first: str, said: list[str]) -> str:
+def alt(first: str, said: list[str]) -> str:
     return f"{first} {'; '.join(said)}." if said else f"{first} There are no figures to draw."
 
 
-def _svg(fig: Figure, name: str, alt: str) -> str:
+def to_svg(fig: Figure, name: str, alt: str) -> str:
     """Write a figure as an element that can stand in a page beside others, naming nothing outside."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -42,7 +42,7 @@ from recoverdsl.language.schema import (  # fmt: skip
     SetTo,
     Term,
 )
-from recoverdsl.measure.texts import Cue, Phrases
+from recoverdsl.measure.phrases import Cue, Phrases
 from tests.models import FAMILIES, jumprelu, tokenizer
 
 WIDTH, VOCABULARY = 24, 61

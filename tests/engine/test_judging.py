@@ -22,7 +22,7 @@ from recoverdsl.language.schema import (  # fmt: skip
     Or,
     Predicate,
 )
-from recoverdsl.measure.texts import Cue, Phrases
+from recoverdsl.measure.phrases import Cue, Phrases
 from tests.models import gpt2, tokenizer
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "bake", "bread", "sorry", "no", "first", "knead", "dough"]

@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.forms import DETECTORS
+from recoverdsl.measure.phrases import LARGEST_FILE, load_phrases
 from recoverdsl.measure.texts import (
-    LARGEST_FILE,
     Opening,
     base_like,
     degenerate,
     detect,
     judge_text,
     likeness,
-    load_phrases,
     opening,
     strict_base_like,
 )
@@ -401,5 +400,5 @@ def test_the_default_file_holds_no_phrase_in_vain() -> None:
 
 def test_the_default_file_is_a_resource_and_torch_is_not_needed() -> None:
     assert resources.files("recoverdsl.measure").joinpath("phrases.toml").is_file()
-    code = "import sys, recoverdsl.measure.texts as t; t.load_phrases(); assert 'torch' not in sys.modules"
+    code = "import sys, recoverdsl.measure.phrases as t; t.load_phrases(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -20,7 +20,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 import recoverdsl
-from recoverdsl.measure.texts import detect, load_phrases
+from recoverdsl.measure.phrases import load_phrases
+from recoverdsl.measure.texts import detect
 from tests.engine.rigs import Edit, Plain
 from tests.models import llama, tokenizer
 from tests.run import answers

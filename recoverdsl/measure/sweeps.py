@@ -1,0 +1,135 @@
+"""The results of a sweep: one spec at many points, as one record and one table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from recoverdsl.measure.results import Result, SpecIdentity, from_plain, plain, to_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = "recoverdsl/sweep/1"
+
+_NUMBER = re.compile(r"(?:norm\s*<=\s*)?(-?\s*\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(%?)")
+
+
+@frozen
+class PointResult:
+    """What the spec came to at one point of a sweep."""
+
+    sweep: str
+    """Name of the sweep."""
+    values: dict[str, str]
+    """Axis to its value, both as the spec writes them."""
+    folder: str
+    """The point's run folder, relative to that of the sweep."""
+    result: Result
+    """What was found there."""
+
+
+@frozen
+class SweepResult:
+    """Everything that a run of a spec with sweeps found out."""
+
+    spec: SpecIdentity
+    """Which spec was run."""
+    points: tuple[PointResult, ...]
+    """In the order of the spec: sweep by sweep, the last axis running fastest."""
+    schema: str = field(default=SCHEMA)
+    """Name and version of this record's form."""
+
+    @property
+    def sweeps(self) -> dict[str, tuple[PointResult, ...]]:
+        """Name of each sweep to its points."""
+        return {name: tuple(group) for name, group in groupby(self.points, lambda p: p.sweep)}
+
+    @property
+    def failing(self) -> tuple[PointResult, ...]:
+        """Points with an expectation that is not met or is undefined."""
+        return tuple(p for p in self.points if p.result.verdict in ("does not hold", "undefined"))
+
+
+def to_json(swept: SweepResult) -> str:
+    """Write a sweep as JSON: same sweep, same bytes."""
+    return to_text(
+        {
+            "schema": swept.schema,
+            "spec": plain(swept.spec),
+            "points": [
+                {
+                    "sweep": point.sweep, "values": dict(point.values), "folder": point.folder,
+                    "result": plain(point.result),
+                }
+                for point in swept.points
+            ],
+        }
+    )  # fmt: skip
+
+
+def from_json(text: str) -> SweepResult:
+    """Read a sweep that `to_json` wrote.
+
+    Raises:
+        UsageError: the text is not JSON, is of another schema, or lacks a field.
+    """
+    return from_plain(text, SweepResult, SCHEMA)
+
+
+def number(value: str) -> float | None:
+    """The number that a value is, or that it limits a norm to; None for words and lists."""
+    found = _NUMBER.fullmatch(value.strip())
+    if found is None:
+        return None
+    return float(found[1].replace(" ", "")) / (100 if found[2] else 1)
+
+
+def axes_of(points: Sequence[PointResult]) -> tuple[str, ...]:
+    """The axes of a sweep, those along which something changes first."""
+    axes = list(points[0].values) if points else []
+    return tuple(sorted(axes, key=lambda a: len({p.values[a] for p in points}) == 1))
+
+
+def to_frame(swept: SweepResult) -> pd.DataFrame:
+    """One row per point, attack or control, limit and metric.
+
+    Columns: `sweep`, `point` (from 1), one for each axis by its path (numbers where all of its values
+    are), `kind`, `name`, `limit`, `metric`, `value`, `low`, `high`, `n`; and `valid_flips` and
+    `verdict` of the point.
+    """
+    import pandas as pd
+
+    rows = []
+    for at, point in enumerate(swept.points, start=1):
+        result = point.result
+        for kind, group in (("attack", result.attacks), ("control", result.controls)):
+            for name, outcome in group.items():
+                for budget in outcome.budgets:
+                    whole = budget is outcome.budgets[-1]
+                    metrics = outcome.metrics if whole else budget.metrics
+                    rows += [
+                        {
+                            "sweep": point.sweep, "point": at, **point.values, "kind": kind,
+                            "name": name, "limit": budget.limit, "metric": metric,
+                            "value": estimate.value, "low": estimate.low, "high": estimate.high,
+                            "n": estimate.n, "valid_flips": result.counts.valid_flips,
+                            "verdict": result.verdict,
+                        }
+                        for metric, estimate in metrics.items()
+                    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    for axis in {axis for point in swept.points for axis in point.values}:
+        numbers = {v: number(v) for v in frame[axis].dropna().unique()} if len(frame) else {}
+        if numbers and None not in numbers.values():
+            frame[axis] = frame[axis].map(_as_numbers(numbers))
+    return frame
+
+
+def _as_numbers(numbers: Mapping[str, float | None]) -> dict[str, float | int]:
+    whole = all(n is not None and n.is_integer() for n in numbers.values())
+    return {text: int(n) if whole else n for text, n in numbers.items() if n is not None}
