@@ -12,6 +12,8 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import pytest
 
+from tests.hub import Hub, serving
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -27,3 +29,10 @@ def claim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.run import claims
 
     return claims.write(tmp_path_factory.mktemp("claim"))
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """A hub on this machine, still empty."""
+    with serving(tmp_path / "hub") as hub:
+        yield hub

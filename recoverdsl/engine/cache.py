@@ -91,9 +91,20 @@ def digest_path(path: Path, *, cache: Path | None = None, progress: Progress = n
         cache: the cache folder, where the digests of large files are remembered.
         progress: called before a file is read that takes seconds.
     """
+    found = digest_files(path, cache=cache, progress=progress)
+    if path.is_file():
+        return found[path.name]
+    listing = [[name, digest] for name, digest in found.items()]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def digest_files(
+    path: Path, *, cache: Path | None = None, progress: Progress = nullcontext
+) -> dict[str, str]:
+    """The sha256 of a file, or of each file in a folder that is loaded, by relative name, in order."""
     cache = cache or cache_folder()
     if path.is_file():
-        return _digest_file(path, cache, progress)
+        return {path.name: _digest_file(path, cache, progress)}
     if not path.is_dir():
         raise UnavailableError("no such file or folder", where=str(path))
     names = sorted(
@@ -101,8 +112,7 @@ def digest_path(path: Path, *, cache: Path | None = None, progress: Progress = n
         for file in path.rglob("*")
         if file.suffix.lower() in LOADED and file.is_file()
     )
-    listing = [[name, _digest_file(path / name, cache, progress)] for name in names]
-    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+    return {name: _digest_file(path / name, cache, progress) for name in names}
 
 
 def _digest_file(path: Path, cache: Path, progress: Progress) -> str:

