@@ -27,6 +27,11 @@ def specs(context: click.Context, param: click.Parameter, incomplete: str) -> It
     return [CompletionItem(incomplete, type="spec")]
 
 
+def folders(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Folders, as the shell itself completes them."""
+    return [CompletionItem(incomplete, type="dir")]
+
+
 def devices(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
     return _items({"auto": "a GPU if there is one", "cpu": "", "cuda": ""}, incomplete)
 

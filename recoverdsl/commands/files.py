@@ -72,9 +72,10 @@ def replace(path: Path, content: bytes) -> None:
         target.open("r+b").close()
         try:
             with temporary.open("xb") as file:
+                # While it is still empty, so that nobody can read what was private.
                 with suppress(OSError):
-                    os.chown(file.fileno(), before.st_uid, before.st_gid)
-                os.chmod(file.fileno(), stat.S_IMODE(before.st_mode))
+                    os.chown(temporary, before.st_uid, before.st_gid)
+                os.chmod(temporary, stat.S_IMODE(before.st_mode))
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

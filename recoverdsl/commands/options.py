@@ -61,7 +61,8 @@ device = click.option(
 
 store = click.option(
     "--store",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
+    shell_complete=candidates.folders,
     metavar="DIR",
     help="Where results of steps are kept. [default: the cache folder]",
 )

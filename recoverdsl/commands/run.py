@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from recoverdsl.commands import options
+from recoverdsl.commands import candidates, options
 from recoverdsl.commands.command import Command
 from recoverdsl.commands.terminal import console, say
 from recoverdsl.errors import EXIT_CODES, StoppedError
@@ -28,7 +28,8 @@ from recoverdsl.errors import EXIT_CODES, StoppedError
 @options.spec
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
+    shell_complete=candidates.folders,
     metavar="DIR",
     help="Folder for the result. [default: runs/NAME]",
 )
