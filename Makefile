@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo test bench lint types fast clean
+.PHONY: demo test bench lint types fast generated editors clean
 
 ## Sets up and runs the shipped audit on a real 135M-parameter model. Exit code 1 of the run is a
 ## verdict (an expectation does not hold), not a failure.
@@ -27,6 +27,16 @@ lint: $(VENV)/installed
 
 types: $(VENV)/installed
 	$(BIN)/mypy
+
+## Writes the files that are made from the grammar, the schema and the commands.
+generated: $(VENV)/installed
+	$(BIN)/python -m recoverdsl.highlighting.textmate editors/vscode/syntaxes/recoverdsl.tmLanguage.json
+	$(BIN)/python -m recoverdsl.commands.page docs/commands.md
+
+## Builds the extension of VS Code, and compares what it colours with the Pygments lexer. Needs node.
+editors: $(VENV)/installed
+	cd editors/vscode && npm install && npm run package
+	$(BIN)/python -m tests.highlighting.in_editor
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,15 +1,15 @@
-"""Errors for the person who can mend them. One base class; each kind has its exit code.
-
-| exit code | meaning |
-|---|---|
-| 0 | done, and every expectation holds |
-| 1 | done, and an expectation does not hold |
-| 2 | the command or the spec is wrong |
-| 3 | something that the spec names cannot be had: model, SAE, data, memory, disk |
-| 4 | stopped part way; run again to resume |
-"""
+"""Errors for the person who can mend them. One base class; each kind has its exit code."""
 
 from __future__ import annotations
+
+EXIT_CODES = {
+    0: "done, and every expectation holds",
+    1: "done, and the answer is no: an expectation does not hold, or a file is not formatted",
+    2: "the command or the spec is wrong",
+    3: "something that is needed cannot be had: model, SAE, data, memory, disk; or a bug",
+    4: "stopped part way; run again to resume",
+}
+"""What every command ends with. They are stable: scripts rely on them."""
 
 
 class RecoverdslError(Exception):
@@ -70,3 +70,9 @@ class StoppedError(RecoverdslError):
     """Stopped part way; what is done is kept."""
 
     exit_code = 4
+
+
+class BugError(RecoverdslError):
+    """The tool has noticed that it is wrong itself, and has done nothing."""
+
+    exit_code = 3

@@ -1,4 +1,4 @@
-"""Shows on standard error how a run goes: bars on a terminal, plain lines elsewhere."""
+"""Shows how a run goes: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _STATES = {"kept": "kept", "resumed": "resumed", "computed": "done"}
 class Progress(AbstractContextManager["Progress"]):
     """An observer of runs for people. Also turns a request to terminate into a keyboard interrupt."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._bars = Bars(
             SpinnerColumn(finished_text=" "), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
-            MofNCompleteColumn(), TimeElapsedColumn(), console=self._console, transient=True,
+            MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True,
         )  # fmt: skip
         self._task: Any = None
         self._before: Any = signal.SIG_DFL

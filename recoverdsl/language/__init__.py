@@ -10,20 +10,20 @@ from pathlib import Path
 
 from attrs import frozen
 
-from recoverdsl.errors import SpecError, UsageError
+from recoverdsl.errors import BugError, SpecError, UsageError
 from recoverdsl.language.canonical import canonical, digest
 from recoverdsl.language.checker import check_tree
 from recoverdsl.language.codes import CODES
 from recoverdsl.language.diagnostics import Collector, Diagnostic, render_json, render_text
+from recoverdsl.language.layout import print_tree
 from recoverdsl.language.nodes import Span, Tree
 from recoverdsl.language.overrides import apply_overrides
 from recoverdsl.language.parser import LONGEST, parse_text
-from recoverdsl.language.printer import print_tree
 from recoverdsl.language.schema import Spec
 
 __all__ = [
     "CODES", "Checked", "Diagnostic", "Span", "Spec", "Tree", "canonical", "check", "check_file",
-    "digest", "effective_text", "format_text", "load_spec", "parse", "render_json", "render_text", "spec_error",
+    "digest", "effective_text", "format_text", "load_spec", "parse", "print_tree", "read_file", "render_json", "render_text", "spec_error",
 ]  # fmt: skip
 
 
@@ -71,14 +71,22 @@ def check_file(path: str | Path, *, overrides: Mapping[str, str] | None = None) 
     Raises:
         UsageError: the file cannot be read.
     """
+    return check(read_file(path), str(path), overrides=overrides)
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of a file, and no more of them than show that it is too long for a spec.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
     try:
         with Path(path).open("rb") as stream:
             # UTF-8 takes at most four bytes for a character; one more shows that it is too long.
-            data = stream.read(4 * LONGEST + 4)
+            return stream.read(4 * LONGEST + 4)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError("the spec cannot be read", where=str(path), why=reason) from error
-    return check(data, str(path), overrides=overrides)
 
 
 def load_spec(
@@ -104,15 +112,24 @@ def load_spec(
 
 
 def format_text(text: str | bytes, file: str = "<text>") -> str:
-    """The text in canonical layout, with its comments.
+    """The text in canonical layout, with its comments. It is read again, and says the same.
 
     Raises:
         SpecError: the text cannot be read.
+        BugError: the text would have come out with another meaning, or without a comment.
     """
     tree, diagnostics = parse(text, file)
     if diagnostics:
         raise spec_error(diagnostics)
-    return print_tree(tree)
+    formatted = print_tree(tree)
+    again, mistakes = parse(formatted, file)
+    if mistakes or again != tree:
+        raise BugError(
+            "formatted, this spec would not say the same, so it was left alone",
+            where=file,
+            help="this is a bug in recoverdsl: please report it with the spec",
+        )
+    return formatted
 
 
 def _parse(text: str | bytes, file: str) -> tuple[Tree, Collector]:

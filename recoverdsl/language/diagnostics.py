@@ -106,7 +106,7 @@ def render_text(diagnostic: Diagnostic, *, color: bool = False) -> str:
     styled.highlight_regex(r"(?m)^warning\[REC\d+\]", "bold yellow")
     styled.highlight_regex(r"(?m)(?<=\| ) *\^+", "bold red")
     styled.highlight_regex(r"(?m)^ *= (why|help):", "bold cyan")
-    console = Console(force_terminal=True, color_system="standard")
+    console = Console(force_terminal=True, color_system="standard", no_color=False)
     with console.capture() as capture:
         console.print(styled, soft_wrap=True, end="")
     return capture.get()

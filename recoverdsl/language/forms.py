@@ -171,3 +171,27 @@ class AnswerOf:
 
 Objective = Annotated[str, Ref("behavior")] | LogProb
 """What an attack raises: the score of a behavior, by its name, or `logprob(base_answer)`."""
+
+WORDS: dict[str, str] = {
+    "norm": "The norm of δ, over all perturbed positions and sites of one example.",
+    "score": "The score of this behavior.",
+    "judge": "The probability that this behavior's classifier gives its label.",
+    "activation": "The feature's own value.",
+    "base_answer": "What the model answers without the clamp.",
+    "another_example": "An example whose answer the attack has no reason to reach.",
+}
+"""Bare words that mean something inside the forms, beside the words of positions and detectors."""
+
+CALLS: dict[str, str] = {
+    "logit": "The logit of one token.",
+    "logprob": "The log-probability of one token, or of an answer.",
+    "mean_when": "A feature's mean over a data block.",
+}
+"""What the forms write as a call."""
+
+PLACES: dict[str, str] = {
+    "layers": "The model's layers, from 0.",
+    "input": "The residual stream before a layer.",
+    "output": "The residual stream behind a layer.",
+}
+"""The parts of a site: `model.layers[14].output`."""

@@ -55,6 +55,16 @@ def _lark() -> Lark:
     )
 
 
+def terminals() -> dict[str, str]:
+    """The grammar's terminals in Lark's order: the regular expression of each."""
+    return {terminal.name: terminal.pattern.to_regexp() for terminal in _lark().terminals}
+
+
+def lexed(text: str) -> list[Token]:
+    """The tokens of a text as the grammar's terminals make them, spaces and comments included."""
+    return list(_lark().lex(text, dont_ignore=True))
+
+
 def parse_text(text: str, file: str, report: Collector) -> Tree:
     """The tree of a text; statements that cannot be read are `Broken`, and reported."""
     if len(text) > LONGEST:

@@ -143,10 +143,10 @@ def test_layout() -> None:
     )
 
 
-def test_long_calls_are_broken_up_and_comments_inside_them_survive() -> None:
+def test_long_calls_are_broken_up_and_comments_inside_them_stay() -> None:
     text = 'data d {\n  from = file(\n    "' + "x" * 100 + '", # why\n  )\n}\n'
     assert format_text(text) == (
-        'data d {\n  # why\n  from = file(\n    "' + "x" * 100 + '",\n  )\n}\n'
+        'data d {\n  from = file(\n    "' + "x" * 100 + '",  # why\n  )\n}\n'
     )
 
 

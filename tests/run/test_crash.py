@@ -16,7 +16,7 @@ def test_a_crash_is_one_message_and_a_file(
     def broken(**_: object) -> None:
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(cli.app, "main", broken)
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 3

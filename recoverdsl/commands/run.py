@@ -1,0 +1,109 @@
+"""`recoverdsl run`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from recoverdsl.commands import candidates, options
+from recoverdsl.commands.command import Command
+from recoverdsl.commands.terminal import console, say
+from recoverdsl.errors import EXIT_CODES, StoppedError
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("recoverdsl run specs/ioi.rec", "run it; kill it at any moment, and run it again to go on"),
+        ("recoverdsl run specs/ioi.rec --set projected.steps=50 --out runs/short", "another budget, another folder"),
+        ("recoverdsl run specs/ioi.rec --json > result.json", "the result for a program"),
+    ],
+    codes={**EXIT_CODES, 1: "done, and an expectation does not hold or is undefined"},
+)  # fmt: skip
+@options.spec
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    shell_complete=candidates.folders,
+    metavar="DIR",
+    help="Folder for the result. [default: runs/NAME]",
+)
+@options.overrides
+@options.device
+@options.json("Print result.json instead of the verdict.")
+@options.store
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Examples at once. [default: from the memory]",
+)
+@click.option(
+    "--reveal",
+    is_flag=True,
+    help="Put prompts and completions into the run folder (texts.jsonl) and the report. Without it "
+    "they are in no file there. Careful with data about harmful behavior: whoever gets the folder "
+    "can read what the model was brought to say.",
+)
+@options.allow_outside
+@options.offline
+def run(
+    spec: Path,
+    out: Path | None,
+    overrides: Mapping[str, str],
+    device: str,
+    as_json: bool,
+    store: Path | None,
+    batch_size: int | None,
+    reveal: bool,
+    allow_outside: bool,
+    offline: bool,
+) -> int:
+    """Run a spec and say whether the clamp holds. A run that was stopped goes on where it was."""
+    from recoverdsl.api import load
+    from recoverdsl.progress import Progress
+
+    # Libraries draw bars of their own, which would tear this tool's.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    folder = out or Path("runs") / spec.stem
+    with _resumable():
+        audit = load(spec, set=overrides, allow_outside=allow_outside, offline=offline)
+        with Progress(console(sys.stderr)) as progress:
+            done = audit.run(
+                folder,
+                device=device,
+                store=store,
+                batch_size=batch_size,
+                observer=progress,
+                reveal=reveal,
+            )
+    if as_json:
+        from recoverdsl.measure.results import to_json
+
+        sys.stdout.write(to_json(done.result))
+    else:
+        from recoverdsl.report.terminal import show
+
+        show(done.result, console(sys.stdout), done.seconds)
+        kept = sum(state == "kept" for state in done.states.values())
+        if kept == len(done.states):
+            say("Nothing was computed: every step was kept from an earlier run.", sys.stdout)
+        elif kept:
+            say(f"{kept} of {len(done.states)} steps were kept from an earlier run.", sys.stdout)
+        say(f"Report: {folder / 'report.html'}", sys.stdout)
+    return done.exit_code
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError(
+            "stopped before the end", help="run the same command again: it goes on where it was"
+        ) from None

@@ -1,0 +1,80 @@
+"""What is written to a terminal: whether in colour, and what an error looks like."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from recoverdsl.errors import RecoverdslError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def colored(stream: TextIO) -> bool:
+    """Whether to write colours: what `--color` says, else `NO_COLOR`, `FORCE_COLOR`, the terminal."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.color is not None:
+        return context.color
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or _can_show(stream)
+
+
+def say(text: str, stream: TextIO, *, end: str = "\n") -> None:
+    """Write a text; the colours in it are dropped where there should be none."""
+    click.echo(text + end, file=stream, nl=False, color=colored(stream))
+
+
+def shown(text: str, stream: TextIO) -> str:
+    """A text as it is for a program; on a terminal, with what that would obey written out."""
+    from recoverdsl.language.diagnostics import visible
+
+    return visible(text) if stream.isatty() else text
+
+
+def console(stream: TextIO) -> Console:
+    """A console of rich that agrees with everything else about colours.
+
+    It moves the cursor only on a real terminal, however colours are asked for.
+    """
+    from rich.console import Console
+
+    system: Any = None
+    if colored(stream):
+        system = "auto" if _can_show(stream) else "standard"
+    # rich would read NO_COLOR and FORCE_COLOR its own way: the latter makes it think that a pipe is
+    # a terminal.
+    return Console(
+        file=stream, color_system=system, no_color=False, force_terminal=stream.isatty(), highlight=False
+    )  # fmt: skip
+
+
+def complain(error: RecoverdslError, stream: TextIO) -> None:
+    """Write what went wrong and how to mend it."""
+    from recoverdsl.language.diagnostics import render_text, visible
+
+    color = colored(stream)
+    diagnostics: tuple[Any, ...] = getattr(error, "diagnostics", ())
+    for diagnostic in diagnostics:
+        say(render_text(diagnostic, color=color) + "\n", stream)
+    if not diagnostics:
+        # An error may quote a file, a name or another library: none of them may drive a terminal.
+        head, *rest = (visible(line) for line in str(error).split("\n"))
+        say("\n".join([f"{_bold('error:', 'red')} {head}", *map(_labelled, rest)]), stream)
+
+
+def _labelled(line: str) -> str:
+    label, colon, text = line.partition(":")
+    named = colon and label.strip() in ("why", "help", "where")
+    return f"{_bold(label + colon, 'cyan')}{text}" if named else line
+
+
+def _bold(text: str, color: str) -> str:
+    return click.style(text, fg=color, bold=True)
+
+
+def _can_show(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"

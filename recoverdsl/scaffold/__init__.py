@@ -1,0 +1,5 @@
+"""Starting specs: a commented spec for a model and its SAEs, with what is known about them filled in.
+
+Nothing here loads sae_lens or a model: sae_lens's table of pretrained SAEs is read as the data file
+that it is.
+"""
