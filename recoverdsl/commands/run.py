@@ -89,7 +89,7 @@ def run(
     else:
         from recoverdsl.report.terminal import show
 
-        show(done.result, console(sys.stdout), seconds=done.seconds)
+        show(done.result, console(sys.stdout), done.seconds)
         kept = sum(state == "kept" for state in done.states.values())
         if kept == len(done.states):
             say("Nothing was computed: every step was kept from an earlier run.", sys.stdout)
