@@ -86,9 +86,6 @@ def _missing(spec: Spec) -> Iterator[tuple[str, str]]:
                 yield f"{path}.score", "a score at other positions than last_token"
         elif behavior.score is not None:
             yield f"{path}.score", "a score of a behavior that is judged by its text"
-    for name, sae in spec.saes.items():
-        if isinstance(sae.source, schema.Release) and sae.sha256:
-            yield f"sae.{name}.sha256", "checking the sha256 of a release"
     for name, protect in spec.protects.items():
         by = protect.select.by if isinstance(protect.select, schema.Top) else None
         if isinstance(by, schema.Contrast) and by.texts not in spec.data:

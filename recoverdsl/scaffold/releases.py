@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
-from recoverdsl.errors import UnavailableError, UsageError
+from recoverdsl.engine import sae_lens_table
+from recoverdsl.engine.sae_lens_table import releases
+from recoverdsl.errors import UsageError
 
 _HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)(?![a-z])")
 """TransformerLens's name of a point of the residual stream, before a layer or behind it."""
@@ -91,11 +90,6 @@ class Pretrained:
         return (int(found[1]), "output") if found else None
 
 
-def releases() -> list[str]:
-    """The names of all releases."""
-    return re.findall(r"^(\S+):$", _table(), re.MULTILINE)
-
-
 def ids(release: str) -> list[str]:
     """The ids of all SAEs of a release.
 
@@ -120,28 +114,12 @@ def pretrained(release: str, id: str) -> Pretrained:
     )
 
 
-@cache
-def _table() -> str:
-    found = find_spec("sae_lens")
-    path = Path(found.origin).with_name("pretrained_saes.yaml") if found and found.origin else None
-    if path is None or not path.is_file():
-        raise UnavailableError(
-            "the table of pretrained SAEs is not to be found", why="sae_lens brings it along"
-        )
-    return path.read_text(encoding="utf-8")
-
-
 def _section(release: str) -> Mapping[str, Any]:
-    """What the table says of one release. Reading all of it would take a second."""
-    import yaml
-
-    found = re.search(rf"^{re.escape(release)}:\n(?:[ -].*\n)+", _table(), re.MULTILINE)
-    if not found:
+    section = sae_lens_table.section(release)
+    if section is None:
         raise UsageError(
             f"sae_lens knows no release {release!r}", where="--sae", help=_near(release, releases())
         )
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    section: Mapping[str, Any] = yaml.load(found[0], Loader=loader)[release]
     return section
 
 

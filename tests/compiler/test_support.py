@@ -71,10 +71,6 @@ def test_a_suffix_is_not_refused(generated: str) -> None:
         ),
         ("at last_token\n  holds", "at first\n  holds", "behavior.names_the_recipient.score", "positions"),
         (
-            'from  = folder("sae")', f'from = release("r", id = "i"); sha256 = "{"0" * 64}"',
-            "sae.mid.sha256", "sha256",
-        ),
-        (
             "in     = mid", "in     = [mid, again]", "protect.chosen.in", "same site",
         ),
         (

@@ -16,8 +16,9 @@ from recoverdsl.engine.forward import Prefix, Recorder, Tokens, embed, run_layer
 from recoverdsl.engine.generate import generate
 from recoverdsl.engine.intervene import Intervention
 from recoverdsl.engine.saes import adopt, load_release
+from recoverdsl.engine.sources.releases import find
 from recoverdsl.errors import UnavailableError
-from recoverdsl.language.schema import Site
+from recoverdsl.language.schema import Release, Site
 from tests.models import gemma, gemma2, llama, save, tokenizer
 
 CPU = torch.device("cpu")
@@ -269,17 +270,20 @@ def scope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "threshold": generator.uniform(0.5, 2, size=64),
     }  # fmt: skip
     np.savez(tmp_path / "params.npz", **{name: w.astype("float32") for name, w in weights.items()})
-    asked: dict[str, Any] = {}
+    asked: list[str] = []
 
-    def download(**named: Any) -> str:
-        asked.update(named)
-        return str(tmp_path / "params.npz")
+    def fetch(name: str) -> Path:
+        asked.append(name)
+        return tmp_path / "params.npz"
 
-    monkeypatch.setattr("sae_lens.loading.pretrained_sae_loaders.hf_hub_download", download)
     monkeypatch.setattr(
         "sae_lens.saes.sae.get_config_overrides", lambda *_: {"d_in": 24, "d_sae": 64}
     )
-    return {"asked": asked, **{name: torch.tensor(w).float() for name, w in weights.items()}}
+    return {
+        "fetch": fetch,
+        "asked": asked,
+        **{name: torch.tensor(w).float() for name, w in weights.items()},
+    }
 
 
 @pytest.mark.parametrize(
@@ -292,9 +296,11 @@ def scope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_gemma_scope_is_taken_at_the_output_of_its_layer(
     release: str, repository: str, scope: dict[str, Any]
 ) -> None:
-    made = load_release(release, "layer_20/width_16k/canonical", CPU)
-    assert scope["asked"]["repo_id"] == repository
-    assert scope["asked"]["subfolder"].startswith("layer_20/width_16k/average_l0_")
+    made = load_release(release, "layer_20/width_16k/canonical", CPU, scope["fetch"])
+    place = find(Release(release, "layer_20/width_16k/canonical"))
+    assert place.repository == repository
+    assert place.path.startswith("layer_20/width_16k/average_l0_")
+    assert scope["asked"] == [f"{place.path}/params.npz"]
     taken = adopt(made, name="scope", site=Site("gemma", 20, "output"), n_layers=26, d_model=24)
     assert taken.boundary == 21
     assert taken.invariance == "linear"
@@ -310,7 +316,9 @@ def test_gemma_scope_is_taken_at_the_output_of_its_layer(
 
 
 def test_gemma_scope_at_another_layer_is_refused(scope: dict[str, Any]) -> None:
-    made = load_release("gemma-scope-2b-pt-res-canonical", "layer_12/width_16k/canonical", CPU)
+    made = load_release(
+        "gemma-scope-2b-pt-res-canonical", "layer_12/width_16k/canonical", CPU, scope["fetch"]
+    )
     with pytest.raises(UnavailableError) as caught:
         adopt(made, name="scope", site=Site("gemma", 20, "output"), n_layers=26, d_model=24)
     assert caught.value.help == "write `reads = gemma.layers[12].output`"
@@ -327,6 +335,6 @@ def test_gemma_scope_at_another_layer_is_refused(scope: dict[str, Any]) -> None:
 def test_gemma_scope_of_anything_but_the_residual_stream_is_refused(
     release: str, id: str, scope: dict[str, Any]
 ) -> None:
-    made = load_release(release, id, CPU)
+    made = load_release(release, id, CPU, scope["fetch"])
     with pytest.raises(UnavailableError, match="not the residual stream"):
         adopt(made, name="scope", site=Site("gemma", 20, "output"), n_layers=26, d_model=24)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from recoverdsl.engine import sae_lens_table
 from recoverdsl.errors import UsageError
 from recoverdsl.scaffold import releases
 from recoverdsl.scaffold.releases import Pretrained, ids, pretrained
@@ -18,7 +19,7 @@ from recoverdsl.scaffold.releases import Pretrained, ids, pretrained
 def table() -> Mapping[str, Any]:
     """The whole table, as YAML is meant to be read."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    read: Mapping[str, Any] = yaml.load(releases._table(), Loader=loader)
+    read: Mapping[str, Any] = yaml.load(sae_lens_table.text(), Loader=loader)
     return read
 
 
@@ -32,7 +33,7 @@ def everything(table: Mapping[str, Any]) -> list[Pretrained]:
 
 
 def test_the_names_are_those_of_the_table(table: Mapping[str, Any]) -> None:
-    assert releases.releases() == list(table)
+    assert sae_lens_table.releases() == list(table)
 
 
 def test_one_release_at_a_time_is_read_as_the_whole_table_is(table: Mapping[str, Any]) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import attrs
 
-from recoverdsl.engine.sources import hub, local, wheels
+from recoverdsl.engine.sources import hub, local, releases, wheels
 from recoverdsl.engine.sources.access import Access
 from recoverdsl.engine.sources.hub import Kind
-from recoverdsl.language.schema import Folder, HuggingFace, PyPI
+from recoverdsl.language.schema import Folder, HuggingFace, PyPI, Release
 
 
 @attrs.frozen
@@ -31,3 +31,13 @@ class Fetcher(Access):
     def folder(self, source: Folder) -> Path:
         """A folder, or a single weight file, with the weights of a model or an SAE."""
         return local.find_folder(self, source)
+
+    def release_file(self, source: Release, name: str) -> Path:
+        """A file of an SAE that sae_lens knows, by its name in the repository."""
+        return releases.fetch_file(self, source, name)
+
+    def commit(self, source: HuggingFace | Release, kind: Kind) -> str:
+        """The commit of the repository that is meant, 40 digits."""
+        if isinstance(source, Release):
+            return hub.commit_of(self, releases.find(source).repository, None, kind)
+        return hub.commit_of(self, source.repository, source.revision, kind)

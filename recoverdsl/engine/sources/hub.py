@@ -72,7 +72,7 @@ def commit_of(access: Access, repository: str, revision: str | None, kind: Kind)
     if key not in access.commits:
         from huggingface_hub import HfApi
 
-        with _asking(access, repository, revision):
+        with _asking(access, repository, revision, "asking for the commit of"):
             found = HfApi().resolve_revision(
                 repository,
                 repo_type=_type(kind),
@@ -125,7 +125,7 @@ def published(
     from huggingface_hub import DatasetInfo, HfApi, ModelInfo, hf_hub_download
 
     revision = plain(revision, "revision") if revision else "main"
-    with _asking(access, repository, revision):
+    with _asking(access, repository, revision, "asking for the files of"):
         info = HfApi().repo_info(
             repository, repo_type=_type(kind), revision=revision, files_metadata=True
         )
@@ -171,13 +171,18 @@ def _type(kind: Kind) -> str:
 
 @contextmanager
 def _asking(
-    access: Access, repository: str, revision: str, but: type[Exception] | tuple[()] = ()
+    access: Access,
+    repository: str,
+    revision: str,
+    doing: str = "fetching",
+    *,
+    but: type[Exception] | tuple[()] = (),
 ) -> Iterator[None]:
     """Shows what is waited for, and turns what goes wrong into words, `but` for what the caller expects."""
     from huggingface_hub import constants
 
     what = f"huggingface({repository!r})"
-    with access.progress(f"fetching {what}"):
+    with access.progress(f"{doing} {what}"):
         try:
             yield
         except but:

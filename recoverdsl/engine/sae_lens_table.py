@@ -1,0 +1,46 @@
+"""sae_lens's table of pretrained SAEs, read without importing sae_lens, which takes seconds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from recoverdsl.errors import UnavailableError
+
+
+def releases() -> list[str]:
+    """The names of all releases."""
+    return re.findall(r"^(\S+):$", text(), re.MULTILINE)
+
+
+@cache
+def section(release: str) -> Mapping[str, Any] | None:
+    """What the table says of one release; None if there is none. Reading all of it would take a second."""
+    import yaml
+
+    found = re.search(rf"^{re.escape(release)}:\n(?:[ -].*\n)+", text(), re.MULTILINE)
+    if not found:
+        return None
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    read: Mapping[str, Any] = yaml.load(found[0], Loader=loader)[release]
+    return read
+
+
+@cache
+def text() -> str:
+    """The whole table, as YAML.
+
+    Raises:
+        UnavailableError: it is not where sae_lens has it.
+    """
+    found = find_spec("sae_lens")
+    path = Path(found.origin).with_name("pretrained_saes.yaml") if found and found.origin else None
+    if path is None or not path.is_file():
+        raise UnavailableError(
+            "the table of pretrained SAEs is not to be found", why="sae_lens brings it along"
+        )
+    return path.read_text(encoding="utf-8")
