@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from recoverdsl.compiler.compile import compile_spec, exactly
 from recoverdsl.compiler.graph import Graph, Node
@@ -23,6 +23,9 @@ from recoverdsl.language.canonical import digest
 from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Control, Spec
 from recoverdsl.language.vocabulary import function_name
+from recoverdsl.pinning.beside import Beside, locked_commits
+from recoverdsl.pinning.lock import Lock
+from recoverdsl.pinning.lockfile import lock_path, read_lock, to_text
 from recoverdsl.report.revealed import Revealed, to_lines
 from recoverdsl.revealing import shown_ids, texts
 from recoverdsl.store.run_folder import RunFolder, private
@@ -42,6 +45,7 @@ def load(
     set: Mapping[str, str] | None = None,
     allow_outside: bool = False,
     offline: bool = False,
+    locked: bool = False,
 ) -> Audit:
     """Reads and checks a `.rec` file; nothing heavy is imported.
 
@@ -50,17 +54,27 @@ def load(
         set: values that replace the spec's own, by path: `{"projected.steps": "50"}`.
         allow_outside: let the spec name paths outside its own folder.
         offline: never use the network.
+        locked: hold the spec to the lock beside it, `SPEC.rec.lock`; see `docs/pinning.md`.
 
     Raises:
         SpecError: the spec is wrong; `diagnostics` holds every mistake.
+        LockError: there is no lock, or something is not as it was locked; `differences` holds all.
     """
     path = Path(path)
     overrides = dict(set or {})
     checked = check_file(path, overrides=overrides)
     if checked.spec is None:
         raise spec_error(checked.errors)
-    fetcher = Fetcher(path.parent, allow_outside=allow_outside, offline=offline)
-    return Audit(path, effective_text(checked, overrides), checked.spec, overrides, fetcher)
+    lock = read_lock(lock_path(path)) if locked else None
+    fetcher = Fetcher(
+        path.parent, allow_outside=allow_outside, offline=offline,
+        commits=locked_commits(lock, checked.spec) if lock else {},
+    )  # fmt: skip
+    text = effective_text(checked, overrides)
+    audit = Audit(path, text, checked.spec, overrides, fetcher, lock)
+    if lock is not None:
+        audit.beside.hold_to(lock, "named")
+    return audit
 
 
 class Silent:
@@ -87,6 +101,13 @@ class Audit:
     overrides: Mapping[str, str]
     """Values that replaced the text's own."""
     fetcher: Fetcher = field(repr=False)
+    lock: Lock | None = field(default=None, repr=False)
+    """What the spec is held to; None if it is not."""
+
+    @property
+    def beside(self) -> Beside:
+        """The spec with the lock beside it, whether or not it is held to that."""
+        return Beside(self.path, self.spec, self.overrides, self.fetcher)
 
     def graph(self, device: str = "auto") -> Graph:
         """The steps of the spec with their digests. Local files are hashed, nothing is loaded."""
@@ -145,12 +166,16 @@ class Audit:
             ) from error  # fmt: skip
         folder = RunFolder(Path(out)) if out is not None else None
         watcher = _Watcher(observer or Silent(), folder)
-        graph = self.graph(device)
         fetcher = self.fetcher.with_progress(watcher.busy)
+        if self.lock is not None:
+            evolve(self.beside, fetcher=fetcher).hold_to(self.lock, "fetched")
+        graph = self.graph(device)
         resources = Resources(self.spec, fetcher, torch_device, busy=watcher.busy)
         if folder is not None:
             folder.clear()
             folder.spec(self.text)
+            if self.lock is not None:
+                folder.lock(to_text(self.lock))
             folder.event(event="run", spec=digest(self.spec), revealed=reveal)
         kept = self.store(store)
         private(kept.root)
@@ -275,6 +300,7 @@ class Audit:
             "python": machine.python_version(),
             **graph.platform,
             "set": dict(self.overrides),
+            "locked": self.lock is not None,
             "device": device,
             "revealed": reveal,
             "threads": torch.get_num_threads(),

@@ -15,6 +15,7 @@ from recoverdsl.commands.command import Commands
 from recoverdsl.commands.completion import VARIABLE, completion, register
 from recoverdsl.commands.fmt import fmt
 from recoverdsl.commands.graph import graph
+from recoverdsl.commands.lock import lock
 from recoverdsl.commands.new import new
 from recoverdsl.commands.plan import plan
 from recoverdsl.commands.run import run
@@ -38,7 +39,7 @@ def app() -> None:
 
 
 # In the order in which they are used.
-for command in (new, check, fmt, plan, graph, run, completion):
+for command in (new, check, fmt, lock, plan, graph, run, completion):
     app.add_command(command)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 EXIT_CODES = {
     0: "done, and every expectation holds",
-    1: "done, and the answer is no: an expectation does not hold, or a file is not formatted",
+    1: "done, and the answer is no: an expectation does not hold, a file is not formatted, or a lock is out of date",
     2: "the command or the spec is wrong",
     3: "something that is needed cannot be had: model, SAE, data, memory, disk; or a bug",
     4: "stopped part way; run again to resume",
@@ -58,6 +58,19 @@ class SpecError(RecoverdslError):
 
 class NotYetError(SpecError):
     """The spec is right, and asks for something that this version cannot execute."""
+
+
+class LockError(RecoverdslError):
+    """The lock of a spec is missing, cannot be read, or says something else than what is found.
+
+    `differences` holds every one.
+    """
+
+    def __init__(
+        self, what: str, *, differences: tuple[object, ...] = (), **more: str | None
+    ) -> None:
+        super().__init__(what, **more)
+        self.differences = differences
 
 
 class UnavailableError(RecoverdslError):

@@ -29,6 +29,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._bars = Bars(
             SpinnerColumn(finished_text=" "), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
             MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True,
+            disable=not console.is_interactive,
         )  # fmt: skip
         self._task: Any = None
         self._before: Any = signal.SIG_DFL

@@ -43,12 +43,13 @@ def check(specs: tuple[Path, ...], format: str, overrides: Mapping[str, str]) ->
     """Check specs: every name, type, unit and range. Loads no model and needs no network."""
     from recoverdsl.language import check_file
     from recoverdsl.language.diagnostics import render_json, render_text
+    from recoverdsl.pinning.coverage import uncovered
 
     files = walk(specs)
     found = [
         diagnostic
         for path in files
-        for diagnostic in check_file(path, overrides=overrides).diagnostics
+        for diagnostic in uncovered(check_file(path, overrides=overrides), path)
     ]
     errors = sum(diagnostic.severity == "error" for diagnostic in found)
     if format == "json":

@@ -1,4 +1,4 @@
-"""The specs that a command line names, and how one is written."""
+"""The specs that a command line names, and how a file is written."""
 
 from __future__ import annotations
 
@@ -55,6 +55,29 @@ def create(path: Path, content: bytes) -> bool:
     return True
 
 
+def put(path: Path, content: bytes) -> None:
+    """Gives a file its content at one stroke, whether or not there is one of that name.
+
+    Raises:
+        UnavailableError: the file or its folder cannot be written.
+    """
+    if path.exists():
+        replace(path, content)
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
 def replace(path: Path, content: bytes) -> None:
     """Gives a file new content at one stroke: a reader finds the old or the new, never a half.
 
@@ -88,5 +111,5 @@ def replace(path: Path, content: bytes) -> None:
 
 def _not_written(path: Path, error: OSError) -> UnavailableError:
     return UnavailableError(
-        "the spec cannot be written", where=str(path), why=error.strerror or str(error)
+        "this file cannot be written", where=str(path), why=error.strerror or str(error)
     )

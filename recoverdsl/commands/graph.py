@@ -32,12 +32,18 @@ from recoverdsl.commands.terminal import say
 @options.overrides
 @options.device
 @options.allow_outside
+@options.locked
 def graph(
-    spec: Path, format: str, overrides: Mapping[str, str], device: str, allow_outside: bool
+    spec: Path,
+    format: str,
+    overrides: Mapping[str, str],
+    device: str,
+    allow_outside: bool,
+    locked: bool,
 ) -> None:
     """Draw the steps of a spec."""
     from recoverdsl.api import load
     from recoverdsl.compiler.draw import DRAWINGS
 
-    audit = load(spec, set=overrides, allow_outside=allow_outside, offline=True)
+    audit = load(spec, set=overrides, allow_outside=allow_outside, offline=True, locked=locked)
     say(DRAWINGS[format](audit.graph(device)), sys.stdout, end="")

@@ -50,6 +50,13 @@ allow_outside = click.option(
 
 offline = click.option("--offline", is_flag=True, help="Never use the network.")
 
+locked = click.option(
+    "--locked",
+    is_flag=True,
+    help="Hold the spec to SPEC.rec.lock, as `recoverdsl lock` wrote it: another spec, version, "
+    "file or commit is refused.",
+)
+
 device = click.option(
     "--device",
     default="auto",

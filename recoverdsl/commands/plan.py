@@ -27,6 +27,7 @@ from recoverdsl.commands.terminal import say
 @options.store
 @options.json("Print the plan as JSON.")
 @options.allow_outside
+@options.locked
 def plan(
     spec: Path,
     overrides: Mapping[str, str],
@@ -34,12 +35,13 @@ def plan(
     store: Path | None,
     as_json: bool,
     allow_outside: bool,
+    locked: bool,
 ) -> None:
     """Say what a run would compute, and what an earlier run has kept."""
     from recoverdsl.api import load
     from recoverdsl.compiler.plan import plan_rows, render_plan
 
-    audit = load(spec, set=overrides, allow_outside=allow_outside, offline=True)
+    audit = load(spec, set=overrides, allow_outside=allow_outside, offline=True, locked=locked)
     kept = audit.store(store)
     rows = plan_rows(
         audit.graph(device),

@@ -12,7 +12,7 @@ import click
 
 from recoverdsl.commands import candidates, options
 from recoverdsl.commands.command import Command
-from recoverdsl.commands.terminal import console, say
+from recoverdsl.commands.terminal import console, say, shown
 from recoverdsl.errors import EXIT_CODES, StoppedError
 
 
@@ -21,6 +21,7 @@ from recoverdsl.errors import EXIT_CODES, StoppedError
     examples=[
         ("recoverdsl run specs/ioi.rec", "run it; kill it at any moment, and run it again to go on"),
         ("recoverdsl run specs/ioi.rec --set projected.steps=50 --out runs/short", "another budget, another folder"),
+        ("recoverdsl run specs/ioi.rec --locked", "run it only if all is as `recoverdsl lock` found it"),
         ("recoverdsl run specs/ioi.rec --json > result.json", "the result for a program"),
     ],
     codes={**EXIT_CODES, 1: "done, and an expectation does not hold or is undefined"},
@@ -52,6 +53,7 @@ from recoverdsl.errors import EXIT_CODES, StoppedError
 )
 @options.allow_outside
 @options.offline
+@options.locked
 def run(
     spec: Path,
     out: Path | None,
@@ -63,6 +65,7 @@ def run(
     reveal: bool,
     allow_outside: bool,
     offline: bool,
+    locked: bool,
 ) -> int:
     """Run a spec and say whether the clamp holds. A run that was stopped goes on where it was."""
     from recoverdsl.api import load
@@ -72,7 +75,11 @@ def run(
     os.environ.setdefault("TQDM_DISABLE", "1")
     folder = out or Path("runs") / spec.stem
     with _resumable():
-        audit = load(spec, set=overrides, allow_outside=allow_outside, offline=offline)
+        audit = load(
+            spec, set=overrides, allow_outside=allow_outside, offline=offline, locked=locked
+        )
+        if not locked and (differs := audit.beside.note()):
+            say(f"{click.style('note:', fg='cyan', bold=True)} {shown(differs, sys.stderr)}", sys.stderr)  # fmt: skip
         with Progress(console(sys.stderr)) as progress:
             done = audit.run(
                 folder,

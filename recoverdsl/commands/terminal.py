@@ -68,7 +68,7 @@ def complain(error: RecoverdslError, stream: TextIO) -> None:
 
 def _labelled(line: str) -> str:
     label, colon, text = line.partition(":")
-    named = colon and label.strip() in ("why", "help", "where")
+    named = colon and label.strip() in ("why", "help", "where", "locked", "found")
     return f"{_bold(label + colon, 'cyan')}{text}" if named else line
 
 

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from pathlib import Path
-from typing import Any, TypeAlias
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import attrs
 
 from recoverdsl.engine import templates
-from recoverdsl.engine.cache import size_text
 from recoverdsl.engine.sources import DATA, Fetcher
+from recoverdsl.engine.tables import Row, read_rows
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema import Data, File, HuggingFace, Template
 
 MOST_ROWS = 1_000_000
 """The most rows that are loaded."""
 
-LARGEST_FILE = 1 << 30
-"""The largest table that is opened, in bytes."""
-
 LARGEST_TEXT = 1 << 28
 """The most text that is held, in characters over all rows."""
-
-LONGEST_LINE = 16 << 20
-"""The longest line of a table, in bytes."""
 
 
 @attrs.frozen
@@ -103,16 +96,12 @@ The first that fits is taken, so a column `prompt` comes before every benchmark'
 """
 
 
-Row: TypeAlias = tuple[int, Mapping[str, Any]]
-"""Where a row stands in its file, a line number or a row number, and its cells."""
-
-
 def load_examples(data: Data, fetcher: Fetcher) -> list[Example]:
     """The examples of a data block, at most `data.limit`, in the order of the table."""
     if isinstance(data.source, Template):
         files = [(f"template({data.source.name!r})", _drawn(data.source, data.limit))]
     else:
-        files = [(file.name, _rows(file)) for file in _files(data.source, fetcher)]
+        files = [(file.name, read_rows(file)) for file in _files(data.source, fetcher)]
     most = data.limit or MOST_ROWS + 1
     layout: Layout | None = None
     texts: list[dict[str, str]] = []
@@ -139,6 +128,13 @@ def load_examples(data: Data, fetcher: Fetcher) -> list[Example]:
         _example(id, text, layout, data.answer)
         for id, text in zip(_ids(texts, layout), texts, strict=True)
     ]
+
+
+def drawn_digest(source: Template) -> str:
+    """The sha256 of all rows that are drawn from a template, as JSON lines."""
+    rows = _template(source)(source.prompts, source.seed)
+    lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def data_digest(data: Data, fetcher: Fetcher) -> str:
@@ -182,24 +178,25 @@ def _drawn(source: Template, limit: int | None) -> Iterator[Row]:
 
 def _files(source: File | HuggingFace, fetcher: Fetcher) -> list[Path]:
     if isinstance(source, File):
-        place = fetcher.local(source.path)
-        if not place.is_file():
-            raise UnavailableError(f"{source.path!r} is not a file", why=f"found {place}")
-        return [place]
+        return [fetcher.file(source)]
     place = fetcher.huggingface(source, "data")
     if place.is_file():
         return [place]
-    found = sorted(
-        file for file in place.rglob("*") if file.suffix.lower() in DATA and file.is_file()
-    )
+    inside = (file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file())
+    return [place / name for name in table_files(inside, source)]
+
+
+def table_files(names: Iterable[str], source: HuggingFace) -> list[str]:
+    """Which files of a repository, or of the folder of it that is meant, hold the rows; in order.
+
+    Raises:
+        UnavailableError: none does.
+        SpecError: several tables could be meant.
+    """
+    found = sorted(file for file in map(PurePosixPath, names) if file.suffix.lower() in DATA)
     # `train` is a whole word in `data/train-00000-of-00002.parquet`, and not in `retrained.jsonl`.
     word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(source.split or '')}(?![A-Za-z0-9])")
-    names = [file.relative_to(place).as_posix() for file in found]
-    files = [
-        file
-        for file, name in zip(found, names, strict=True)
-        if not source.split or word.search(name)
-    ]
+    files = [file for file in found if not source.split or word.search(str(file))]
     where = f"huggingface({source.repository!r})"
     if not files:
         raise UnavailableError(
@@ -207,8 +204,8 @@ def _files(source: File | HuggingFace, fetcher: Fetcher) -> list[Path]:
             where=where,
             why=f"looked for {', '.join(DATA)}"
             + (f" of split {source.split!r}" if source.split else ""),
-            help=f"found {', '.join(names[:5])}"
-            if names
+            help=f"found {', '.join(map(str, found[:5]))}"
+            if found
             else "scripts of a data set are never run",
         )
     if len(files) > 1 and (
@@ -217,105 +214,10 @@ def _files(source: File | HuggingFace, fetcher: Fetcher) -> list[Path]:
         raise SpecError(
             "holds several tables",
             where=where,
-            why=f"found {', '.join(names[:5])}",
+            why=f"found {', '.join(map(str, found[:5]))}",
             help='choose with `split = "…"` or `file = "…"`',
         )
-    return files
-
-
-# --- Reading --------------------------------------------------------------------------------------
-
-
-def _rows(file: Path) -> Iterator[Row]:
-    readers = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
-    reader = readers.get(file.suffix.lower())
-    if reader is None:
-        raise SpecError(
-            "is not a table that can be read", where=file.name, why=f"looked for {', '.join(DATA)}"
-        )
-    size = file.stat().st_size
-    if size > LARGEST_FILE:
-        raise UnavailableError(
-            "is too large",
-            where=file.name,
-            why=f"{size_text(size)}, over {size_text(LARGEST_FILE)}",
-        )
-    return reader(file)
-
-
-def _lines(file: Path) -> Iterator[str]:
-    """The lines, ends included. Decoded one by one, so that an error can name its line."""
-    with file.open("rb") as stream:
-        for number, line in enumerate(
-            iter(lambda: stream.readline(LONGEST_LINE + 1), b""), start=1
-        ):
-            if len(line) > LONGEST_LINE:
-                raise _malformed(file, number, f"the line is longer than {size_text(LONGEST_LINE)}")
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise _malformed(file, number, f"it is not UTF-8: {error.reason}") from error
-
-
-def _json_lines(file: Path) -> Iterator[Row]:
-    for number, line in enumerate(_lines(file), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise _malformed(file, number, f"it is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise _malformed(file, number, "it is JSON, but not an object with one key per column")
-        yield number, row
-
-
-def _csv(file: Path) -> Iterator[Row]:
-    reader = csv.reader(_lines(file), strict=True)
-    header: list[str] | None = None
-    try:
-        for cells in reader:
-            if not cells:
-                continue
-            if header is None:
-                header = cells
-                if len(set(header)) < len(header):
-                    raise _malformed(file, reader.line_num, "two columns have the same name")
-                continue
-            if len(cells) != len(header):
-                why = f"it has {len(cells)} cells, and the header has {len(header)}"
-                raise _malformed(file, reader.line_num, why)
-            yield reader.line_num, dict(zip(header, (cell or None for cell in cells), strict=True))
-    except csv.Error as error:
-        raise _malformed(file, reader.line_num, f"it is not CSV: {error}") from error
-
-
-def _parquet(file: Path) -> Iterator[Row]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(file) as table:
-            groups = (
-                table.metadata.row_group(index) for index in range(table.metadata.num_row_groups)
-            )
-            if any(group.total_byte_size > LARGEST_FILE for group in groups):
-                raise UnavailableError(
-                    "is too large",
-                    where=file.name,
-                    why=f"a part unpacks to over {size_text(LARGEST_FILE)}",
-                )
-            number = 0
-            for batch in table.iter_batches(batch_size=1024, use_threads=False):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UnavailableError("is not a Parquet file", where=file.name, why=str(error)) from error
-
-
-def _malformed(file: Path, line: int, why: str) -> UnavailableError:
-    return UnavailableError("this line cannot be read", where=f"{file.name}:{line}", why=why)
+    return [str(file) for file in files]
 
 
 def _texts(cells: Mapping[str, Any], where: str) -> dict[str, str]:

@@ -109,18 +109,20 @@ def _compare(found: list[str], sha256: str, where: str) -> None:
         )  # fmt: skip
 
 
+LIBRARIES = ("torch", "transformers", "tokenizers", "gguf", "sae-lens")
+"""What a result may depend on, by the names of the package index."""
+
+
 def platform(device: str) -> dict[str, str]:
     """What computes: a part of every digest, since a result may differ between versions."""
     return {
         "device": device.partition(":")[0],
-        **{
-            name: _version(name)
-            for name in ("torch", "transformers", "tokenizers", "gguf", "sae-lens")
-        },
+        **{name: version_of(name) for name in LIBRARIES},
     }
 
 
-def _version(name: str) -> str:
+def version_of(name: str) -> str:
+    """The version of a package that is installed, or `missing`; it is not imported."""
     try:
         return version(name)
     except PackageNotFoundError:

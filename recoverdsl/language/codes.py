@@ -62,7 +62,7 @@ CODES: dict[str, Code] = {
     # Meaning.
     "REC401": Code("attack without a budget", "Without a limit any state can be reached, so a recovery means nothing."),
     "REC402": Code("download without a hash", "What is downloaded is checked against its sha256."),
-    "REC403": Code("revision not pinned", "The repository may change, and the result with it.", "warning"),
+    "REC403": Code("source not pinned", "The repository may change, and the result with it.", "warning"),
     "REC404": Code("wrong interval", "Wilson's interval is for rates; the others take a bootstrap."),
     "REC405": Code("norm not tested", "The attack runs only with the limits that it names."),
     "REC406": Code("not for a suffix", "A suffix changes no residual directly, so there is no δ to constrain or to limit; tokens are searched without an optimizer."),

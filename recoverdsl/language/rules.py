@@ -139,7 +139,14 @@ class _Rules:
                 "REC403",
                 "this repository is not pinned to a commit",
                 f"{path}.{key}",
-                help='add `revision = "…"` with the 40 digits of a commit',
+                help='add `revision = "…"` with the 40 digits of a commit, or write a lock: `recoverdsl lock`',
+            )
+        if isinstance(source, schema.Release) and sha256 is None:
+            self._add(
+                "REC403",
+                "the weights of this release are not pinned",
+                f"{path}.{key}",
+                help='add `sha256 = "…"`, the digest of its weight file, or write a lock: `recoverdsl lock`',
             )
 
     def behavior(self, path: str, behavior: schema.Behavior) -> None:

@@ -47,7 +47,7 @@ class RunFolder:
         def remove() -> None:
             for name in (
                 "result.json", "report.html", "environment.json", "examples.parquet",
-                "perturbations.safetensors", "texts.jsonl",
+                "perturbations.safetensors", "texts.jsonl", "spec.rec.lock",
             ):  # fmt: skip
                 (self.path / name).unlink(missing_ok=True)
                 # What a run that was killed while it wrote has left.
@@ -59,6 +59,10 @@ class RunFolder:
     def spec(self, text: str) -> None:
         """`spec.rec`: the spec as run."""
         write_atomically(self.path / "spec.rec", text.encode())
+
+    def lock(self, text: str) -> None:
+        """`spec.rec.lock`: what the spec was held to, if it was."""
+        write_atomically(self.path / "spec.rec.lock", text.encode())
 
     def result(self, text: str) -> None:
         """`result.json`, schema `recoverdsl/result/1`."""

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from recoverdsl.engine import data as data_module
-from recoverdsl.engine import templates
+from recoverdsl.engine import tables, templates
 from recoverdsl.engine.data import LAYOUTS, Example, data_digest, load_examples
 from recoverdsl.engine.sources import Fetcher
 from recoverdsl.errors import RecoverdslError, SpecError, UnavailableError
@@ -310,7 +310,7 @@ def test_sizes_have_limits(
 ) -> None:
     data = write(tmp_path, "rows.jsonl", lines(ROWS))
     assert len(load_examples(data, fetcher)) == 4
-    monkeypatch.setattr(data_module, limit, 3)
+    monkeypatch.setattr(data_module if hasattr(data_module, limit) else tables, limit, 3)
     with pytest.raises(UnavailableError):
         load_examples(data, fetcher)
 

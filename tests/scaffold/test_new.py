@@ -145,7 +145,7 @@ def test_a_file_that_appears_meanwhile_is_left_alone(
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = cli("new", tmp_path / "nowhere/claim.rec")
     assert done.code == 3
-    assert "the spec cannot be written" in done.err
+    assert "this file cannot be written" in done.err
 
 
 # --- What is wrong ----------------------------------------------------------------------------

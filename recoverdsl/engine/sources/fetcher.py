@@ -9,7 +9,7 @@ import attrs
 from recoverdsl.engine.sources import hub, local, releases, wheels
 from recoverdsl.engine.sources.access import Access
 from recoverdsl.engine.sources.hub import Kind
-from recoverdsl.language.schema import Folder, HuggingFace, PyPI, Release
+from recoverdsl.language.schema import File, Folder, HuggingFace, PyPI, Release
 
 
 @attrs.frozen
@@ -27,6 +27,10 @@ class Fetcher(Access):
     def local(self, path: str) -> Path:
         """An existing path beside the spec, with symbolic links resolved."""
         return local.find(self, path)
+
+    def file(self, source: File) -> Path:
+        """A file beside the spec, and no folder."""
+        return local.find_file(self, source)
 
     def folder(self, source: Folder) -> Path:
         """A folder, or a single weight file, with the weights of a model or an SAE."""

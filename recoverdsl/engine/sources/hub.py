@@ -48,7 +48,8 @@ def fetch(access: Access, source: HuggingFace, kind: Kind) -> Path:
     commit = commit_of(access, source.repository, source.revision, kind)
     folder = snapshot(access, source.repository, commit, kind, patterns)
     place = folder / source.file if source.file else folder
-    if not place.exists():
+    # Where nothing matches there is no folder either, and what is missing depends on the kind.
+    if source.file and not place.exists():
         raise UnavailableError(
             f"has no {source.file!r} that can be loaded", where=what, why=f"looked in {folder}"
         )
@@ -68,7 +69,7 @@ def commit_of(access: Access, repository: str, revision: str | None, kind: Kind)
     revision = plain(revision, "revision") if revision else "main"
     if COMMIT.fullmatch(revision):
         return revision
-    key = (_type(kind), repository, revision)
+    key = branch(repository, revision, kind)
     if key not in access.commits:
         from huggingface_hub import HfApi
 
@@ -81,6 +82,11 @@ def commit_of(access: Access, repository: str, revision: str | None, kind: Kind)
             )
         access.commits[key] = found.resolved
     return access.commits[key]
+
+
+def branch(repository: str, revision: str | None, kind: Kind) -> tuple[str, str, str]:
+    """A branch or tag, as `Access.commits` knows it."""
+    return _type(kind), repository, revision or "main"
 
 
 def snapshot(
@@ -131,7 +137,7 @@ def published(
         )
         assert isinstance(info, ModelInfo | DatasetInfo)
         commit = str(info.sha)
-        access.commits[_type(kind), repository, revision] = commit
+        access.commits[branch(repository, revision, kind)] = commit
         large = {file.rfilename: file.lfs for file in info.siblings or []}
         found = {}
         for name in _matching(large, patterns):

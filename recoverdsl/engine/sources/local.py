@@ -7,7 +7,7 @@ from pathlib import Path
 from recoverdsl.engine.sources.access import Access
 from recoverdsl.engine.sources.weights import check_weights
 from recoverdsl.errors import SpecError, UnavailableError
-from recoverdsl.language.schema import Folder
+from recoverdsl.language.schema import File, Folder
 
 
 def find(access: Access, path: str) -> Path:
@@ -19,6 +19,14 @@ def find(access: Access, path: str) -> Path:
     _refuse_outside(access, place, path)
     if not place.exists():
         raise UnavailableError(f"{path!r} does not exist", why=f"looked for {place}")
+    return place
+
+
+def find_file(access: Access, source: File) -> Path:
+    """A file, and no folder."""
+    place = find(access, source.path)
+    if not place.is_file():
+        raise UnavailableError(f"{source.path!r} is not a file", why=f"found {place}")
     return place
 
 

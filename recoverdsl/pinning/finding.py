@@ -1,0 +1,44 @@
+"""The lock that a spec would have now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from recoverdsl.compiler.support import refuse_what_cannot_run
+from recoverdsl.engine.sources import Fetcher
+from recoverdsl.errors import RecoverdslError
+from recoverdsl.language.canonical import digest
+from recoverdsl.language.schema import Spec
+from recoverdsl.pinning.contents import Look, contents
+from recoverdsl.pinning.lock import Lock, Pinned
+from recoverdsl.pinning.sources import sources_of
+from recoverdsl.pinning.versions import versions
+
+
+@frozen
+class Found:
+    """What a spec means now."""
+
+    lock: Lock
+    """Without the sources that cannot be had."""
+    missing: Mapping[str, RecoverdslError]
+    """Path of a source to why it cannot be had."""
+
+
+def find(spec: Spec, overrides: Mapping[str, str], fetcher: Fetcher, look: Look) -> Found:
+    """What a spec means now; what cannot be had is noted, and the rest is found all the same.
+
+    Raises:
+        NotYetError: the spec cannot be run.
+    """
+    refuse_what_cannot_run(spec)
+    sources: dict[str, Pinned] = {}
+    missing: dict[str, RecoverdslError] = {}
+    for path, block in sources_of(spec):
+        try:
+            sources[path] = contents(block, fetcher, look)
+        except RecoverdslError as error:
+            missing[path] = error
+    return Found(Lock(digest(spec), overrides, versions(), sources), missing)
