@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Literal, TypeAlias
 
@@ -78,10 +78,11 @@ def _of_repository(
     else:
         commit = hub.commit_of(fetcher, repository, revision, kind)
     if look == "fetched":
-        files = _fetched(source, commit, kind, patterns, fetcher)
+        folder = hub.snapshot(fetcher, repository, commit, kind, patterns)
+        files = hub.digests(fetcher, folder, patterns)
     if files is not None:
         if isinstance(source, HuggingFace):
-            files = _meant(files, source, kind)
+            files = _meant(files, source, kind, here=look == "fetched" and fetcher.offline)
         _compare_weights(block, files)
     return Pinned(
         written(block),
@@ -91,23 +92,14 @@ def _of_repository(
     )
 
 
-def _fetched(
-    source: HuggingFace | Release,
-    commit: str,
-    kind: Kind,
-    patterns: Sequence[str],
-    fetcher: Fetcher,
+def _meant(
+    files: Mapping[str, str], source: HuggingFace, kind: Kind, *, here: bool
 ) -> dict[str, str]:
-    if isinstance(source, HuggingFace):
-        fetcher.huggingface(source, kind)
-        repository = source.repository
-    else:
-        repository = releases.find(source).repository
-    return hub.digests(fetcher, hub.snapshot(fetcher, repository, commit, kind, patterns), patterns)
+    """Of the files of a repository those that are loaded.
 
-
-def _meant(files: Mapping[str, str], source: HuggingFace, kind: Kind) -> dict[str, str]:
-    """Of the files of a repository those that are loaded."""
+    Args:
+        here: whether the files are only those that were fetched before.
+    """
     where = f"huggingface({source.repository!r})"
     if source.file and not files:
         raise UnavailableError(f"has no {source.file!r} that can be loaded", where=where)
@@ -116,8 +108,10 @@ def _meant(files: Mapping[str, str], source: HuggingFace, kind: Kind) -> dict[st
             raise UnavailableError(
                 "has no weights that can be loaded",
                 where=where,
-                why=f"looked for {', '.join(sorted(WEIGHTS))}",
-                help="name a file of the repository that is safe to load, or one with safetensors",
+                why=f"looked for {', '.join(sorted(WEIGHTS))}{' on this machine' if here else ''}",
+                help="run once without `--offline`, so that they are fetched"
+                if here
+                else "name a file of it that is safe to load, or a repository that has safetensors",
             )
         return dict(files)
     if source.file in files:

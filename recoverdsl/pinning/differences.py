@@ -133,12 +133,14 @@ def _source(
         yield Difference(where, locked.source, _NOTHING, f"lock again: {again}")
     else:
         for part, before, now in _facts(locked, found):
-            yield Difference(
-                f"{where}, {part}",
-                before or _NOTHING,
-                now or _NOTHING,
-                f"{_BACK}, lock again: {again}",
+            # A file of the locked commit cannot have become another one; it has not come here.
+            missing = now is None and locked.commit is not None and found.commit == locked.commit
+            help = (
+                "run with the network, so that it is fetched"
+                if missing
+                else f"{_BACK}, lock again: {again}"
             )
+            yield Difference(f"{where}, {part}", before or _NOTHING, now or _NOTHING, help, missing)
 
 
 def _facts(locked: Pinned, found: Pinned) -> Iterator[tuple[str, str | None, str | None]]:

@@ -15,7 +15,7 @@ def versions() -> dict[str, str]:
     without the part behind `+`: it names a build, for a processor or a card, of the same release.
     """
     libraries = {name: version_of(name).partition("+")[0] for name in (*LIBRARIES, "safetensors")}
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    python = ".".join(map(str, sys.version_info[:2]))
     return dict(
         sorted({"recoverdsl": recoverdsl.__version__, "python": python, **libraries}.items())
     )
