@@ -15,6 +15,7 @@ from recoverdsl.language.canonical import canonical, digest
 from recoverdsl.language.checker import check_tree
 from recoverdsl.language.codes import CODES
 from recoverdsl.language.diagnostics import Collector, Diagnostic, render_json, render_text
+from recoverdsl.language.index import Index, Symbol
 from recoverdsl.language.nodes import Span, Tree
 from recoverdsl.language.overrides import apply_overrides
 from recoverdsl.language.parser import LONGEST, parse_text
@@ -22,7 +23,7 @@ from recoverdsl.language.printer import print_tree
 from recoverdsl.language.schema import Spec
 
 __all__ = [
-    "CODES", "Checked", "Diagnostic", "Span", "Spec", "Tree", "canonical", "check", "check_file",
+    "CODES", "Checked", "Diagnostic", "Index", "Span", "Spec", "Symbol", "Tree", "canonical", "check", "check_file",
     "digest", "effective_text", "format_text", "load_spec", "parse", "render_json", "render_text", "spec_error",
 ]  # fmt: skip
 
@@ -36,6 +37,8 @@ class Checked:
     diagnostics: tuple[Diagnostic, ...]
     """Every mistake and warning, in the order of the text."""
     tree: Tree
+    index: Index
+    """Where its names are defined and used."""
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -61,8 +64,9 @@ def check(
     """
     tree, report = _parse(text, file)
     unread = report.full or any(d.code in ("REC107", "REC108") for d in report.found)
-    spec = None if unread else check_tree(tree, report, overrides)
-    return Checked(spec, report.in_order(), tree)
+    index = Index(tree.file, tree.text)
+    spec = None if unread else check_tree(tree, report, overrides, index)
+    return Checked(spec, report.in_order(), tree, index)
 
 
 def check_file(path: str | Path, *, overrides: Mapping[str, str] | None = None) -> Checked:

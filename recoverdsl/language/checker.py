@@ -6,21 +6,23 @@ Each step reports its mistakes and goes on; a spec comes out only if there was n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import attrs
 
 from recoverdsl.language import nodes, schema
 from recoverdsl.language.diagnostics import Collector
+from recoverdsl.language.index import Index, Symbol
 from recoverdsl.language.nodes import Attribute, Block, Span, Tree
 from recoverdsl.language.overrides import apply_overrides
 from recoverdsl.language.params import read_params
 from recoverdsl.language.paths import Paths
 from recoverdsl.language.rules import check_meaning
-from recoverdsl.language.scope import SAME_SPACE, Scope, article, lost_names, substitute
+from recoverdsl.language.scope import SAME_SPACE, Scope, article, lost_names, substitute, symbol_of
 from recoverdsl.language.statements import read_expectation, read_measure, read_sweep
 from recoverdsl.language.suggest import suggest
-from recoverdsl.language.values import INVALID, Values, hints, keys
+from recoverdsl.language.values import INVALID, Values, hints, keys, value_words
 
 PLURALS = {
     "model": "models", "sae": "saes", "data": "data", "behavior": "behaviors",
@@ -34,19 +36,32 @@ KINDS = (*PLURALS, "measure", "sweep")
 
 
 def check_tree(
-    tree: Tree, report: Collector, overrides: Mapping[str, str] | None = None
+    tree: Tree,
+    report: Collector,
+    overrides: Mapping[str, str] | None = None,
+    index: Index | None = None,
 ) -> schema.Spec | None:
-    """The spec that a tree describes; None if anything is wrong with it."""
+    """The spec that a tree describes; None if anything is wrong with it.
+
+    The places of its names are noted in `index`.
+    """
+    index = index or Index()
     tree = apply_overrides(tree, overrides or {}, report)
     params, values = read_params(tree, report)
-    spec = _Checker(substitute(tree, params), report).check(values)
-    return None if any(d.severity == "error" for d in report.found) else spec
+    for statement in tree.statements:
+        if isinstance(statement, nodes.Param):
+            index.define(Symbol("param", statement.name.text), statement.name, statement)
+    spec = _Checker(substitute(tree, params, index), report, index).check(values)
+    if not any(d.severity == "error" for d in report.found):
+        return spec
+    index.guess(tree.statements, value_words())
+    return None
 
 
 class _Checker:
-    def __init__(self, tree: Tree, report: Collector) -> None:
-        self.tree, self.report = tree, report
-        self.scope = Scope(report, lost=lost_names(tree.statements))
+    def __init__(self, tree: Tree, report: Collector, index: Index) -> None:
+        self.tree, self.report, self.index = tree, report, index
+        self.scope = Scope(report, index, lost=lost_names(tree.statements))
         self.values = Values(self.scope)
         self.spans: dict[str, Span] = {}
 
@@ -161,6 +176,8 @@ class _Checker:
                 related=[(earlier[0], "first defined here")],
             )
         self.scope.blocks.setdefault((kind, name.text), block)
+        note = self.index.use if kind == "attribute" else partial(self.index.define, node=block)
+        note(symbol_of(kind, name.text), name)
 
     def _unknown_kind(self, block: Block) -> None:
         kind = block.kind.text
@@ -246,6 +263,9 @@ class _Checker:
                         related=[(seen[name], "first defined here")],
                     )
                 seen.setdefault(name, statement.head)
+                if statement.name:
+                    symbol = self.scope.stage(block, statement.name.text)
+                    self.index.define(symbol, statement.name, statement)
                 if statement.like:
                     self.report.add(
                         "REC213", "a stage cannot be `like` another", statement.like.span

@@ -21,27 +21,31 @@ class Site:
     side: Literal["input", "output"]
 
 
-PositionWord = Literal[
-    "every_token", "first", "last_token", "target_tokens", "generated", "every_generated_token"
-]
+@frozen
+class Position:
+    """What a position word names in a clamp, and in a perturbation; None where it has no meaning."""
+
+    clamped: str | None
+    perturbed: str | None
+
+
+POSITIONS: dict[str, Position] = {
+    "every_token": Position("every position of the prompt", "every position of the prompt, with one vector for each"),
+    "first": Position("position 0", "position 0"),
+    "last_token": Position("the last position of the prompt", "the last position of the prompt"),
+    "target_tokens": Position(None, "the tokens of the target answer, with one vector for each, at absolute positions"),
+    "generated": Position("every position after the prompt", None),
+    "every_generated_token": Position(None, "every position after the prompt, with one vector that they share"),
+}  # fmt: skip
+"""The words for token positions."""
 
 
 @frozen
 class Positions:
-    """Absolute token positions: `last_token`, `every_token except first`, `[every_token, generated]`.
+    """Absolute token positions: `last_token`, `every_token except first`, `[every_token, generated]`."""
 
-    | word | in a clamp | in a perturbation |
-    |---|---|---|
-    | `every_token` | every position of the prompt | the same; one vector for each |
-    | `first` | position 0 | the same |
-    | `last_token` | the last position of the prompt | the same |
-    | `generated` | every position after the prompt | not allowed: one of the next two is meant |
-    | `target_tokens` | not allowed: `generated` is meant | one vector for each token of the target answer, at absolute positions |
-    | `every_generated_token` | not allowed: `generated` is meant | one vector, shared by all generated positions |
-    """
-
-    include: tuple[PositionWord, ...]
-    exclude: tuple[PositionWord, ...] = ()
+    include: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
 
 
 @frozen
@@ -171,3 +175,30 @@ class AnswerOf:
 
 Objective = Annotated[str, Ref("behavior")] | LogProb
 """What an attack raises: the score of a behavior, by its name, or `logprob(base_answer)`."""
+
+
+# --- Words ------------------------------------------------------------------------------------
+
+WORDS: dict[str, str] = {
+    "norm": "The norm of δ: Frobenius, over all perturbed positions and sites of one example.",
+    "score": "The behavior's own `score`.",
+    "judge": "The figure of the behavior's own `judge`, from 0 to 1.",
+    "activation": "The clamped feature's own value, where the clamp acts.",
+    "base_answer": "The text that the model gives without the clamp.",
+    "another_example": "Another example of the data, whose answer is unlike the own one.",
+}
+"""The words that stand for a value in the forms, beside positions and detectors."""
+
+CALLS: dict[str, str] = {
+    "logit": '`logit(" {io}")`: the logit of a token; `{…}` names a column of the data.',
+    "logprob": "`logprob(…)`: the log-probability of a token in a score; of the base answer in `maximize`.",
+    "mean_when": "`mean_when(data)`: the mean of the clamped feature over a data block.",
+}
+"""The calls of the forms."""
+
+STEPS: dict[str, str] = {
+    "layers": "`model.layers[14]`: a decoder layer of a model, counted from 0.",
+    "input": "The residual stream before the layer.",
+    "output": "The residual stream behind the layer.",
+}
+"""The parts of a site's path."""

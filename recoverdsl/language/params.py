@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from recoverdsl.language import nodes, schema
 from recoverdsl.language.constants import fold, is_arithmetic
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import Boolean, Expression, Param, String, Tree
 
-_WORDS = frozenset(
-    (
-        *get_args(schema.PositionWord),
-        *schema.DETECTORS,
-        *("norm", "score", "activation", "base_answer", "another_example"),
-    )
-)
+_WORDS = frozenset((*schema.POSITIONS, *schema.DETECTORS, *schema.WORDS))
 """Words that mean something inside values, where a param would take their place."""
 
 

@@ -25,6 +25,8 @@ class Target:
     blocks: tuple[Block, ...]
     """From the outermost to the one that holds the attribute."""
     key: nodes.Word
+    names: tuple[nodes.Word, ...] = ()
+    """The words of the path that name these blocks; none for a block without a name."""
 
 
 class Paths:
@@ -58,9 +60,9 @@ class Paths:
         *route, key = words
         named = self.by_name.get(first.text, [])
         if len(named) > 1:
-            named = [block for block in named if _could_hold(block, route[1:], key)] or named
+            named = [block for block in named if _could_hold(block, route, key)] or named
         if len(named) == 1:
-            return _inside(named[0], route[1:], key, report)
+            return _inside(named[0], route, key, report)
         if named:
             kinds = " or ".join(f"`{b.kind.text}.{first.text}.{key.text}`" for b in named)
             message = f"several blocks are named `{first.text}`"
@@ -82,7 +84,7 @@ class Paths:
             name = route[1]
             for block in self.by_name.get(name.text, []):
                 if block.kind.text == kind:
-                    return _inside(block, route[2:], key, report)
+                    return _inside(block, route[1:], key, report)
             known = [block.name.text for block in blocks if block.name]
             message = f"there is no `{kind}` block named `{name.text}`"
             report.add("REC212", message, name.span, help=suggest(name.text, known, "known here"))
@@ -105,7 +107,7 @@ def _inside(
     block: Block, route: list[nodes.Word], key: nodes.Word, report: Collector
 ) -> Target | None:
     line = [block]
-    for word in route:
+    for word in route[1:]:
         inner = [
             s for s in line[-1].body if isinstance(s, Block) and s.name and s.name.text == word.text
         ]
@@ -119,7 +121,7 @@ def _inside(
             )
             return None
         line.append(inner[0])
-    return Target(tuple(line), key)
+    return Target(tuple(line), key, tuple(route))
 
 
 def target_field(target: Target, report: Collector) -> tuple[Any, str, Mapping[str, Any]] | None:

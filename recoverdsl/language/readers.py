@@ -9,7 +9,7 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import frozen
@@ -78,7 +78,7 @@ class Forms:
                 if number.percent or number.value.denominator != 1 or number.value < 0:
                     self._add("REC307", "a layer is a whole number from 0", layer)
                     return None
-                if not self.scope.find(model, value.span, ("model",)):
+                if not self.scope.find(model, parts[0].span, ("model",)):
                     return None
                 return schema.Site(model, int(number.value), side)
         models = self.scope.names("model") or ["model"]
@@ -98,7 +98,7 @@ class Forms:
         return None if words is None else schema.Positions(words)
 
     def _words(self, value: Expression) -> tuple[Any, ...] | None:
-        known = get_args(schema.PositionWord)
+        known = schema.POSITIONS
         found: list[str] | None = []
         for item in value.items if isinstance(value, List) else (value,):
             name = item.name if isinstance(item, Path) else None
@@ -135,7 +135,7 @@ class Forms:
         place: Any
         if isinstance(value.left, Path) and value.left.name:
             name = value.left.name
-            place = name if self.scope.find(name, value.left.span, ("sae",)) else None
+            place = name if self.scope.find(name, value.left.parts[0].span, ("sae",)) else None
         else:
             place = self.site(value.left)
         return schema.Perturbation(place, positions) if place and positions else None
@@ -299,7 +299,7 @@ class Forms:
                 if not isinstance(data, Path) or not data.name:
                     self._add("REC301", "`mean_when` needs the name of one `data` block", rest)
                     return None
-                found = self.scope.find(data.name, data.span, ("data",))
+                found = self.scope.find(data.name, data.parts[0].span, ("data",))
                 return schema.MeanWhen(float(factor), data.name) if found else None
         self.wrong_type(rest, "`to`", FORMS[schema.ClampValue].doc)
         return None

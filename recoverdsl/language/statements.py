@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from recoverdsl.language import nodes, schema
+from recoverdsl.language.index import Symbol
 from recoverdsl.language.nodes import Attribute, Binary, Block, Call, List, Span, Statement
 from recoverdsl.language.params import fits_param
-from recoverdsl.language.paths import Paths, target_field
+from recoverdsl.language.paths import Paths, Target, target_field
 from recoverdsl.language.printer import print_expression
+from recoverdsl.language.scope import Scope, symbol_of
 from recoverdsl.language.suggest import suggest
 from recoverdsl.language.values import INVALID, Values, hints
 
@@ -154,6 +156,7 @@ def _axis(
     target = paths.find(statement.key, values.report)
     if target is None:
         return None
+    _note(statement.key, target, values.scope)
     items = statement.value.items if isinstance(statement.value, List) else (statement.value,)
     if not items:
         values.report.add("REC301", "an axis needs at least one value", statement.value.span)
@@ -167,3 +170,18 @@ def _axis(
         else:
             return None
     return tuple(print_expression(item) for item in items)
+
+
+def _note(path: nodes.Path, target: Target | nodes.Param, scope: Scope) -> None:
+    """Note the names in the path of an axis."""
+    if isinstance(target, nodes.Param):
+        scope.index.use(
+            Symbol("param", target.name.text), nodes.Word(target.name.text, span=path.span)
+        )
+        return
+    outer: Block | None = None
+    for name, block in zip(target.names, target.blocks, strict=False):
+        kind = block.kind.text
+        symbol = scope.stage(outer, name.text) if outer else symbol_of(kind, name.text)
+        scope.index.use(symbol, name)
+        outer = block

@@ -44,6 +44,24 @@ def alternatives(annotation: Any) -> list[Any]:
     return whole or [a for member in members for a in alternatives(member)]
 
 
+def literals(annotation: Any) -> list[str]:
+    """The bare words that a value of this type may be."""
+    if get_origin(annotation) is Literal:
+        return [word for word in get_args(annotation) if isinstance(word, str)]
+    if annotation in FORMS or get_origin(annotation) is Annotated:
+        return []
+    return [word for part in get_args(annotation) for word in literals(part)]
+
+
+@cache
+def value_words() -> frozenset[str]:
+    """Every word that means something in a value, whatever is named like it."""
+    classes = (*schema.BLOCKS.values(), *schema.FUNCTIONS.values())
+    fields = [annotation for cls in classes for annotation in hints(cls).values()]
+    written = [word for annotation in fields for word in literals(annotation)]
+    return frozenset((*written, *schema.POSITIONS, *schema.DETECTORS, *schema.WORDS))
+
+
 def describe(annotation: Any) -> str:
     """What is asked for, in a person's words."""
     parts = []
@@ -190,7 +208,7 @@ class Values(Forms):
         if not isinstance(value, Path) or value.name is None:
             named = " or ".join(f"{article(kind)} `{kind}` block" for kind in kinds)
             return self.wrong_type(value, what, f"the name of {named}")
-        return value.name if self.scope.find(value.name, value.span, kinds) else INVALID
+        return value.name if self.scope.find(value.name, value.parts[0].span, kinds) else INVALID
 
     def _word(self, words: tuple[str, ...], value: Expression, what: str) -> Any:
         written = (
