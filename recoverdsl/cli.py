@@ -167,6 +167,24 @@ def graph(
     typer.echo(DRAWINGS[format](_load(spec, set, allow_outside, True).graph(device)), nl=False)
 
 
+@app.command()
+def lsp(
+    stdio: Annotated[
+        bool, typer.Option("--stdio", hidden=True, help="What it does anyway.")
+    ] = True,
+) -> None:
+    """Start the language server, which an editor talks to over standard input and output."""
+    try:
+        from recoverdsl.server.server import start
+    except ModuleNotFoundError as error:
+        if error.name not in ("pygls", "lsprotocol"):
+            raise
+        raise UnavailableError(
+            "the language server is not installed: pip install 'recoverdsl[lsp]'"
+        ) from error
+    start()
+
+
 @contextmanager
 def _resumable() -> Iterator[None]:
     try:

@@ -179,26 +179,41 @@ Objective = Annotated[str, Ref("behavior")] | LogProb
 
 # --- Words ------------------------------------------------------------------------------------
 
-WORDS: dict[str, str] = {
-    "norm": "The norm of δ: Frobenius, over all perturbed positions and sites of one example.",
-    "score": "The behavior's own `score`.",
-    "judge": "The figure of the behavior's own `judge`, from 0 to 1.",
-    "activation": "The clamped feature's own value, where the clamp acts.",
-    "base_answer": "The text that the model gives without the clamp.",
-    "another_example": "Another example of the data, whose answer is unlike the own one.",
-}
+
+@frozen
+class Word:
+    """A word of the forms."""
+
+    doc: str
+    forms: tuple[object, ...]
+    """Where it stands."""
+    example: str
+    """How it is written there."""
+
+
+WORDS: dict[str, Word] = {
+    "norm": Word("The norm of δ: Frobenius, over all perturbed positions and sites of one example.", (Limit,), "norm <= 20"),
+    "score": Word("The behavior's own `score`.", (Predicate,), "score > 0"),
+    "judge": Word("The figure of the behavior's own `judge`, from 0 to 1.", (Predicate,), "judge > 0.5"),
+    "activation": Word("The clamped feature's own value, where the clamp acts.", (ClampValue,), "activation"),
+    "base_answer": Word("The text that the model gives without the clamp.", (AnswerOf,), "base_answer of another_example"),
+    "another_example": Word("Another example of the data, whose answer is unlike the own one.", (AnswerOf,), "base_answer of another_example"),
+}  # fmt: skip
 """The words that stand for a value in the forms, beside positions and detectors."""
 
-CALLS: dict[str, str] = {
-    "logit": '`logit(" {io}")`: the logit of a token; `{…}` names a column of the data.',
-    "logprob": "`logprob(…)`: the log-probability of a token in a score; of the base answer in `maximize`.",
-    "mean_when": "`mean_when(data)`: the mean of the clamped feature over a data block.",
-}
+CALLS: dict[str, Word] = {
+    "logit": Word("The logit of a token; `{…}` names a column of the data.", (Score,), 'logit(" {io}")'),
+    "logprob": Word(
+        "The log-probability: of a token in a score, of the base answer in `maximize`.",
+        (Score, LogProb), "logprob(base_answer)",
+    ),
+    "mean_when": Word("The mean of the clamped feature over a data block.", (ClampValue,), "mean_when(data)"),
+}  # fmt: skip
 """The calls of the forms."""
 
-STEPS: dict[str, str] = {
-    "layers": "`model.layers[14]`: a decoder layer of a model, counted from 0.",
-    "input": "The residual stream before the layer.",
-    "output": "The residual stream behind the layer.",
-}
+STEPS: dict[str, Word] = {
+    "layers": Word("A decoder layer of a model, counted from 0.", (Site,), "smollm2.layers[14].output"),
+    "input": Word("The residual stream before the layer.", (Site,), "smollm2.layers[14].input"),
+    "output": Word("The residual stream behind the layer.", (Site,), "smollm2.layers[14].output"),
+}  # fmt: skip
 """The parts of a site's path."""

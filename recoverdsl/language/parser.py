@@ -66,9 +66,14 @@ def parse_text(text: str, file: str, report: Collector) -> Tree:
             why="a spec has at most 1,048,576",
         )
         return Tree((), (), text, file)
-    read = tokenize(_lark(), text)
+    read = read_tokens(text)
     statements = _Reader(_lark(), read, report).read()
     return Tree(statements, tuple(read.comments), text, file)
+
+
+def read_tokens(text: str) -> Tokens:
+    """The tokens that the parser is given, with what is wrong with single ones; none of a text that is too long."""
+    return tokenize(_lark(), text) if len(text) <= LONGEST else Tokens()
 
 
 class _Reader:
