@@ -177,7 +177,7 @@ def lsp(
     try:
         from recoverdsl.server.server import start
     except ModuleNotFoundError as error:
-        if error.name not in ("pygls", "lsprotocol"):
+        if (error.name or "").partition(".")[0] not in ("pygls", "lsprotocol"):
             raise
         raise UnavailableError(
             "the language server is not installed: pip install 'recoverdsl[lsp]'"

@@ -75,11 +75,11 @@ def _in_value(cursor: Cursor, word: str, value: Wanted) -> str | None:
         known = [one.key for one in calling.parameters if one.named]
         return meaning.argument(calling, word) if word in known else None
     if cursor.after == "(":
+        if schema.Expectation in value.types:
+            return meaning.metric(word) if word in schema.METRICS else None
         if word in schema.FUNCTIONS:
             return meaning.function(word)
-        if word in schema.CALLS:
-            return meaning.form_word(schema.CALLS, word)
-        return meaning.metric(word) if word in schema.METRICS else None
+        return meaning.form_word(schema.CALLS, word) if word in schema.CALLS else None
     if word in schema.POSITIONS:
         return meaning.position(word)
     if word in schema.DETECTORS:
