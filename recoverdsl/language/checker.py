@@ -19,7 +19,7 @@ from recoverdsl.language.paths import Paths
 from recoverdsl.language.rules import check_meaning
 from recoverdsl.language.scope import SAME_SPACE, Scope, article, lost_names, substitute
 from recoverdsl.language.statements import read_expectation, read_measure, read_sweep
-from recoverdsl.language.suggest import suggest
+from recoverdsl.language.suggest import mend_word
 from recoverdsl.language.values import INVALID, Values, hints, keys
 
 PLURALS = {
@@ -167,7 +167,7 @@ class _Checker:
         if kind == "stage":
             self.report.add("REC213", "a `stage` belongs inside an `attack`", block.kind.span)
         elif block.whole:
-            help = suggest(kind, (*KINDS, "param", "expect", "audit"), "blocks")
+            help = mend_word(block.kind.span, kind, KINDS, "blocks")
             self.report.add("REC201", f"there is no block `{kind}`", block.kind.span, help=help)
         if block.name:
             self.scope.lost.add(block.name.text)
@@ -220,7 +220,12 @@ class _Checker:
             if isinstance(statement, Attribute):
                 key = statement.key.name or ""
                 if key not in known or key == "stage":
-                    help = suggest(key, set(known) - {"stage"}, f"`{block.kind.text}` takes")
+                    help = mend_word(
+                        statement.key.span,
+                        key,
+                        set(known) - {"stage"},
+                        f"`{block.kind.text}` takes",
+                    )
                     kind = block.kind.text
                     self.report.add(
                         "REC202",

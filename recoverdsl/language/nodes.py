@@ -25,6 +25,16 @@ class Span:
         """From the start of this span to the end of the other."""
         return evolve(self, end=other.end, end_line=other.end_line, end_column=other.end_column)
 
+    @property
+    def before(self) -> Span:
+        """The empty stretch at its start, where something can be put before it."""
+        return evolve(self, end=self.start, end_line=self.line, end_column=self.column)
+
+    @property
+    def behind(self) -> Span:
+        """The empty stretch at its end, where something can be put behind it."""
+        return evolve(self, start=self.end, line=self.end_line, column=self.end_column)
+
 
 @frozen
 class Word:

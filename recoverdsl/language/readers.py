@@ -16,6 +16,7 @@ from attrs import frozen
 
 from recoverdsl.language import schema
 from recoverdsl.language.constants import fold, is_arithmetic
+from recoverdsl.language.diagnostics import Mend
 from recoverdsl.language.nodes import (
     Argument,
     Binary,
@@ -30,7 +31,7 @@ from recoverdsl.language.nodes import (
     Word,
 )  # fmt: skip
 from recoverdsl.language.scope import Scope
-from recoverdsl.language.suggest import suggest
+from recoverdsl.language.suggest import mend_word, suggest
 
 if TYPE_CHECKING:
     from recoverdsl.language.values import Values
@@ -63,7 +64,11 @@ class Forms:
         raise NotImplementedError
 
     def _add(
-        self, code: str, message: str, at: Expression | Word | Argument, help: str | None = None
+        self,
+        code: str,
+        message: str,
+        at: Expression | Word | Argument,
+        help: Mend | str | None = None,
     ) -> None:
         self.scope.report.add(code, message, at.span, help=help)
 
@@ -112,7 +117,7 @@ class Forms:
                     "REC211",
                     f"there is no position `{name}`",
                     item,
-                    suggest(name, known, "positions"),
+                    mend_word(item.span, name, known, "positions"),
                 )
             elif isinstance(item, Binary) and item.operator == "except":
                 self._add(
@@ -204,7 +209,7 @@ class Forms:
                 return self._term(value, quantity, [a.value for a in arguments], weight, into)
         self._add(
             "REC301", "a score is a sum of `logit(\"…\")` and `logprob(\"…\")`", value,
-            suggest(value.function.text, ("logit", "logprob")) if isinstance(value, Call) else None,
+            mend_word(value.function.span, value.function.text, ("logit", "logprob")) if isinstance(value, Call) else None,
         )  # fmt: skip
         return False
 
@@ -246,8 +251,9 @@ class Forms:
             case Path() if value.name:
                 if value.name in schema.DETECTORS:
                     return schema.Detector(value.name)
-                help = suggest(value.name, schema.DETECTORS, "known here")
-                help = _COMPARED.get(value.name, help)
+                help = _COMPARED.get(value.name) or mend_word(
+                    value.span, value.name, schema.DETECTORS, "known here"
+                )
                 self._add("REC211", f"there is no detector `{value.name}`", value, help)
                 return None
         self._add("REC301", "this is no condition", value, "such as `score > 0` or `not refuses`")

@@ -10,7 +10,7 @@ from attrs import define, evolve, field, fields
 from recoverdsl.language import nodes, schema
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import Attribute, Block, Broken, Expression, Param, Path, Tree
-from recoverdsl.language.suggest import suggest
+from recoverdsl.language.suggest import mend_word
 from recoverdsl.language.tokens import DEEPEST
 
 SAME_SPACE = frozenset({"attack", "control"})
@@ -43,7 +43,7 @@ class Scope:
                     "REC206",
                     f"`{name}` is {article(kind)} `{kind}` block, and {article(kinds[0])} {wanted} block is needed",
                     span,
-                    help=suggest(name, self.names(*kinds), "known here"),
+                    help=mend_word(span, name, self.names(*kinds), "known here"),
                     related=[(block.head, f"`{name}` is defined here")],
                 )
                 return False
@@ -51,7 +51,7 @@ class Scope:
             "REC205",
             f"there is no {wanted} block named `{name}`",
             span,
-            help=suggest(name, self.names(*kinds), "known here"),
+            help=mend_word(span, name, self.names(*kinds), "known here"),
         )
         return False
 

@@ -10,7 +10,7 @@ from recoverdsl.language.nodes import Attribute, Binary, Block, Call, List, Span
 from recoverdsl.language.params import fits_param
 from recoverdsl.language.paths import Paths, target_field
 from recoverdsl.language.printer import print_expression
-from recoverdsl.language.suggest import suggest
+from recoverdsl.language.suggest import mend_word
 from recoverdsl.language.values import INVALID, Values, hints
 
 _COMPARISONS = ("<", "<=", ">", ">=")
@@ -31,7 +31,7 @@ def read_measure(
         return
     name = statement.key.name or ""
     if name not in schema.METRICS:
-        help = suggest(name, schema.METRICS, "metrics")
+        help = mend_word(statement.key.span, name, schema.METRICS, "metrics")
         report.add("REC210", f"there is no metric `{name}`", statement.key.span, help=help)
     if name in seen:
         report.add(
@@ -67,7 +67,7 @@ def read_expectation(statement: nodes.Expect, values: Values) -> schema.Expectat
             return None
     metric = schema.METRICS.get(call.function.text)
     if metric is None:
-        help = suggest(call.function.text, schema.METRICS, "metrics")
+        help = mend_word(call.function.span, call.function.text, schema.METRICS, "metrics")
         report.add(
             "REC210", f"there is no metric `{call.function.text}`", call.function.span, help=help
         )

@@ -11,11 +11,11 @@ import attrs
 
 from recoverdsl.language import schema
 from recoverdsl.language.constants import fold, is_arithmetic
-from recoverdsl.language.diagnostics import Collector
+from recoverdsl.language.diagnostics import Collector, Mend, replace
 from recoverdsl.language.nodes import Boolean, Call, Expression, List, Path, Span, String
 from recoverdsl.language.readers import FORMS, Forms
 from recoverdsl.language.scope import Scope, article
-from recoverdsl.language.suggest import suggest
+from recoverdsl.language.suggest import mend_word
 
 INVALID: Any = object()
 """What a value that could not be read becomes; the mistake is then already reported."""
@@ -116,14 +116,14 @@ class Values(Forms):
                 if known
                 else f"there is no function `{value.function.text}`",
                 value.function.span,
-                suggest(value.function.text, functions, "known here"),
+                mend_word(value.function.span, value.function.text, functions, "known here"),
             )
         if isinstance(value, Path) and value.name and words:
             return self._wrong(
                 "REC211",
                 f"{what} cannot be `{value.name}`",
                 value.span,
-                suggest(value.name, words, "possible words"),
+                mend_word(value.span, value.name, words, "possible words"),
             )
         return self.wrong_type(value, what, describe(annotation))
 
@@ -146,7 +146,7 @@ class Values(Forms):
             value.value if isinstance(value, kind) else self.wrong_type(value, what, describe(one))
         )
 
-    def _wrong(self, code: str, message: str, span: Span, help: str | None) -> Any:
+    def _wrong(self, code: str, message: str, span: Span, help: Mend | str | None) -> Any:
         self.report.add(code, message, span, help=help)
         return INVALID
 
@@ -205,9 +205,9 @@ class Values(Forms):
         if written is None:
             return self.wrong_type(value, what, " or ".join(f"`{w}`" for w in words))
         help = (
-            f"write it without quotes: `{written}`"
+            replace(value.span, written, f"write it without quotes: `{written}`")
             if written in words
-            else suggest(written, words, "possible words")
+            else mend_word(value.span, written, words, "possible words")
         )
         return self._wrong(
             "REC211",
@@ -274,7 +274,7 @@ class Values(Forms):
                 continue
             key = argument.name.text
             if key not in known:
-                help = suggest(key, known, "known arguments")
+                help = mend_word(argument.name.span, key, known, "known arguments")
                 self.report.add(
                     "REC204",
                     f"`{call.function.text}` has no argument `{key}`",

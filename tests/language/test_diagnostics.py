@@ -59,6 +59,7 @@ def test_json_has_places_from_one() -> None:
         "end_line": 9,
         "end_column": 12,
         "related": [],
+        "fix": [{"line": 9, "column": 8, "end_line": 9, "end_column": 12, "text": "drift"}],
     }
 
 
