@@ -72,6 +72,10 @@ class Diagnostic:
         return text[text.rfind("\n", 0, span.start) + 1 : end if end >= 0 else len(text)]
 
 
+class TooManyError(Exception):
+    """So much is wrong that the rest of the file is not looked at. Never leaves this package."""
+
+
 class Collector:
     """Gathers the mistakes of one file."""
 
@@ -89,9 +93,11 @@ class Collector:
         help: Mend | str | None = None,
         related: Sequence[tuple[Span, str]] = (),
     ) -> None:
-        """Record one mistake."""
-        if self.full:
-            return
+        """Record one mistake.
+
+        Raises:
+            TooManyError: with it there are so many that looking for more would help nobody.
+        """
         if len(self.found) == MOST:
             code, message = "REC109", f"more than {MOST} mistakes; the rest is not shown"
             why, help, related = None, None, ()
@@ -104,6 +110,8 @@ class Collector:
                 code, message, span, file, why, mend.help or None, tuple(related), fix, self.text
             )
         )
+        if self.full:
+            raise TooManyError
 
     @property
     def full(self) -> bool:

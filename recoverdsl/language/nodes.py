@@ -166,6 +166,8 @@ class Expect:
 class Attribute:
     key: Path
     value: Expression
+    keyless: bool = False
+    """Whether only a condition was written, `norm <= 20`; its first name then stands for the key."""
     span: Span = field(eq=False, repr=False, kw_only=True)
 
 
@@ -208,5 +210,7 @@ class Tree:
 
     statements: tuple[Statement, ...]
     comments: tuple[Comment, ...] = ()
+    unsure: tuple[str, ...] = field(default=(), eq=False)
+    """Words that may have been meant as names, so that a use of one is no further mistake."""
     text: str = field(default="", eq=False, repr=False)
     file: str = field(default="<text>", eq=False)

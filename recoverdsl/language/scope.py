@@ -25,6 +25,8 @@ class Scope:
     blocks: dict[tuple[str, str], Block] = field(factory=dict)
     lost: set[str] = field(factory=set)
     """Names in statements that could not be read: a use of one is no further mistake."""
+    unnamed: set[str] = field(factory=set)
+    """Kinds of which a block lacks its name, which may be the one that is used."""
 
     def names(self, *kinds: str) -> list[str]:
         """The names of all blocks of these kinds."""
@@ -34,7 +36,7 @@ class Scope:
         """Whether a name stands for a block of one of these kinds; reports it if not."""
         if any((kind, name) in self.blocks for kind in kinds):
             return True
-        if name in self.lost or self.report.full:
+        if name in self.lost or not self.unnamed.isdisjoint(kinds):
             return False
         wanted = " or ".join(f"`{kind}`" for kind in kinds)
         for kind in (*schema.BLOCKS, "sweep"):
