@@ -133,7 +133,7 @@ def _parse(text: str | bytes, file: str) -> tuple[Tree, Collector]:
         span = Span(len(before), len(before) + 1, line, column, line, column + 1)
         byte = f"the byte 0x{text[error.start]:02x} is not UTF-8"
         report.add("REC107", byte, span, help="save the file as UTF-8")
-        return Tree((), (), shown, file), report
+        return Tree((), text=shown, file=file), report
 
 
 def effective_text(checked: Checked, overrides: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from attrs import frozen
 from recoverdsl.language import nodes, schema
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import Block, Param, Tree
-from recoverdsl.language.suggest import suggest
+from recoverdsl.language.suggest import mend_word
 from recoverdsl.language.values import hints, keys
 
 
@@ -53,7 +53,7 @@ class Paths:
                 "REC212",
                 f"`{first.text}` is no param, and no path to an attribute",
                 path.span,
-                help=suggest(first.text, [*self.params, *self.by_name])
+                help=mend_word(path.span, first.text, self.params)
                 or "write it like `block.attribute`",
             )
             return None
@@ -78,7 +78,7 @@ class Paths:
         blocks = self.by_kind.get(kind, [])
         if not blocks:
             message = f"there is no block named `{kind}`"
-            help = suggest(kind, [*self.by_name, *self.by_kind])
+            help = mend_word(route[0].span, kind, [*self.by_name, *self.by_kind])
             report.add("REC212", message, route[0].span, help=help)
         elif len(route) > 1:
             name = route[1]
@@ -87,7 +87,12 @@ class Paths:
                     return _inside(block, route[1:], key, report)
             known = [block.name.text for block in blocks if block.name]
             message = f"there is no `{kind}` block named `{name.text}`"
-            report.add("REC212", message, name.span, help=suggest(name.text, known, "known here"))
+            report.add(
+                "REC212",
+                message,
+                name.span,
+                help=mend_word(name.span, name.text, known, "known here"),
+            )
         elif blocks[0].name is None:
             return Target((blocks[0],), key)
         else:
@@ -117,7 +122,7 @@ def _inside(
                 "REC212",
                 f"there is no block `{word.text}` in `{block.name and block.name.text}`",
                 word.span,
-                help=suggest(word.text, known),
+                help=mend_word(word.span, word.text, known),
             )
             return None
         line.append(inner[0])
@@ -136,7 +141,7 @@ def target_field(target: Target, report: Collector) -> tuple[Any, str, Mapping[s
             "REC202",
             f"`{kind}` has no attribute `{key}`",
             target.key.span,
-            help=suggest(key, known, f"`{kind}` takes"),
+            help=mend_word(target.key.span, key, known, f"`{kind}` takes"),
         )
         return None
     return hints(cls)[known[key].name], f"`{key}`", known[key].metadata

@@ -11,7 +11,7 @@ from recoverdsl.language import nodes, schema
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.index import Index, Symbol
 from recoverdsl.language.nodes import Attribute, Block, Broken, Expression, Param, Path, Tree
-from recoverdsl.language.suggest import suggest
+from recoverdsl.language.suggest import mend_word
 from recoverdsl.language.tokens import DEEPEST
 
 SAME_SPACE = frozenset({"attack", "control"})
@@ -27,6 +27,8 @@ class Scope:
     blocks: dict[tuple[str, str], Block] = field(factory=dict)
     lost: set[str] = field(factory=set)
     """Names in statements that could not be read: a use of one is no further mistake."""
+    unnamed: set[str] = field(factory=set)
+    """Kinds of which a block lacks its name, which may be the one that is used."""
 
     def names(self, *kinds: str) -> list[str]:
         """The names of all blocks of these kinds."""
@@ -38,7 +40,7 @@ class Scope:
             if (kind, name) in self.blocks:
                 self.index.use(symbol_of(kind, name), nodes.Word(name, span=span))
                 return True
-        if name in self.lost or self.report.full:
+        if name in self.lost or not self.unnamed.isdisjoint(kinds):
             return False
         wanted = " or ".join(f"`{kind}`" for kind in kinds)
         for kind in (*schema.BLOCKS, "sweep"):
@@ -48,7 +50,7 @@ class Scope:
                     "REC206",
                     f"`{name}` is {article(kind)} `{kind}` block, and {article(kinds[0])} {wanted} block is needed",
                     span,
-                    help=suggest(name, self.names(*kinds), "known here"),
+                    help=mend_word(span, name, self.names(*kinds), "known here"),
                     related=[(block.head, f"`{name}` is defined here")],
                 )
                 return False
@@ -56,7 +58,7 @@ class Scope:
             "REC205",
             f"there is no {wanted} block named `{name}`",
             span,
-            help=suggest(name, self.names(*kinds), "known here"),
+            help=mend_word(span, name, self.names(*kinds), "known here"),
         )
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
 from functools import cache
@@ -10,16 +11,28 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import attrs
 
 from recoverdsl.language import schema
-from recoverdsl.language.constants import fold, is_arithmetic
-from recoverdsl.language.diagnostics import Collector
-from recoverdsl.language.nodes import Boolean, Call, Expression, List, Path, Span, String
-from recoverdsl.language.readers import FORMS, Forms
+from recoverdsl.language.constants import Quantity, fold, is_arithmetic
+from recoverdsl.language.conversions import meant_by, meant_name, written
+from recoverdsl.language.diagnostics import Collector, Mend, replace
+from recoverdsl.language.nodes import (
+    Boolean,
+    Call,
+    Expression,
+    List,
+    Number,
+    Path,
+    Span,
+    String,
+    Unary,
+)  # fmt: skip
+from recoverdsl.language.readers import FORMS, Forms, without_percent
 from recoverdsl.language.scope import Scope, article
-from recoverdsl.language.suggest import suggest
+from recoverdsl.language.suggest import mend_word
 
 INVALID: Any = object()
 """What a value that could not be read becomes; the mistake is then already reported."""
 
+_EXAMPLES = {int: "such as `100`", float: "such as `0.5`", str: 'such as `"a text"`'}
 _NAMES = {cls: name for name, cls in schema.FUNCTIONS.items()}
 
 
@@ -134,16 +147,16 @@ class Values(Forms):
                 if known
                 else f"there is no function `{value.function.text}`",
                 value.function.span,
-                suggest(value.function.text, functions, "known here"),
+                mend_word(value.function.span, value.function.text, functions, "known here"),
             )
         if isinstance(value, Path) and value.name and words:
             return self._wrong(
                 "REC211",
                 f"{what} cannot be `{value.name}`",
                 value.span,
-                suggest(value.name, words, "possible words"),
+                mend_word(value.span, value.name, words, "possible words"),
             )
-        return self.wrong_type(value, what, describe(annotation))
+        return self.wrong_type(value, what, describe(annotation), *choices)
 
     def _one(self, one: Any, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
         if one in FORMS:
@@ -160,54 +173,64 @@ class Values(Forms):
         if one in (int, float):
             return self.number(one, value, what, meta)
         kind: Any = String if one is str else Boolean
-        return (
-            value.value if isinstance(value, kind) else self.wrong_type(value, what, describe(one))
-        )
+        if isinstance(value, kind):
+            return value.value
+        return self.wrong_type(value, what, describe(one), one)
 
-    def _wrong(self, code: str, message: str, span: Span, help: str | None) -> Any:
+    def _wrong(self, code: str, message: str, span: Span, help: Mend | str | None) -> Any:
         self.report.add(code, message, span, help=help)
         return INVALID
 
-    def wrong_type(self, value: Expression, what: str, wanted: str) -> Any:
-        """Report that something else is needed here."""
-        help = None
-        if isinstance(value, Path) and value.name and "quotes" in wanted:
-            help = f'write `"{value.name}"`'
-        if isinstance(value, Path) and value.name and f"`{value.name}(" in wanted:
-            help = f"write `{value.name}()`, with its arguments in the brackets"
+    def wrong_type(self, value: Expression, what: str, wanted: str, *annotations: Any) -> Any:
+        """Report that something else is needed here: a value of one of the annotated types."""
+        helps = [help for one in annotations if (help := meant_by(one, value, self.scope))]
+        mends = [help for help in helps if isinstance(help, Mend)]
+        examples = [_EXAMPLES[one] for one in annotations[:1] if one in _EXAMPLES]
+        help = next(iter([*mends, *helps, *examples]), None)
         return self._wrong("REC301", f"{what} needs {wanted}", value.span, help)
 
     def number(self, kind: type, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
         """A number, with its unit and range checked."""
         if not is_arithmetic(value):
-            return self.wrong_type(value, what, describe(kind))
+            return self.wrong_type(value, what, describe(kind), kind)
         quantity = fold(value, self.report)
         if quantity is None:
             return INVALID
         if quantity.percent and meta.get("unit") != "fraction":
-            return self._wrong(
-                "REC303",
-                f"{what} is not a share, so it takes no `%`",
-                value.span,
-                "write a plain number",
-            )
+            message = f"{what} is not a share, so it takes no `%`"
+            return self._wrong("REC303", message, value.span, without_percent(value))
         exact = quantity.plain
         if kind is int and exact.denominator != 1:
-            return self._wrong("REC301", f"{what} needs a whole number", value.span, None)
+            help = f"such as `{round(exact)}`" if abs(exact) < 10**6 else None
+            return self._wrong("REC301", f"{what} needs a whole number", value.span, help)
         for name, holds, phrase in (
             ("at_least", exact >= (meta.get("at_least") or 0), "at least"),
             ("above", exact > (meta.get("above") or 0), "above"),
             ("at_most", exact <= (meta.get("at_most") or 0), "at most"),
         ):
             if meta.get(name) is not None and not holds:
-                bound = meta[name]
-                return self._wrong("REC302", f"{what} must be {phrase} {bound:g}", value.span, None)
+                message = f"{what} must be {phrase} {meta[name]:g}"
+                return self._out_of_range(message, value, quantity, meta)
         return kind(exact)
+
+    def _out_of_range(
+        self, message: str, value: Expression, quantity: Quantity, meta: Mapping[str, Any]
+    ) -> Any:
+        help: Mend | str | None = None
+        if meta.get("unit") == "fraction" and not quantity.percent and 1 < quantity.value <= 100:
+            percent = f"{written(value, self.scope)}%"
+            help = replace(value.span, percent, f"did you mean `{percent}`?")
+            help = help if isinstance(value, Number) else help.help
+        elif quantity.value < 0 and isinstance(value, Unary):
+            help = replace(value.span, written(value.operand, self.scope))
+        self.report.add("REC302", message, value.span, why=meta.get("doc"), help=help)
+        return INVALID
 
     def _reference(self, kinds: tuple[str, ...], value: Expression, what: str) -> Any:
         if not isinstance(value, Path) or value.name is None:
             named = " or ".join(f"{article(kind)} `{kind}` block" for kind in kinds)
-            return self.wrong_type(value, what, f"the name of {named}")
+            help = meant_name(kinds, value, self.scope)
+            return self._wrong("REC301", f"{what} needs the name of {named}", value.span, help)
         return value.name if self.scope.find(value.name, value.parts[0].span, kinds) else INVALID
 
     def _word(self, words: tuple[str, ...], value: Expression, what: str) -> Any:
@@ -221,11 +244,13 @@ class Values(Forms):
         if isinstance(value, Path) and written in words:
             return written
         if written is None:
-            return self.wrong_type(value, what, " or ".join(f"`{w}`" for w in words))
+            return self.wrong_type(
+                value, what, " or ".join(f"`{w}`" for w in words), Literal[words]
+            )
         help = (
-            f"write it without quotes: `{written}`"
+            replace(value.span, written, f"write it without quotes: `{written}`")
             if written in words
-            else suggest(written, words, "possible words")
+            else mend_word(value.span, written, words, "possible words")
         )
         return self._wrong(
             "REC211",
@@ -237,14 +262,15 @@ class Values(Forms):
     def _items(self, one: Any, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
         items = value.items if isinstance(value, List) else (value,)
         if not items:
-            return self._wrong("REC301", f"{what} needs at least one value", value.span, None)
+            help = "leave the line out if nothing is meant"
+            return self._wrong("REC301", f"{what} needs at least one value", value.span, help)
         read = [self.read(one, item, what, meta) for item in items]
         return INVALID if any(item is INVALID for item in read) else tuple(read)
 
     def _call(self, cls: type, value: Expression, what: str) -> Any:
         name = _NAMES[cls]
         if not isinstance(value, Call):
-            return self.wrong_type(value, what, f"`{name}(…)`")
+            return self.wrong_type(value, what, f"`{name}(…)`", cls)
         if value.function.text != name:
             return self._none_fits([cls], cls, value, what)
         given = self._arguments(cls, value)
@@ -292,7 +318,7 @@ class Values(Forms):
                 continue
             key = argument.name.text
             if key not in known:
-                help = suggest(key, known, "known arguments")
+                help = mend_word(argument.name.span, key, known, "known arguments")
                 self.report.add(
                     "REC204",
                     f"`{call.function.text}` has no argument `{key}`",
@@ -304,8 +330,17 @@ class Values(Forms):
                     "REC208",
                     f"`{key}` is given twice",
                     argument.span,
+                    help=self._one_number(argument.value, given[key]) or "remove one of them",
                     related=[(given[key].span, "first given here")],
                 )
             else:
                 given[key] = argument.value
         return given
+
+    def _one_number(self, first: Expression, second: Expression) -> Mend | None:
+        """`prompts = 1,280`, which is one number to some and two arguments here."""
+        both = first.span.to(second.span)
+        text = (self.report.text if both.source is None else both.source)[both.start : both.end]
+        if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+", text):
+            return replace(both, text.replace(",", ""), "a number has no separators")
+        return None

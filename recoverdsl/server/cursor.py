@@ -11,6 +11,10 @@ from lark import Token
 
 from recoverdsl.server.document import Document
 
+OPENING, CLOSING = frozenset("(["), frozenset(")]")
+JOINING = OPENING | {",", "=", "+", "-", "*", "/", "and", "or", "not", "at", "except", "of", "..", "<", "<=", ">", ">="}  # fmt: skip
+"""Between these and what stands on the other side of a line's end, a statement in brackets goes on."""
+
 
 @define(eq=False)
 class Opened:
@@ -72,23 +76,14 @@ def is_string(token: str) -> bool:
 
 def look(document: Document, offset: int) -> Cursor | None:
     """What is at an offset; None in a comment."""
-    for comment in document.tokens.comments:
-        start = comment.span.start
-        if start < offset and "\n" not in document.text[start:offset]:
+    for token in document.tokens:
+        if token.type == "COMMENT" and token.start_pos < offset <= token.end_pos:
             return None
-    tokens = _written(document)
+    tokens = [token for token in document.tokens if token.type != "COMMENT"]
     word = _word(tokens, offset)
     cursor = Cursor(word, word.start_pos if word else offset)
     _read(cursor, tokens)
     return cursor
-
-
-def _written(document: Document) -> list[Token]:
-    """The tokens without the closing braces, each with a new line, that the text lacks at its end."""
-    tokens = list(document.tokens.tokens)
-    while len(tokens) > 1 and tokens[-1].start_pos == tokens[-2].start_pos and tokens[-1] == "\n":
-        del tokens[-2:]
-    return tokens
 
 
 def _word(tokens: list[Token], offset: int) -> Token | None:
@@ -109,28 +104,69 @@ def _read(cursor: Cursor, tokens: list[Token]) -> None:
     """Go through all tokens once, and note what is at the cursor."""
     block: Opened | None = None
     statement: list[Token] = []
+    depth = 0
+    ends = _layout(tokens)
     found, first = False, True
-    for token in tokens:
+
+    def here() -> None:
+        cursor.before, cursor.block, cursor.first = tuple(statement), block, first
+
+    for i, token in enumerate(tokens):
         if found:
             cursor.after = cursor.after or str(token)
-        elif token is cursor.word or (cursor.word is None and token.start_pos >= cursor.start):
+        elif cursor.word is None and token.start_pos >= cursor.start:
+            found, cursor.after = True, str(token)
+            here()
+        for _ in range(ends.get(i, 0)):
+            block, statement, depth = block.outer if block else None, [], 0
+        if token is cursor.word:
             found = True
-            cursor.before, cursor.block, cursor.first = tuple(statement), block, first
-            cursor.after = "" if cursor.word else str(token)
+            here()
+        if token == "\n" and depth > 0 and _goes_on(statement[-1], tokens[i + 1 : i + 2]):
+            continue
         if token in ("\n", ";"):
             first = first and not statement
-            statement = []
+            statement, depth = [], 0
         elif token == "{":
             block = _open(statement, block, cursor)
-            statement, first = [], False
+            statement, depth, first = [], 0, False
         elif token == "}":
-            block = block.outer if block else None
-            statement = []
+            block, statement, depth = block.outer if block else None, [], 0
         else:
             statement.append(token)
+            depth += (token in OPENING) - (token in CLOSING)
             _note(statement, block, cursor)
     if not found:
-        cursor.before, cursor.block, cursor.first = tuple(statement), block, first
+        here()
+
+
+def _goes_on(last: Token, following: list[Token]) -> bool:
+    """Whether what is in brackets goes on behind the end of a line, or a bracket was forgotten."""
+    return last in JOINING or any(token in CLOSING or token in JOINING for token in following)
+
+
+def _layout(tokens: list[Token]) -> dict[int, int]:
+    """How many blocks end before a token, where braces are missing and only the layout tells."""
+    balance = lowest = 0
+    for token in tokens:
+        balance += (token == "{") - (token == "}")
+        lowest = min(lowest, balance)
+    if balance <= lowest:
+        return {}
+    ends: dict[int, int] = {}
+    columns: list[int] = []
+    column = 1
+    for i, token in enumerate(tokens):
+        if i == 0 or tokens[i - 1] == "\n":
+            column = token.column
+            while columns and token != "\n" and column + (token == "}") <= columns[-1]:
+                columns.pop()
+                ends[i] = ends.get(i, 0) + 1
+        if token == "{":
+            columns.append(column)
+        elif token == "}" and columns:
+            columns.pop()
+    return ends
 
 
 def _open(head: list[Token], outer: Opened | None, cursor: Cursor) -> Opened:

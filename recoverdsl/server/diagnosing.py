@@ -18,10 +18,11 @@ _SEVERITIES = {"error": DiagnosticSeverity.Error, "warning": DiagnosticSeverity.
 
 def diagnose(document: Document, *, related: bool = True) -> list[Diagnostic]:
     """Every mistake in a text. Without `related` the message says what other places have to do with it."""
-    return [_shown(document, found, related) for found in document.checked.diagnostics]
+    return [shown(document, found, related=related) for found in document.checked.diagnostics]
 
 
-def _shown(document: Document, found: language.Diagnostic, related: bool) -> Diagnostic:
+def shown(document: Document, found: language.Diagnostic, *, related: bool = True) -> Diagnostic:
+    """One mistake as an editor shows it."""
     lines = [found.message, found.why and f"why: {found.why}", found.help and f"help: {found.help}"]
     if not related:
         lines += [f"line {span.line}: {message}" for span, message in found.related]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from lark import Token
 from lsprotocol.types import PositionEncodingKind
 
 from recoverdsl.language import Checked, check
-from recoverdsl.language.parser import read_tokens
-from recoverdsl.language.tokens import Tokens
+from recoverdsl.language.parser import written_tokens
 from recoverdsl.server.lines import Lines
 
 
@@ -30,9 +30,9 @@ class Document:
         return check(self.text, self.uri)
 
     @cached_property
-    def tokens(self) -> Tokens:
-        """Its tokens as the parser takes them, its comments apart."""
-        return read_tokens(self.text)
+    def tokens(self) -> list[Token]:
+        """Its tokens as they are written, without spaces."""
+        return [token for token in written_tokens(self.text) if token.type != "SPACE"]
 
     @cached_property
     def lines(self) -> Lines:

@@ -83,7 +83,7 @@ def _hidden(document: Document, symbol: Symbol) -> bool:
     read = {place.span.start for place in checked.index.places(symbol)}
     return any(
         token == symbol.name and token.line in lines and token.start_pos not in read
-        for token in document.tokens.tokens
+        for token in document.tokens
     )
 
 

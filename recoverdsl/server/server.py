@@ -14,6 +14,7 @@ from pygls.lsp.server import LanguageServer
 from recoverdsl import __version__
 from recoverdsl.errors import RecoverdslError
 from recoverdsl.language import check
+from recoverdsl.server.actions import KINDS, actions
 from recoverdsl.server.completion import complete
 from recoverdsl.server.diagnosing import diagnose
 from recoverdsl.server.document import Document
@@ -52,15 +53,15 @@ class Server(LanguageServer):
         self.documents: dict[str, Document] = {}
         self.waiting: dict[str, asyncio.TimerHandle] = {}
 
+    def keep(self, uri: str) -> None:
+        """Take a new version of a text."""
+        given = self.workspace.get_text_document(uri)
+        encoding = types.PositionEncodingKind(self.workspace.position_encoding)
+        self.documents[uri] = Document(given.source, uri, given.version, encoding)
+
     def document(self, uri: str) -> Document:
-        """The present version of a text."""
-        source = self.workspace.get_text_document(uri)
-        known = self.documents.get(uri)
-        if known is None or (known.version, known.text) != (source.version, source.source):
-            encoding = types.PositionEncodingKind(self.workspace.position_encoding)
-            known = Document(source.source, uri, source.version, encoding)
-            self.documents[uri] = known
-        return known
+        """The present version of a text; an empty one where none is open."""
+        return self.documents.get(uri) or Document("", uri)
 
     def at(self, where: Where) -> tuple[Document, int]:
         """The text and the offset that a request is about."""
@@ -131,10 +132,12 @@ def _watch(server: Server) -> None:
 
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def opened(params: types.DidOpenTextDocumentParams) -> None:
+        server.keep(params.text_document.uri)
         server.publish(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     def changed(params: types.DidChangeTextDocumentParams) -> None:
+        server.keep(params.text_document.uri)
         server.publish_soon(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
@@ -186,6 +189,13 @@ def _change(server: Server) -> None:
             snippets=bool(server.supports(f"{item}.snippet_support")),
             markup=server.markup(f"{item}.documentation_format"),
         )
+
+    @server.feature(
+        types.TEXT_DOCUMENT_CODE_ACTION, types.CodeActionOptions(code_action_kinds=KINDS)
+    )
+    def mended(params: types.CodeActionParams) -> list[types.CodeAction]:
+        document = server.document(params.text_document.uri)
+        return actions(document, params.range, params.context.only)
 
     @server.feature(types.TEXT_DOCUMENT_FORMATTING)
     def formatted(params: types.DocumentFormattingParams) -> list[types.TextEdit]:

@@ -59,19 +59,22 @@ def test_json_has_places_from_one() -> None:
         "end_line": 9,
         "end_column": 12,
         "related": [],
+        "fix": [{"line": 9, "column": 8, "end_line": 9, "end_column": 12, "text": "drift"}],
     }
 
 
 def test_mistakes_of_reading_and_of_meaning_come_together() -> None:
     text = (
         SMALL
-        + "attack a like go { steps = = 1 }\nattack b like go {\n  stps = 1\n  limit = norm <=\n}\n"
+        + "attack a like go { steps = 1 2 }\nattack b like go {\n  stps = 1\n  limit = norm <=\n}\n"
     )
     assert codes(text) == ["REC101", "REC202", "REC101"]
 
 
 def test_what_a_broken_statement_defines_is_not_missing() -> None:
     text = SMALL.replace("behavior says {", "behavior says = {")
+    assert codes(text) == ["REC120"]
+    text = SMALL.replace("behavior says {", "behavior says 3 {")
     assert codes(text) == ["REC101"]
 
 
@@ -80,7 +83,7 @@ def test_a_block_with_a_broken_attribute_is_not_said_to_lack_it() -> None:
 
 
 def test_the_inside_of_a_block_with_a_broken_head_is_checked() -> None:
-    text = SMALL + "attack other lik go {\n  steps = = 1\n  stop = never\n  with = adam(\n}\n"
+    text = SMALL + "attack other 3 go {\n  steps = 1 2\n  stop = never\n  with = adam(\n}\n"
     assert codes(text) == ["REC101", "REC101", "REC105"]
 
 
@@ -108,12 +111,20 @@ def test_an_inherited_mistake_is_reported_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "help"),
-    [("maximise", "did you mean `maximize`?"), ("fidn", "did you mean `find`?")],
+    ("attribute", "help"),
+    [
+        ("maximise = says", "did you mean `maximize`?"),
+        ("fidn = smallest_norm()", "did you mean `find`?"),
+        ("OPTIMIZER = adam()", None),
+        ("optimizer = adam()", "did you mean `with`?"),
+        ("Steps = 3", "did you mean `steps`?"),
+        ("stop = Recovered", "did you mean `recovered`?"),
+        ("maximize = SAYS", "did you mean `says`?"),
+    ],
 )
-def test_did_you_mean(word: str, help: str) -> None:
-    (diagnostic,) = check(SMALL + f"attack a like go {{ {word} = says }}\n").diagnostics
-    assert diagnostic.help == help
+def test_did_you_mean(attribute: str, help: str | None) -> None:
+    (diagnostic,) = check(SMALL + f"attack a like go {{ {attribute} }}\n").diagnostics
+    assert help is None or diagnostic.help == help
 
 
 def test_did_you_mean_keeps_its_distance() -> None:

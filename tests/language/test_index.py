@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from recoverdsl.language import Symbol, check, schema
-from recoverdsl.language.rules import _NOT_CLAMPED, _NOT_PERTURBED
+from recoverdsl.language.rules.attacks import _NOT_PERTURBED
+from recoverdsl.language.rules.features import _NOT_CLAMPED
 from recoverdsl.language.values import keys
 from tests.language.texts import FULL, SMALL
 

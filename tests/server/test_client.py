@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from attrs import evolve
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.client import LanguageClient
@@ -26,6 +27,7 @@ ABLE = types.ClientCapabilities(
         completion=types.CompletionClientCapabilities(
             completion_item=types.ClientCompletionItemOptions(snippet_support=True)
         ),
+        rename=types.RenameClientCapabilities(prepare_support=True),
         publish_diagnostics=types.PublishDiagnosticsClientCapabilities(related_information=True),
     )
 )
@@ -102,7 +104,7 @@ def test_what_it_says_that_it_can_do() -> None:
         wanted = types.GeneralClientCapabilities(
             position_encodings=[types.PositionEncodingKind.Utf8]
         )
-        able = types.ClientCapabilities(general=wanted)
+        able = evolve(ABLE, general=wanted)
         answer = await editor.initialize_async(types.InitializeParams(capabilities=able))
         can = answer.capabilities
         assert answer.server_info
@@ -221,6 +223,30 @@ def test_a_change_that_is_not_shown_yet_is_forgotten_as_the_file_is_closed() -> 
         assert not (await editor.diagnostics()).diagnostics
         await asyncio.sleep(0.2)
         assert editor.shown.empty()
+
+    session(what)
+
+
+def test_a_mistake_is_mended() -> None:
+    async def what(editor: Editor) -> None:
+        editor.open(SMALL + "expect drit(go) <= 5%\n")
+        (found,) = (await editor.diagnostics()).diagnostics
+        context = types.CodeActionContext([found])
+        asked = types.CodeActionParams(TEXT, found.range, context)
+        (action,) = await editor.text_document_code_action_async(asked) or ()
+        assert isinstance(action, types.CodeAction)
+        assert action.diagnostics == (found,)
+        assert action.edit
+        assert action.edit.changes == {URI: (types.TextEdit(found.range, "drift"),)}
+
+    session(what)
+
+
+def test_a_file_that_is_not_open_is_an_empty_one() -> None:
+    async def what(editor: Editor) -> None:
+        where = types.Position(3, 3)
+        assert not await editor.text_document_hover_async(types.HoverParams(TEXT, where))
+        assert not await editor.text_document_definition_async(types.DefinitionParams(TEXT, where))
 
     session(what)
 

@@ -39,7 +39,7 @@ def words(text: str) -> list[tuple[int, int]]:
     given = {d.place.span.start for found in index.definitions.values() for d in found}
     return [
         (token.start_pos, token.end_pos)
-        for token in document.tokens.tokens
+        for token in document.tokens
         if token.isidentifier() and token.start_pos not in given
     ]
 

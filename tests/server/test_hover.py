@@ -25,7 +25,7 @@ def said(found: Hover | None) -> str:
 def test_every_word_of_the_specs_says_something(name: str) -> None:
     text = TEXTS[name]
     document = Document(text)
-    for token in document.tokens.tokens:
+    for token in document.tokens:
         keyword = token.type in (
             "LIKE",
             "AT",

@@ -10,9 +10,11 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lsprotocol.types import CodeAction
 
 from recoverdsl.errors import UsageError
 from recoverdsl.language import check
+from recoverdsl.server.actions import actions
 from recoverdsl.server.completion import complete
 from recoverdsl.server.diagnosing import diagnose
 from recoverdsl.server.document import Document
@@ -24,7 +26,12 @@ from recoverdsl.server.rename import prepare, rename
 from tests.language.texts import FULL
 from tests.server.places import SPECS
 
-HERE = (complete, hover, definitions, references, highlights, prepare)
+
+def mend(document: Document, offset: int) -> list[CodeAction]:
+    return actions(document, document.lines.range(offset, offset))
+
+
+HERE = (complete, hover, definitions, references, highlights, prepare, mend)
 """Abilities that are asked about one place."""
 
 WHOLE = (diagnose, symbols, folds, format_document)
