@@ -104,7 +104,7 @@ def run(
 def check(
     specs: Annotated[list[Path], typer.Argument(metavar="SPEC.rec…", help="The specs.")],
     format: Annotated[
-        Literal["text", "json"], typer.Option(help="How mistakes are printed.")
+        Literal["text", "json", "sarif"], typer.Option(help="How mistakes are printed.")
     ] = "text",
     set: Set = None,
 ) -> None:
@@ -120,12 +120,29 @@ def check(
     errors = sum(diagnostic.severity == "error" for diagnostic in found)
     if format == "json":
         typer.echo(render_json(found))
+    elif format == "sarif":
+        from recoverdsl.language.sarif import render_sarif
+
+        typer.echo(render_sarif(found))
     else:
         for diagnostic in found:
             typer.echo(render_text(diagnostic, color=_color(sys.stdout)) + "\n")
         if not errors:
             typer.echo(f"{len(specs)} {'spec is' if len(specs) == 1 else 'specs are'} valid.")
     raise typer.Exit(2 if errors else 0)
+
+
+@app.command()
+def explain(
+    code: Annotated[
+        str | None,
+        typer.Argument(metavar="[CODE]", help="REC101, rec101 or 101; without it all are listed."),
+    ] = None,
+) -> None:
+    """Explain a mistake: what it means, why the rule exists, and what is right."""
+    from recoverdsl.language.explain import page, render_list, render_page
+
+    typer.echo(render_page(page(code)) if code else render_list(), nl=False)
 
 
 @app.command()

@@ -148,6 +148,7 @@ class _Checker:
                 "REC207",
                 "the audit is named twice",
                 audit.span,
+                help="remove one of the names",
                 related=[(audits[0].span, "first here")],
             )
         taken = {
@@ -207,6 +208,7 @@ class _Checker:
                 "REC207",
                 f"`{name.text}` is defined twice",
                 name.span,
+                help="give one of them another name",
                 related=[(earlier[0], "first defined here")],
             )
         self.scope.blocks.setdefault((kind, name.text), block)
@@ -305,6 +307,7 @@ class _Checker:
                         "REC207",
                         f"`{name}` is defined twice",
                         statement.head,
+                        help="give one of them another name",
                         related=[(seen[name], "first defined here")],
                     )
                 seen.setdefault(name, statement.head)
@@ -313,16 +316,22 @@ class _Checker:
                     self.index.define(symbol, statement.name, statement)
                 if statement.like:
                     self.report.add(
-                        "REC213", "a stage cannot be `like` another", statement.like.span
+                        "REC213",
+                        "a stage cannot be `like` another",
+                        statement.like.span,
+                        help="write out what it does, or let its attack be `like` another",
                     )
             elif isinstance(statement, Block):
                 self.report.add(
                     "REC213",
                     f"{article(statement.kind.text)} `{statement.kind.text}` block cannot stand inside {article(block.kind.text)} `{block.kind.text}` block",
                     statement.head,
+                    help="write it at the top of the file",
                 )
             elif not isinstance(statement, nodes.Broken):
-                self.report.add("REC213", "this cannot stand inside a block", statement.span)
+                message = "this cannot stand inside a block"
+                help = "write it at the top of the file"
+                self.report.add("REC213", message, statement.span, help=help)
 
     # --- Measures and expectations ------------------------------------------------------------
 

@@ -80,10 +80,10 @@ class Forms:
             case (Word(model), Word("layers"), Index(layer), Word("output" | "input" as side)):
                 if not is_arithmetic(layer) or not (number := fold(layer, self.scope.report)):
                     if not is_arithmetic(layer):
-                        self._add("REC307", "a layer is a whole number", layer)
+                        self._add("REC307", "a layer is a whole number", layer, "such as `14`")
                     return None
                 if number.percent or number.value.denominator != 1 or number.value < 0:
-                    self._add("REC307", "a layer is a whole number from 0", layer)
+                    self._add("REC307", "a layer is a whole number from 0", layer, "such as `14`")
                     return None
                 if not self.scope.find(model, parts[0].span, ("model",)):
                     return None
@@ -205,7 +205,7 @@ class Forms:
             case Binary("/", left, right):
                 number = fold(value.right, self.scope.report)
                 if number is not None and not number.value:
-                    self._add("REC309", "this divides by zero", right)
+                    self._add("REC309", "this divides by zero", right, "divide by another number")
                     return False
                 return number is not None and self._terms(left, weight / number.plain, into)
             case Call(Word("logit" | "logprob" as quantity), arguments):

@@ -131,6 +131,7 @@ class Scope:
             "REC209",
             " is like ".join(f"`{name}`" for name in [*ring, ring[0]]),
             first.like.span,
+            help="remove one `like`, and write what it should have taken over",
             related=[(b.like.span, "and this goes on") for b in others if b.like],
         )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Mapping
+from fractions import Fraction
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import attrs
 
 from recoverdsl.language import schema
-from recoverdsl.language.constants import Quantity, fold, is_arithmetic
+from recoverdsl.language.constants import fold, is_arithmetic
 from recoverdsl.language.conversions import meant_by, meant_name, written
 from recoverdsl.language.diagnostics import Collector, Mend, replace
 from recoverdsl.language.nodes import (
@@ -101,6 +102,18 @@ def describe(annotation: Any) -> str:
             )
     *most, last = parts
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def out_of_range(number: Fraction, meta: Mapping[str, Any]) -> str | None:
+    """The bound that a number does not keep, in words; None if it keeps all."""
+    for name, holds, phrase in (
+        ("at_least", number >= (meta.get("at_least") or 0), "at least"),
+        ("above", number > (meta.get("above") or 0), "above"),
+        ("at_most", number <= (meta.get("at_most") or 0), "at most"),
+    ):
+        if meta.get(name) is not None and not holds:
+            return f"{phrase} {meta[name]:g}"
+    return None
 
 
 class Values(Forms):
@@ -203,25 +216,19 @@ class Values(Forms):
         if kind is int and exact.denominator != 1:
             help = f"such as `{round(exact)}`" if abs(exact) < 10**6 else None
             return self._wrong("REC301", f"{what} needs a whole number", value.span, help)
-        for name, holds, phrase in (
-            ("at_least", exact >= (meta.get("at_least") or 0), "at least"),
-            ("above", exact > (meta.get("above") or 0), "above"),
-            ("at_most", exact <= (meta.get("at_most") or 0), "at most"),
-        ):
-            if meta.get(name) is not None and not holds:
-                message = f"{what} must be {phrase} {meta[name]:g}"
-                return self._out_of_range(message, value, quantity, meta)
+        if bound := out_of_range(exact, meta):
+            return self._out_of_range(f"{what} must be {bound}", value, exact, meta, bound)
         return kind(exact)
 
     def _out_of_range(
-        self, message: str, value: Expression, quantity: Quantity, meta: Mapping[str, Any]
+        self, message: str, value: Expression, exact: Fraction, meta: Mapping[str, Any], bound: str
     ) -> Any:
-        help: Mend | str | None = None
-        if meta.get("unit") == "fraction" and not quantity.percent and 1 < quantity.value <= 100:
-            percent = f"{written(value, self.scope)}%"
-            help = replace(value.span, percent, f"did you mean `{percent}`?")
-            help = help if isinstance(value, Number) else help.help
-        elif quantity.value < 0 and isinstance(value, Unary):
+        help: Mend | str = f"write a number that is {bound}"
+        text = written(value, self.scope)
+        share = meta.get("unit") == "fraction" and isinstance(value, Number) and "%" not in text
+        if share and not out_of_range(exact / 100, meta):
+            help = replace(value.span, f"{text}%", f"did you mean `{text}%`?")
+        elif isinstance(value, Unary) and not out_of_range(-exact, meta):
             help = replace(value.span, written(value.operand, self.scope))
         self.report.add("REC302", message, value.span, why=meta.get("doc"), help=help)
         return INVALID

@@ -11,6 +11,7 @@ import pytest
 
 from recoverdsl.errors import SpecError, UsageError
 from recoverdsl.language import CODES, check, check_file, load_spec, render_json, render_text
+from tests.language.fixing import unfixed
 from tests.language.texts import DIAGNOSTICS, FULL, IOI, SMALL
 
 BROKEN = sorted(DIAGNOSTICS.glob("*.rec"))
@@ -30,8 +31,15 @@ def test_broken_spec_is_explained(path: Path) -> None:
     assert {d.code for d in checked.diagnostics} == {path.stem}
 
 
-def test_every_code_has_a_broken_spec() -> None:
+def test_every_code_has_a_broken_spec_and_a_way_to_mend_it() -> None:
     assert {path.stem for path in BROKEN} | ELSEWHERE == set(CODES)
+    for path in BROKEN:
+        assert "= help: " in path.with_suffix(".txt").read_text(encoding="utf-8"), path.stem
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
+def test_a_fix_takes_its_mistake_away_and_adds_none(path: Path) -> None:
+    assert unfixed(path.read_text(encoding="utf-8")) == []
 
 
 def test_parser_terminals_never_reach_a_user() -> None:

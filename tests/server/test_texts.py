@@ -38,6 +38,7 @@ UNITS = {
 
 
 @pytest.mark.parametrize("encoding", UNITS)
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(["a", "é", "模", "😀", "\ud800", "\n", "\r", "\r\n", "\u2028", "\x0c"])
