@@ -211,7 +211,7 @@ CALLS: dict[str, Word] = {
 }  # fmt: skip
 """The calls of the forms."""
 
-STEPS: dict[str, Word] = {
+PLACES: dict[str, Word] = {
     "layers": Word("A decoder layer of a model, counted from 0.", (Site,), "smollm2.layers[14].output"),
     "input": Word("The residual stream before the layer.", (Site,), "smollm2.layers[14].input"),
     "output": Word("The residual stream behind the layer.", (Site,), "smollm2.layers[14].output"),

@@ -97,7 +97,7 @@ def _report(report: Collector, mistake: Mistake, span: Span) -> None:
     )  # fmt: skip
 
 
-def written_tokens(text: str) -> list[Token]:
+def lexed(text: str) -> list[Token]:
     """Every token as it is written, comments and spaces among them; none of a text that is too long."""
     return list(_lark().lex(text, dont_ignore=True)) if len(text) <= LONGEST else []
 

@@ -29,8 +29,8 @@ from attrs import field, frozen
 from recoverdsl.language.forms import (
     CALLS,
     DETECTORS,
+    PLACES,
     POSITIONS,
-    STEPS,
     WORDS,
     And,
     AnswerOf,
@@ -82,7 +82,7 @@ from recoverdsl.language.functions import (
 from recoverdsl.language.metrics import METRICS, Metric
 from recoverdsl.language.vocabulary import BLOCKS, FUNCTIONS, Ref, block, function, says
 
-__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FUNCTIONS", "METRICS", "POSITIONS", "STATEMENTS", "STEPS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Protect", "PyPI", "Ref", "Release", "Sae", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "says"]  # fmt: skip
+__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FUNCTIONS", "METRICS", "PLACES", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Protect", "PyPI", "Ref", "Release", "Sae", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "says"]  # fmt: skip
 
 # --- Blocks -----------------------------------------------------------------------------------
 

@@ -99,7 +99,7 @@ def _continued(one: Any, before: Sequence[str], cursor: Cursor) -> Iterator[Offe
         sides = get_args(hints(schema.Site)["side"])
         for word in sides if "layers" in before else ("layers",):
             snippet = None if word in sides or cursor.after == "[" else f"{word}[$1]"
-            yield Offer(word, Kind.Property, snippet, meaning.form_word(schema.STEPS, word))
+            yield Offer(word, Kind.Property, snippet, meaning.form_word(schema.PLACES, word))
         return
     if one is schema.Limit and before == ["norm"]:
         following = ("<=",)

@@ -8,7 +8,7 @@ from lark import Token
 from lsprotocol.types import PositionEncodingKind
 
 from recoverdsl.language import Checked, check
-from recoverdsl.language.parser import written_tokens
+from recoverdsl.language.parser import lexed
 from recoverdsl.server.lines import Lines
 
 
@@ -32,7 +32,7 @@ class Document:
     @cached_property
     def tokens(self) -> list[Token]:
         """Its tokens as they are written, without spaces."""
-        return [token for token in written_tokens(self.text) if token.type != "SPACE"]
+        return [token for token in lexed(self.text) if token.type != "SPACE"]
 
     @cached_property
     def lines(self) -> Lines:

@@ -84,7 +84,7 @@ def _in_value(cursor: Cursor, word: str, value: Wanted) -> str | None:
         return meaning.position(word)
     if word in schema.DETECTORS:
         return meaning.detector(word)
-    for known_words in (schema.WORDS, schema.STEPS):
+    for known_words in (schema.WORDS, schema.PLACES):
         if word in known_words:
             return meaning.form_word(known_words, word)
     if not any(word in literals(one) for one in value.items):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -108,8 +109,10 @@ def start() -> None:
     logger = logging.getLogger("pygls")
     logger.setLevel(logging.ERROR)
     logging.getLogger("pygls.protocol.json_rpc").addFilter(_not_refused)
-    # The first check reads the grammar.
+    # The first check reads the grammar. What is loaded now stays, so it need not be searched for
+    # garbage while someone types.
     check("")
+    gc.freeze()
     build().start_io()
 
 

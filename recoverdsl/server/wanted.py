@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 import attrs
@@ -26,7 +26,6 @@ class Parameter:
 
     key: str
     annotation: Any
-    meta: Mapping[str, Any]
     required: bool
     named: bool = True
     """Whether it may be given by its name."""
@@ -65,7 +64,6 @@ class Wanted:
 
     types: tuple[Any, ...]
     """Annotations, as the schema writes them, unions apart."""
-    meta: Mapping[str, Any] = field(factory=dict)
     before: list[str] = field(factory=list)
     """What stands before it in the same item; something in brackets is one `()` or `[]`."""
     calling: Calling | None = None
@@ -102,17 +100,17 @@ def flat(annotation: Any) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def wanted_of(annotation: Any, meta: Mapping[str, Any] | None = None) -> Wanted:
+def wanted_of(annotation: Any) -> Wanted:
     """What a value of this type may begin with."""
-    return Wanted(tuple(alternatives(annotation)), meta or {})
+    return Wanted(tuple(alternatives(annotation)))
 
 
 def parameters(function: str, types: Sequence[Any] = ()) -> tuple[Sequence[Parameter], type | None]:
     """What a function, a call of the forms, or a metric takes, and the class that declares it."""
     if schema.Expectation in types and function in schema.METRICS:
         known = hints(schema.Expectation)
-        return [Parameter("of", known["subject"], {}, True, named=False),
-                Parameter("norm", known["norm"], {}, False)], None  # fmt: skip
+        return [Parameter("of", known["subject"], True, named=False),
+                Parameter("norm", known["norm"], False)], None  # fmt: skip
     if cls := schema.FUNCTIONS.get(function):
         return _fields(cls), cls
     if function not in schema.CALLS:
@@ -122,14 +120,12 @@ def parameters(function: str, types: Sequence[Any] = ()) -> tuple[Sequence[Param
         first, *rest = _fields(schema.LogProb)
         return [evolve(first, named=False), *rest], schema.LogProb
     if schema.ClampValue in forms:
-        return [Parameter("data", hints(schema.MeanWhen)["data"], {}, True, named=False)], None
-    return [Parameter("token", hints(schema.Term)["token"], {}, True, named=False)], None
+        return [Parameter("data", hints(schema.MeanWhen)["data"], True, named=False)], None
+    return [Parameter("token", hints(schema.Term)["token"], True, named=False)], None
 
 
 def _fields(cls: type) -> list[Parameter]:
-    return [
-        Parameter(key, hints(cls)[a.name], a.metadata, required(a)) for key, a in keys(cls).items()
-    ]
+    return [Parameter(key, hints(cls)[a.name], required(a)) for key, a in keys(cls).items()]
 
 
 def wanted(cursor: Cursor) -> Wanted | None:
@@ -158,8 +154,7 @@ def attribute(cursor: Cursor, path: Sequence[str]) -> Wanted | None:
         rate = schema.METRICS[key].rate
         return wanted_of(schema.Interval if rate else schema.Bootstrap)
     cls = schema.BLOCKS[kind]
-    a = keys(cls)[key]
-    return wanted_of(hints(cls)[a.name], a.metadata)
+    return wanted_of(hints(cls)[keys(cls)[key].name])
 
 
 def declared(cursor: Cursor, path: Sequence[str]) -> tuple[str, str] | None:
@@ -220,25 +215,25 @@ def _inside(wanted: Wanted, bracket: str) -> Wanted:
     if bracket == "(" and getattr(name, "type", "") == "NAME":
         known, cls = parameters(name, [one for one, _ in types])
         return _argument(Calling(name, known, cls))
-    if bracket == "[" and name in schema.STEPS:
+    if bracket == "[" and name in schema.PLACES:
         return Wanted((int,), layer=True)
     # A bracket at the beginning holds whole items, one behind an operator a part of this one.
     part = tuple(one for one, before in types if not before) if wanted.before else wanted.types
     lists = [one for one in part if get_origin(one) is tuple] if bracket == "[" else []
-    return Wanted(tuple(lists) or part, wanted.meta, perturbing=wanted.perturbs)
+    return Wanted(tuple(lists) or part, perturbing=wanted.perturbs)
 
 
 def _argument(calling: Calling) -> Wanted:
     parameter = calling.next
     if parameter is None:
-        return Wanted((), {}, [], calling)
-    return evolve(wanted_of(parameter.annotation, parameter.meta), calling=calling)
+        return Wanted((), calling=calling)
+    return evolve(wanted_of(parameter.annotation), calling=calling)
 
 
 def _behind_comma(wanted: Wanted) -> Wanted:
     calling = wanted.calling
     if calling is None:
-        return Wanted(wanted.types, wanted.meta, perturbing=wanted.perturbs)
+        return Wanted(wanted.types, perturbing=wanted.perturbs)
     parameter = calling.next
     given = (*calling.given, parameter.key) if parameter else calling.given
     unnamed = calling.unnamed + (calling.key is None)

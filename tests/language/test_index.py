@@ -13,7 +13,7 @@ from recoverdsl.language.rules.features import _NOT_CLAMPED
 from recoverdsl.language.values import keys
 from tests.language.texts import FULL, SMALL
 
-SPECS = sorted(Path("specs").glob("*.rec"))
+SPECS = sorted((Path(__file__).parents[2] / "specs").glob("*.rec"))
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in SPECS} | {"full": FULL}
 
 CLASSES = (*schema.BLOCKS.values(), *schema.FUNCTIONS.values())

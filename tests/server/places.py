@@ -7,9 +7,9 @@ from pathlib import Path
 from recoverdsl.server.document import Document
 from tests.language.texts import FULL, SMALL
 
-SPECS = {
-    path.stem: path.read_text(encoding="utf-8") for path in sorted(Path("specs").glob("*.rec"))
-}
+FOLDER = Path(__file__).parents[2] / "specs"
+
+SPECS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.rec"))}
 """The specs that are shipped, by name."""
 
 TEXTS = SPECS | {"full": FULL}
