@@ -13,8 +13,10 @@ import recoverdsl
 from recoverdsl.commands.check import check
 from recoverdsl.commands.command import Commands
 from recoverdsl.commands.completion import VARIABLE, completion, register
+from recoverdsl.commands.explain import explain
 from recoverdsl.commands.fmt import fmt
 from recoverdsl.commands.graph import graph
+from recoverdsl.commands.lsp import lsp
 from recoverdsl.commands.new import new
 from recoverdsl.commands.plan import plan
 from recoverdsl.commands.run import run
@@ -38,7 +40,7 @@ def app() -> None:
 
 
 # In the order in which they are used.
-for command in (new, check, fmt, plan, graph, run, completion):
+for command in (new, check, explain, fmt, plan, graph, run, lsp, completion):
     app.add_command(command)
 
 
