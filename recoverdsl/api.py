@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from recoverdsl.compiler.compile import compile_spec, exactly
-from recoverdsl.compiler.graph import Graph, Node
+from recoverdsl.compiler.graph import Graph, Node, merged
 from recoverdsl.compiler.steps import Measure, Recover, columns_behind
 from recoverdsl.engine.cache import cache_folder
 from recoverdsl.engine.pins import pin, platform
@@ -22,6 +22,7 @@ from recoverdsl.language import check_file, effective_text, spec_error
 from recoverdsl.language.canonical import digest
 from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Control, Spec
+from recoverdsl.language.sweeps import Point
 from recoverdsl.language.vocabulary import function_name
 from recoverdsl.report.revealed import Revealed, to_lines
 from recoverdsl.revealing import shown_ids, texts
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from recoverdsl.engine.resources import Resources
     from recoverdsl.engine.run import Output, State
     from recoverdsl.measure.results import Result
+    from recoverdsl.sweeping import SweepRun
 
 
 def load(
@@ -60,7 +62,12 @@ def load(
     if checked.spec is None:
         raise spec_error(checked.errors)
     fetcher = Fetcher(path.parent, allow_outside=allow_outside, offline=offline)
-    return Audit(path, effective_text(checked, overrides), checked.spec, overrides, fetcher)
+    audit = Audit(path, effective_text(checked, overrides), checked.spec, overrides, fetcher)
+    points = (
+        AuditAt(at.point, evolve(audit, spec=at.spec, text=effective_text(checked, overrides, at)))
+        for at in checked.points
+    )
+    return evolve(audit, points=tuple(points))
 
 
 class Silent:
@@ -87,9 +94,16 @@ class Audit:
     overrides: Mapping[str, str]
     """Values that replaced the text's own."""
     fetcher: Fetcher = field(repr=False)
+    points: tuple[AuditAt, ...] = field(default=(), repr=False)
+    """The spec at each point of its sweeps, as an audit of its own; none if it has no sweep."""
 
     def graph(self, device: str = "auto") -> Graph:
-        """The steps of the spec with their digests. Local files are hashed, nothing is loaded."""
+        """The steps of the spec with their digests. Local files are hashed, nothing is loaded.
+
+        With sweeps it is that of all points together, with what they share in it once.
+        """
+        if self.points:
+            return merged([(str(at.point), at.audit.graph(device)) for at in self.points])
         # Digests of large files are remembered there; only speed is lost where nothing can be written.
         with suppress(UnavailableError):
             private(cache_folder())
@@ -110,6 +124,7 @@ class Audit:
         batch_size: int | None = None,
         observer: Any = None,
         reveal: bool = False,
+        sharing: Resources | None = None,
     ) -> Run:
         """Runs the spec; steps whose results are in the store are not run again.
 
@@ -123,10 +138,14 @@ class Audit:
             observer: is told how the run goes, see `recoverdsl.engine.run.Observer`.
             reveal: put prompts and completions into the result, the report and `texts.jsonl`. They
                 are otherwise in no file of `out`, and may be harmful.
+            sharing: resources of another spec; what is loaded there and is the same here is used.
 
         Raises:
+            UsageError: the spec has sweeps, which `run_sweep` runs.
             RecoverdslError: see `recoverdsl.errors` for the kinds.
         """
+        if self.points:
+            raise UsageError("this spec has a sweep", help="call run_sweep() in place of run()")
         import torch
 
         from recoverdsl.engine.resources import Resources
@@ -147,7 +166,10 @@ class Audit:
         watcher = _Watcher(observer or Silent(), folder)
         graph = self.graph(device)
         fetcher = self.fetcher.with_progress(watcher.busy)
-        resources = Resources(self.spec, fetcher, torch_device, busy=watcher.busy)
+        if sharing is not None:
+            resources = sharing.sharing(self.spec, watcher.busy)
+        else:
+            resources = Resources(self.spec, fetcher, torch_device, busy=watcher.busy)
         if folder is not None:
             folder.clear()
             folder.spec(self.text)
@@ -163,10 +185,26 @@ class Audit:
             folder.path if folder else None,
             self._texts(graph, output, resources, ids) if reveal else (),
             _seconds_per_example(graph, output),
+            resources,
         )
         if folder is not None:
             _write(run, graph, output, folder, ids)
         return run
+
+    def run_sweep(self, out: str | Path | None = None, **options: Any) -> SweepRun:
+        """Runs the spec at every point of its sweeps. What points share is loaded and computed once.
+
+        Args:
+            out: a folder for the table, the page and a run folder of each point, `points/001`.
+            options: as `run` takes them.
+
+        Raises:
+            UsageError: the spec has no sweep.
+            RecoverdslError: see `recoverdsl.errors` for the kinds.
+        """
+        from recoverdsl.sweeping import run_sweep
+
+        return run_sweep(self, Path(out) if out is not None else None, **options)
 
     @staticmethod
     def _texts(
@@ -305,6 +343,14 @@ class Audit:
 
 
 @frozen
+class AuditAt:
+    """An audit at one point of a sweep."""
+
+    point: Point
+    audit: Audit
+
+
+@frozen
 class Run:
     """What a run found out."""
 
@@ -321,6 +367,8 @@ class Run:
     seconds: Mapping[str, Mapping[str, float]] = field(factory=dict, repr=False)
     """What an attack or control took for an example on this machine, at its largest limit: by kind and
     name."""
+    resources: Resources | None = field(default=None, repr=False)
+    """What was loaded, for `sharing` with another run."""
 
     @property
     def exit_code(self) -> int:

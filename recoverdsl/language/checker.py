@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any
 
 import attrs
-from attrs import evolve
+from attrs import evolve, field, frozen
 
 from recoverdsl.language import nodes, schema
-from recoverdsl.language.diagnostics import Collector, Edit, Mend, TooManyError, replace
+from recoverdsl.language.diagnostics import Collector, Diagnostic, Edit, Mend, TooManyError, replace
 from recoverdsl.language.expectations import read_expectation
 from recoverdsl.language.index import Index, Symbol
 from recoverdsl.language.meant import Meant
@@ -25,6 +25,7 @@ from recoverdsl.language.rules import check_meaning
 from recoverdsl.language.scope import SAME_SPACE, Scope, article, lost_names, substitute, symbol_of
 from recoverdsl.language.statements import read_measure, read_sweep
 from recoverdsl.language.suggest import suggest
+from recoverdsl.language.sweeps import MOST_POINTS, Point, at_point, count_points, points
 from recoverdsl.language.values import INVALID, Values, hints, keys, value_words
 
 PLURALS = {
@@ -38,13 +39,22 @@ KINDS = (*PLURALS, "measure", "sweep")
 """Kinds of block that stand at the top of a file."""
 
 
+@frozen
+class SpecAt:
+    """The spec at one point of a sweep."""
+
+    point: Point
+    spec: schema.Spec
+    tree: Tree = field(repr=False, eq=False)
+
+
 def check_tree(
     tree: Tree,
     report: Collector,
     overrides: Mapping[str, str] | None = None,
     index: Index | None = None,
-) -> schema.Spec | None:
-    """The spec that a tree describes; None if anything is wrong with it.
+) -> tuple[schema.Spec | None, tuple[SpecAt, ...]]:
+    """The spec that a tree describes, and at each point of its sweeps; None if anything is wrong.
 
     The places of its names are noted in `index`.
     """
@@ -52,17 +62,51 @@ def check_tree(
     try:
         tree = apply_overrides(tree, overrides or {}, report)
         tree = evolve(tree, statements=Meant(report, KINDS).statements(tree.statements))
-        params, values = read_params(tree, report)
-        for statement in tree.statements:
-            if isinstance(statement, nodes.Param):
-                index.define(Symbol("param", statement.name.text), statement.name, statement)
-        spec = _Checker(substitute(tree, params, index), report, index).check(values)
+        spec = _check(tree, report, index)
+        if not _errors(report):
+            swept = _check_points(tree, spec, report)
+            if not _errors(report):
+                return spec, swept
     except TooManyError:
-        return None
-    if not any(d.severity == "error" for d in report.found):
-        return spec
+        return None, ()
     index.guess(tree.statements, value_words())
-    return None
+    return None, ()
+
+
+def _check(tree: Tree, report: Collector, index: Index) -> schema.Spec:
+    params, values = read_params(tree, report)
+    for statement in tree.statements:
+        if isinstance(statement, nodes.Param):
+            index.define(Symbol("param", statement.name.text), statement.name, statement)
+    return _Checker(substitute(tree, params, index), report, index).check(values)
+
+
+def _errors(report: Collector) -> list[Diagnostic]:
+    return [d for d in report.found if d.severity == "error"]
+
+
+def _check_points(tree: Tree, spec: schema.Spec, report: Collector) -> tuple[SpecAt, ...]:
+    """Each value has its type and range already; here is what values do not allow together."""
+    if (count := count_points(spec.sweeps)) > MOST_POINTS:
+        name = next(iter(spec.sweeps))
+        report.add(
+            "REC420", f"the sweeps have {count:,} points together", spec.spans[f"sweep.{name}"],
+            why=f"a spec has at most {MOST_POINTS}", help="give the axes fewer values, or add `zipped = true`",
+        )  # fmt: skip
+        return ()
+    made: list[SpecAt] = []
+    said: set[tuple[str, Span, str]] = set()
+    for point in points(tree, spec.sweeps):
+        here = Collector(tree.file, tree.text)
+        there = at_point(tree, point)
+        found = _check(there, here, Index())
+        for d in _errors(here):
+            if (d.code, d.span, d.message) not in said:
+                said.add((d.code, d.span, d.message))
+                why = f"at a point of the sweep `{point.sweep}`: {point}"
+                report.add(d.code, d.message, d.span, why=why, help=d.help, related=d.related)
+        made.append(SpecAt(point, found, there))
+    return tuple(made)
 
 
 class _Checker:

@@ -89,5 +89,6 @@ CODES: dict[str, Code] = {
     "REC417": Code("no δ"),
     "REC418": Code("target without an answer"),
     "REC419": Code("position not for this"),
+    "REC420": Code("too many points"),
 }
 """Every code. A code is never reused."""
