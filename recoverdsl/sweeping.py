@@ -56,6 +56,8 @@ def run_sweep(audit: Audit, out: Path | None, *, observer: Any = None, **options
     """Runs an audit at each of its points; see `Audit.run_sweep`."""
     if not audit.points:
         raise UsageError("this spec has no sweep", help="call run()")
+    # Whatever a point asks for that cannot run is told before anything is computed.
+    audit.graph(options.get("device", "auto"))
     folder = RunFolder(out) if out is not None else None
     if folder is not None:
         folder.clear()
