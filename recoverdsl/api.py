@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, frozen
 
 from recoverdsl.compiler.compile import compile_spec, exactly
-from recoverdsl.compiler.graph import Graph, Node
+from recoverdsl.compiler.graph import Graph, Node, merged
 from recoverdsl.compiler.steps import Measure, Recover, columns_behind
-from recoverdsl.engine.cache import cache_folder
+from recoverdsl.engine.cache import Progress, cache_folder
 from recoverdsl.engine.pins import pin, platform
 from recoverdsl.engine.sources import Fetcher
 from recoverdsl.errors import UnavailableError, UsageError
@@ -22,8 +22,9 @@ from recoverdsl.language import check_file, effective_text, spec_error
 from recoverdsl.language.canonical import digest
 from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Control, Spec
+from recoverdsl.language.sweeps import Point
 from recoverdsl.language.vocabulary import function_name
-from recoverdsl.pinning.beside import Beside, locked_commits
+from recoverdsl.pinning.beside import Beside, lock_of, locked_commits
 from recoverdsl.pinning.lock import Lock
 from recoverdsl.pinning.lockfile import lock_path, read_lock, to_text
 from recoverdsl.report.revealed import Revealed, to_lines
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from recoverdsl.engine.resources import Resources
     from recoverdsl.engine.run import Output, State
     from recoverdsl.measure.results import Result
+    from recoverdsl.sweeping import SweepRun
 
 
 def load(
@@ -66,12 +68,26 @@ def load(
     if checked.spec is None:
         raise spec_error(checked.errors)
     lock = read_lock(lock_path(path)) if locked else None
+    specs = [checked.spec, *(at.spec for at in checked.points)]
     fetcher = Fetcher(
         path.parent, allow_outside=allow_outside, offline=offline,
-        commits=locked_commits(lock, checked.spec) if lock else {},
+        commits=locked_commits(lock, specs) if lock else {},
     )  # fmt: skip
     text = effective_text(checked, overrides)
     audit = Audit(path, text, checked.spec, overrides, fetcher, lock)
+    points = (
+        AuditAt(
+            at.point,
+            evolve(
+                audit,
+                spec=at.spec,
+                text=effective_text(checked, overrides, at),
+                lock=lock and lock_of(lock, at.spec),
+            ),
+        )
+        for at in checked.points
+    )
+    audit = evolve(audit, points=tuple(points))
     if lock is not None:
         audit.beside.hold_to(lock, "named")
     return audit
@@ -103,14 +119,33 @@ class Audit:
     fetcher: Fetcher = field(repr=False)
     lock: Lock | None = field(default=None, repr=False)
     """What the spec is held to; None if it is not."""
+    points: tuple[AuditAt, ...] = field(default=(), repr=False)
+    """The spec at each point of its sweeps, as an audit of its own; none if it has no sweep."""
 
     @property
     def beside(self) -> Beside:
         """The spec with the lock beside it, whether or not it is held to that."""
-        return Beside(self.path, self.spec, self.overrides, self.fetcher)
+        points = tuple((at.point.sweep, at.audit.spec) for at in self.points)
+        return Beside(self.path, self.spec, self.overrides, self.fetcher, points)
+
+    def hold(self, progress: Progress) -> None:
+        """Fetches what is on the hub, and refuses what is not as it was locked; nothing without a lock.
+
+        Raises:
+            LockError: something is not as it was locked; `differences` holds all.
+            UnavailableError: something cannot be had.
+        """
+        if self.lock is not None:
+            fetcher = self.fetcher.with_progress(progress)
+            evolve(self.beside, fetcher=fetcher).hold_to(self.lock, "fetched")
 
     def graph(self, device: str = "auto") -> Graph:
-        """The steps of the spec with their digests. Local files are hashed, nothing is loaded."""
+        """The steps of the spec with their digests. Local files are hashed, nothing is loaded.
+
+        With sweeps it is that of all points together, with what they share in it once.
+        """
+        if self.points:
+            return merged([(str(at.point), at.audit.graph(device)) for at in self.points])
         # Digests of large files are remembered there; only speed is lost where nothing can be written.
         with suppress(UnavailableError):
             private(cache_folder())
@@ -131,6 +166,7 @@ class Audit:
         batch_size: int | None = None,
         observer: Any = None,
         reveal: bool = False,
+        sharing: Resources | None = None,
     ) -> Run:
         """Runs the spec; steps whose results are in the store are not run again.
 
@@ -144,10 +180,14 @@ class Audit:
             observer: is told how the run goes, see `recoverdsl.engine.run.Observer`.
             reveal: put prompts and completions into the result, the report and `texts.jsonl`. They
                 are otherwise in no file of `out`, and may be harmful.
+            sharing: resources of another spec; what is loaded there and is the same here is used.
 
         Raises:
+            UsageError: the spec has sweeps, which `run_sweep` runs.
             RecoverdslError: see `recoverdsl.errors` for the kinds.
         """
+        if self.points:
+            raise UsageError("this spec has a sweep", help="call run_sweep() in place of run()")
         import torch
 
         from recoverdsl.engine.resources import Resources
@@ -167,10 +207,12 @@ class Audit:
         folder = RunFolder(Path(out)) if out is not None else None
         watcher = _Watcher(observer or Silent(), folder)
         fetcher = self.fetcher.with_progress(watcher.busy)
-        if self.lock is not None:
-            evolve(self.beside, fetcher=fetcher).hold_to(self.lock, "fetched")
+        self.hold(watcher.busy)
         graph = self.graph(device)
-        resources = Resources(self.spec, fetcher, torch_device, busy=watcher.busy)
+        if sharing is not None:
+            resources = sharing.sharing(self.spec, watcher.busy)
+        else:
+            resources = Resources(self.spec, fetcher, torch_device, busy=watcher.busy)
         if folder is not None:
             folder.clear()
             folder.spec(self.text)
@@ -188,10 +230,26 @@ class Audit:
             folder.path if folder else None,
             self._texts(graph, output, resources, ids) if reveal else (),
             _seconds_per_example(graph, output),
+            resources,
         )
         if folder is not None:
             _write(run, graph, output, folder, ids)
         return run
+
+    def run_sweep(self, out: str | Path | None = None, **options: Any) -> SweepRun:
+        """Runs the spec at every point of its sweeps. What points share is loaded and computed once.
+
+        Args:
+            out: a folder for the table, the page and a run folder of each point, `points/001`.
+            options: as `run` takes them.
+
+        Raises:
+            UsageError: the spec has no sweep.
+            RecoverdslError: see `recoverdsl.errors` for the kinds.
+        """
+        from recoverdsl.sweeping import run_sweep
+
+        return run_sweep(self, Path(out) if out is not None else None, **options)
 
     @staticmethod
     def _texts(
@@ -331,6 +389,14 @@ class Audit:
 
 
 @frozen
+class AuditAt:
+    """An audit at one point of a sweep."""
+
+    point: Point
+    audit: Audit
+
+
+@frozen
 class Run:
     """What a run found out."""
 
@@ -347,6 +413,8 @@ class Run:
     seconds: Mapping[str, Mapping[str, float]] = field(factory=dict, repr=False)
     """What an attack or control took for an example on this machine, at its largest limit: by kind and
     name."""
+    resources: Resources | None = field(default=None, repr=False)
+    """What was loaded, for `sharing` with another run."""
 
     @property
     def exit_code(self) -> int:

@@ -13,9 +13,11 @@ import recoverdsl
 from recoverdsl.commands.check import check
 from recoverdsl.commands.command import Commands
 from recoverdsl.commands.completion import VARIABLE, completion, register
+from recoverdsl.commands.explain import explain
 from recoverdsl.commands.fmt import fmt
 from recoverdsl.commands.graph import graph
 from recoverdsl.commands.lock import lock
+from recoverdsl.commands.lsp import lsp
 from recoverdsl.commands.new import new
 from recoverdsl.commands.plan import plan
 from recoverdsl.commands.run import run
@@ -39,7 +41,7 @@ def app() -> None:
 
 
 # In the order in which they are used.
-for command in (new, check, fmt, lock, plan, graph, run, completion):
+for command in (new, check, explain, fmt, lock, plan, graph, run, lsp, completion):
     app.add_command(command)
 
 

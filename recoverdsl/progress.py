@@ -58,6 +58,10 @@ class Progress(AbstractContextManager["Progress"]):
         finally:
             self._bars.remove_task(task)
 
+    def point(self, what: str) -> None:
+        """A point of a sweep begins."""
+        self._line(what)
+
     def began(self, node: Any, examples: int) -> Callable[[int], None]:
         task = self._task = self._bars.add_task(node.key, total=examples)
         return lambda done: self._bars.update(task, completed=done)

@@ -36,6 +36,13 @@ def devices(context: click.Context, param: click.Parameter, incomplete: str) -> 
     return _items({"auto": "a GPU if there is one", "cpu": "", "cuda": ""}, incomplete)
 
 
+def codes(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Codes of mistakes, with their titles."""
+    from recoverdsl.language.codes import CODES
+
+    return _items({code: kind.title for code, kind in CODES.items()}, incomplete)
+
+
 def overrides(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """`projected.steps=`: the blocks of the spec, then their attributes, then words for values."""
     named = context.params.get("spec") or next(iter(context.params.get("specs") or ()), None)

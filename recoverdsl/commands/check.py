@@ -33,7 +33,7 @@ from recoverdsl.commands.terminal import colored, say
 )
 @click.option(
     "--format",
-    type=click.Choice(["text", "json"]),
+    type=click.Choice(["text", "json", "sarif"]),
     default="text",
     show_default=True,
     help="How mistakes are printed.",
@@ -54,6 +54,10 @@ def check(specs: tuple[Path, ...], format: str, overrides: Mapping[str, str]) ->
     errors = sum(diagnostic.severity == "error" for diagnostic in found)
     if format == "json":
         say(render_json(found), sys.stdout)
+    elif format == "sarif":
+        from recoverdsl.language.sarif import render_sarif
+
+        say(render_sarif(found), sys.stdout)
     else:
         for diagnostic in found:
             say(render_text(diagnostic, color=colored(sys.stdout)) + "\n", sys.stdout)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,10 @@ from recoverdsl.commands import candidates, options
 from recoverdsl.commands.command import Command
 from recoverdsl.commands.terminal import console, say, shown
 from recoverdsl.errors import EXIT_CODES, StoppedError
+
+if TYPE_CHECKING:
+    from recoverdsl.api import Run
+    from recoverdsl.sweeping import SweepRun
 
 
 @click.command(
@@ -81,29 +86,39 @@ def run(
         if not locked and (differs := audit.beside.note()):
             say(f"{click.style('note:', fg='cyan', bold=True)} {shown(differs, sys.stderr)}", sys.stderr)  # fmt: skip
         with Progress(console(sys.stderr)) as progress:
-            done = audit.run(
-                folder,
-                device=device,
-                store=store,
-                batch_size=batch_size,
-                observer=progress,
-                reveal=reveal,
+            options: dict[str, Any] = {
+                "device": device, "store": store, "batch_size": batch_size, "observer": progress,
+                "reveal": reveal,
+            }  # fmt: skip
+            done = (
+                audit.run_sweep(folder, **options) if audit.points else audit.run(folder, **options)
             )
-    if as_json:
-        from recoverdsl.measure.results import to_json
-
-        sys.stdout.write(to_json(done.result))
-    else:
-        from recoverdsl.report.terminal import show
-
-        show(done.result, console(sys.stdout), done.seconds)
-        kept = sum(state == "kept" for state in done.states.values())
-        if kept == len(done.states):
-            say("Nothing was computed: every step was kept from an earlier run.", sys.stdout)
-        elif kept:
-            say(f"{kept} of {len(done.states)} steps were kept from an earlier run.", sys.stdout)
+    _print(done, as_json)
+    if not as_json:
         say(f"Report: {folder / 'report.html'}", sys.stdout)
     return done.exit_code
+
+
+def _print(done: Run | SweepRun, as_json: bool) -> None:
+    from recoverdsl.api import Run
+    from recoverdsl.measure import results, sweeps
+    from recoverdsl.report.terminal import show, show_sweep
+
+    if not isinstance(done, Run):
+        if as_json:
+            sys.stdout.write(sweeps.to_json(done.swept))
+        else:
+            show_sweep(done.swept, console(sys.stdout))
+        return
+    if as_json:
+        sys.stdout.write(results.to_json(done.result))
+        return
+    show(done.result, console(sys.stdout), done.seconds)
+    kept = sum(state == "kept" for state in done.states.values())
+    if kept == len(done.states):
+        say("Nothing was computed: every step was kept from an earlier run.", sys.stdout)
+    elif kept:
+        say(f"{kept} of {len(done.states)} steps were kept from an earlier run.", sys.stdout)
 
 
 @contextmanager

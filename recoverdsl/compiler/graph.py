@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from recoverdsl.compiler.steps import IN_MEMORY, Step
 from recoverdsl.language.canonical import canonical
@@ -70,3 +70,30 @@ class Graph:
 
     def of(self, *kinds: type) -> list[Node]:
         return [node for node in self if isinstance(node.step, kinds)]
+
+
+def merged(graphs: Sequence[tuple[str, Graph]]) -> Graph:
+    """Several graphs as one: what they share, by its digest, is there once.
+
+    Args:
+        graphs: each with a label, which goes behind the keys of its steps where another graph has a
+            different step of that key.
+    """
+    together = Graph(graphs[0][1].platform)
+    keys: dict[str, str] = {}
+    """Digest to the key of the merged graph."""
+    several = {
+        key
+        for _, graph in graphs
+        for key in graph.nodes
+        if len({other.nodes[key].digest for _, other in graphs if key in other.nodes}) > 1
+    }
+    for label, graph in graphs:
+        for node in graph:
+            if node.digest in keys:
+                continue
+            key = f"{node.key} [{label}]" if node.key in several else node.key
+            keys[node.digest] = key
+            inputs = {role: keys[graph[source].digest] for role, source in node.inputs.items()}
+            together.nodes[key] = evolve(node, key=key, inputs=inputs)
+    return together

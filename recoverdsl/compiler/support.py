@@ -101,8 +101,6 @@ def _missing(spec: Spec) -> Iterator[tuple[str, str]]:
         ]
         if any(not _has_sae(spec, place) for place in places):
             yield f"attribute.{name}", "splitting δ at a site without an SAE of the clamp"
-    for name in spec.sweeps:
-        yield f"sweep.{name}", "sweeps"
 
 
 def _several(spec: Spec) -> Iterator[tuple[str, str]]:

@@ -40,9 +40,9 @@ class Resources:
     busy: Callable[[str], AbstractContextManager[None]] = field(kw_only=True)
     """Shows what is being waited for."""
 
-    def sharing(self, spec: Spec) -> Resources:
+    def sharing(self, spec: Spec, busy: Callable[[str], AbstractContextManager[None]]) -> Resources:
         """The resources of another spec, with all that is loaded and is the same there."""
-        other = Resources(spec, self.fetcher, self.device, busy=self.busy)
+        other = Resources(spec, self.fetcher, self.device, busy=busy)
         for name, parts in _RESTS_ON.items():
             if name in self.__dict__ and parts(self.spec) == parts(spec):
                 other.__dict__[name] = self.__dict__[name]

@@ -194,7 +194,7 @@ def _functions() -> set[str]:
 
 def _words() -> set[str]:
     """Every word that a value may be, as the annotations of the schema say."""
-    found = {*schema.DETECTORS, *forms.WORDS, *get_args(schema.PositionWord)}
+    found = {*schema.DETECTORS, *forms.WORDS, *schema.POSITIONS}
     for cls in _classes():
         for annotation in hints(cls).values():
             found.update(_in_annotation(annotation))

@@ -12,17 +12,19 @@ from attrs import frozen
 
 from recoverdsl.errors import BugError, SpecError, UsageError
 from recoverdsl.language.canonical import canonical, digest
-from recoverdsl.language.checker import check_tree
+from recoverdsl.language.checker import SpecAt, check_tree
 from recoverdsl.language.codes import CODES
 from recoverdsl.language.diagnostics import Collector, Diagnostic, render_json, render_text
+from recoverdsl.language.index import Index, Symbol
 from recoverdsl.language.layout import print_tree
 from recoverdsl.language.nodes import Span, Tree
 from recoverdsl.language.overrides import apply_overrides
 from recoverdsl.language.parser import LONGEST, parse_text
 from recoverdsl.language.schema import Spec
+from recoverdsl.language.sweeps import without_sweeps
 
 __all__ = [
-    "CODES", "Checked", "Diagnostic", "Span", "Spec", "Tree", "canonical", "check", "check_file",
+    "CODES", "Checked", "Diagnostic", "Index", "Span", "Spec", "SpecAt", "Symbol", "Tree", "canonical", "check", "check_file",
     "digest", "effective_text", "format_text", "load_spec", "parse", "print_tree", "read_file", "render_json", "render_text", "spec_error",
 ]  # fmt: skip
 
@@ -36,6 +38,10 @@ class Checked:
     diagnostics: tuple[Diagnostic, ...]
     """Every mistake and warning, in the order of the text."""
     tree: Tree
+    index: Index
+    """Where its names are defined and used."""
+    points: tuple[SpecAt, ...] = ()
+    """The spec at each point of its sweeps; none if it has no sweep, or there was an error."""
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -61,8 +67,9 @@ def check(
     """
     tree, report = _parse(text, file)
     unread = report.full or any(d.code in ("REC107", "REC108") for d in report.found)
-    spec = None if unread else check_tree(tree, report, overrides)
-    return Checked(spec, report.in_order(), tree)
+    index = Index(tree.file, tree.text)
+    spec, points = (None, ()) if unread else check_tree(tree, report, overrides, index)
+    return Checked(spec, report.in_order(), tree, index, points)
 
 
 def check_file(path: str | Path, *, overrides: Mapping[str, str] | None = None) -> Checked:
@@ -146,18 +153,22 @@ def _parse(text: str | bytes, file: str) -> tuple[Tree, Collector]:
         span = Span(len(before), len(before) + 1, line, column, line, column + 1)
         byte = f"the byte 0x{text[error.start]:02x} is not UTF-8"
         report.add("REC107", byte, span, help="save the file as UTF-8")
-        return Tree((), (), shown, file), report
+        return Tree((), text=shown, file=file), report
 
 
-def effective_text(checked: Checked, overrides: Mapping[str, str]) -> str:
+def effective_text(checked: Checked, overrides: Mapping[str, str], at: SpecAt | None = None) -> str:
     """The text of a checked spec with the values that `overrides` replaced written into it.
 
     Checking what comes out without overrides gives the same spec.
+
+    Args:
+        at: a point of a sweep, whose values then stand in the text in place of the sweeps.
     """
-    if not overrides:
+    if not overrides and at is None:
         return checked.tree.text
     report = Collector(checked.tree.file, checked.tree.text)
-    return print_tree(apply_overrides(checked.tree, overrides, report))
+    tree = apply_overrides(checked.tree, {**overrides, **(at.point.values if at else {})}, report)
+    return print_tree(without_sweeps(tree) if at else tree)
 
 
 def spec_error(errors: tuple[Diagnostic, ...]) -> SpecError:

@@ -8,8 +8,9 @@ from attrs import evolve
 from lark import Token
 
 from recoverdsl.language import nodes
+from recoverdsl.language.lexer import unescape
 from recoverdsl.language.nodes import Span
-from recoverdsl.language.tokens import Mended, span_of, unescape
+from recoverdsl.language.tokens import Mended, span_of
 
 Children = list[Any]
 
@@ -71,7 +72,8 @@ class Builder:
         )
 
     def attribute(self, children: Children) -> nodes.Attribute:
-        return nodes.Attribute(children[0], children[2], span=_across(children))
+        keyless = isinstance(children[1], Mended)
+        return nodes.Attribute(children[0], children[2], keyless, span=_across(children))
 
     def broken(self, children: Children) -> nodes.Broken:
         return nodes.Broken(tuple(children[0].split()), span=span_of(children[0]))

@@ -6,21 +6,27 @@ Each step reports its mistakes and goes on; a spec comes out only if there was n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import attrs
+from attrs import evolve, field, frozen
 
 from recoverdsl.language import nodes, schema
-from recoverdsl.language.diagnostics import Collector
+from recoverdsl.language.diagnostics import Collector, Diagnostic, Edit, Mend, TooManyError, replace
+from recoverdsl.language.expectations import read_expectation
+from recoverdsl.language.index import Index, Symbol
+from recoverdsl.language.meant import Meant
 from recoverdsl.language.nodes import Attribute, Block, Span, Tree
 from recoverdsl.language.overrides import apply_overrides
 from recoverdsl.language.params import read_params
 from recoverdsl.language.paths import Paths
 from recoverdsl.language.rules import check_meaning
-from recoverdsl.language.scope import SAME_SPACE, Scope, article, lost_names, substitute
-from recoverdsl.language.statements import read_expectation, read_measure, read_sweep
+from recoverdsl.language.scope import SAME_SPACE, Scope, article, lost_names, substitute, symbol_of
+from recoverdsl.language.statements import read_measure, read_sweep
 from recoverdsl.language.suggest import suggest
-from recoverdsl.language.values import INVALID, Values, hints, keys
+from recoverdsl.language.sweeps import MOST_POINTS, Point, at_point, count_points, points
+from recoverdsl.language.values import INVALID, Values, hints, keys, value_words
 
 PLURALS = {
     "model": "models", "sae": "saes", "data": "data", "behavior": "behaviors",
@@ -33,22 +39,85 @@ KINDS = (*PLURALS, "measure", "sweep")
 """Kinds of block that stand at the top of a file."""
 
 
+@frozen
+class SpecAt:
+    """The spec at one point of a sweep."""
+
+    point: Point
+    spec: schema.Spec
+    tree: Tree = field(repr=False, eq=False)
+
+
 def check_tree(
-    tree: Tree, report: Collector, overrides: Mapping[str, str] | None = None
-) -> schema.Spec | None:
-    """The spec that a tree describes; None if anything is wrong with it."""
-    tree = apply_overrides(tree, overrides or {}, report)
+    tree: Tree,
+    report: Collector,
+    overrides: Mapping[str, str] | None = None,
+    index: Index | None = None,
+) -> tuple[schema.Spec | None, tuple[SpecAt, ...]]:
+    """The spec that a tree describes, and at each point of its sweeps; None if anything is wrong.
+
+    The places of its names are noted in `index`.
+    """
+    index = index or Index()
+    try:
+        tree = apply_overrides(tree, overrides or {}, report)
+        tree = evolve(tree, statements=Meant(report, KINDS).statements(tree.statements))
+        spec = _check(tree, report, index)
+        if not _errors(report):
+            swept = _check_points(tree, spec, report)
+            if not _errors(report):
+                return spec, swept
+    except TooManyError:
+        return None, ()
+    index.guess(tree.statements, value_words())
+    return None, ()
+
+
+def _check(tree: Tree, report: Collector, index: Index) -> schema.Spec:
     params, values = read_params(tree, report)
-    spec = _Checker(substitute(tree, params), report).check(values)
-    return None if any(d.severity == "error" for d in report.found) else spec
+    for statement in tree.statements:
+        if isinstance(statement, nodes.Param):
+            index.define(Symbol("param", statement.name.text), statement.name, statement)
+    return _Checker(substitute(tree, params, index), report, index).check(values)
+
+
+def _errors(report: Collector) -> list[Diagnostic]:
+    return [d for d in report.found if d.severity == "error"]
+
+
+def _check_points(tree: Tree, spec: schema.Spec, report: Collector) -> tuple[SpecAt, ...]:
+    """Each value has its type and range already; here is what values do not allow together."""
+    if (count := count_points(spec.sweeps)) > MOST_POINTS:
+        name = next(iter(spec.sweeps))
+        report.add(
+            "REC420", f"the sweeps have {count:,} points together", spec.spans[f"sweep.{name}"],
+            why=f"a spec has at most {MOST_POINTS}", help="give the axes fewer values, or add `zipped = true`",
+        )  # fmt: skip
+        return ()
+    made: list[SpecAt] = []
+    said: set[tuple[str, Span, str]] = set()
+    for point in points(tree, spec.sweeps):
+        here = Collector(tree.file, tree.text)
+        there = at_point(tree, point)
+        found = _check(there, here, Index())
+        for d in _errors(here):
+            if (d.code, d.span, d.message) not in said:
+                said.add((d.code, d.span, d.message))
+                why = f"at a point of the sweep `{point.sweep}`: {point}"
+                report.add(d.code, d.message, d.span, why=why, help=d.help, related=d.related)
+        made.append(SpecAt(point, found, there))
+    return tuple(made)
 
 
 class _Checker:
-    def __init__(self, tree: Tree, report: Collector) -> None:
-        self.tree, self.report = tree, report
-        self.scope = Scope(report, lost=lost_names(tree.statements))
+    def __init__(self, tree: Tree, report: Collector, index: Index) -> None:
+        self.tree, self.report, self.index = tree, report, index
+        self.scope = Scope(report, index, lost=lost_names(tree.statements) | set(tree.unsure))
         self.values = Values(self.scope)
         self.spans: dict[str, Span] = {}
+        self.partial: set[str] = set()
+        """Paths of blocks of which a part could not be read, so that nothing can be said to be missing."""
+        self.stray = {s.key.name: s.key.span for s in tree.statements if isinstance(s, Attribute)}
 
     def check(self, params: Mapping[str, schema.Param]) -> schema.Spec:
         """Read everything. The spec is whole only if nothing was reported."""
@@ -83,7 +152,7 @@ class _Checker:
             sweeps=sweeps,
             spans=self.spans,
         )
-        check_meaning(spec, self.report)
+        check_meaning(spec, self.report, self.partial)
         return spec
 
     def _version(self) -> None:
@@ -91,10 +160,13 @@ class _Checker:
         start = Span(0, 0, 1, 1, 1, 1)
         versions = [s for s in others if isinstance(s, nodes.Version)]
         if isinstance(first, nodes.Version):
-            if first.number.text != "1":
+            number = first.number.text
+            if number != "1":
+                plain = number.rstrip("%0") == "1."
                 self.report.add(
-                    "REC112", f"this is version {first.number.text} of the language, and this tool knows version 1",
-                    first.number.span, help="write `recoverdsl 1`, or update recoverdsl",
+                    "REC112", f"this is version {number} of the language, and this tool knows version 1",
+                    first.number.span,
+                    help=replace(first.number.span, "1") if plain else "write `recoverdsl 1`, or update recoverdsl",
                 )  # fmt: skip
         elif not isinstance(first, nodes.Broken):
             span = versions[0].span if versions else first.span if first else start
@@ -103,15 +175,14 @@ class _Checker:
                 if versions
                 else "the spec does not say which version of the language it is in"
             )
-            self.report.add(
-                "REC112",
-                message,
-                Span(span.start, span.start, span.line, span.column, span.line, span.column),
-                help="begin the file with `recoverdsl 1`",
-            )
+            put = Edit((first.span if first else start).before, "recoverdsl 1\n\n")
+            gone = tuple(Edit(version.span, "") for version in versions[:1])
+            help = Mend("begin the file with `recoverdsl 1`", (put, *gone))
+            self.report.add("REC112", message, span.before, help=help)
             versions = versions[1:]
         for version in versions:
-            self.report.add("REC213", "the version is given a second time", version.span)
+            help = Mend("remove it", (Edit(version.span, ""),))
+            self.report.add("REC213", "the version is given a second time", version.span, help=help)
 
     def _names(self) -> None:
         """Gather the blocks, and report those of no kind and those that are defined twice."""
@@ -121,6 +192,7 @@ class _Checker:
                 "REC207",
                 "the audit is named twice",
                 audit.span,
+                help="remove one of the names",
                 related=[(audits[0].span, "first here")],
             )
         taken = {
@@ -128,7 +200,7 @@ class _Checker:
         }
         for statement in self.tree.statements:
             if isinstance(statement, Attribute):
-                self.report.add("REC213", "an attribute belongs inside a block", statement.key.span)
+                self._stray(statement)
             if not isinstance(statement, Block):
                 continue
             kind = statement.kind.text
@@ -136,8 +208,13 @@ class _Checker:
                 self._unknown_kind(statement)
             elif kind == "measure":
                 if statement.name:
-                    self.report.add("REC214", "`measure` has no name", statement.name.span)
+                    gone = Edit(statement.kind.span.behind.to(statement.name.span), "")
+                    help = Mend("remove the name", (gone,))
+                    self.report.add(
+                        "REC214", "`measure` has no name", statement.name.span, help=help
+                    )
             elif statement.name is None:
+                self.scope.unnamed.add(kind)
                 if statement.whole:
                     self.report.add(
                         "REC214",
@@ -147,6 +224,23 @@ class _Checker:
                     )
             else:
                 self._define(statement, kind, statement.name, taken)
+
+    def _stray(self, statement: Attribute) -> None:
+        """An attribute outside all blocks."""
+        key = statement.key.name or ""
+        takers = [
+            kind for kind, cls in schema.BLOCKS.items() if key in keys(cls) and key != "stage"
+        ]
+        help: Mend | str = "move it into its block"
+        if takers:
+            kinds = " or ".join(f"`{kind}`" for kind in takers if kind != "stage")
+            help = f"move it into the {kinds} block that it belongs to"
+        elif key and isinstance(statement.value, (nodes.Number, nodes.String, nodes.Boolean)):
+            put = Edit(statement.span.before, "param ")
+            help = Mend(f"write `param {key} = …` for a value with a name", (put,))
+        self.report.add(
+            "REC213", "an attribute belongs inside a block", statement.key.span, help=help
+        )
 
     def _define(self, block: Block, kind: str, name: nodes.Word, taken: Mapping[str, Span]) -> None:
         rivals = SAME_SPACE if kind in SAME_SPACE else {kind}
@@ -158,17 +252,23 @@ class _Checker:
                 "REC207",
                 f"`{name.text}` is defined twice",
                 name.span,
+                help="give one of them another name",
                 related=[(earlier[0], "first defined here")],
             )
         self.scope.blocks.setdefault((kind, name.text), block)
+        note = self.index.use if kind == "attribute" else partial(self.index.define, node=block)
+        note(symbol_of(kind, name.text), name)
 
     def _unknown_kind(self, block: Block) -> None:
         kind = block.kind.text
         if kind == "stage":
-            self.report.add("REC213", "a `stage` belongs inside an `attack`", block.kind.span)
+            help = "move it into the `attack` of which it is a part"
+            self.report.add(
+                "REC213", "a `stage` belongs inside an `attack`", block.kind.span, help=help
+            )
         elif block.whole:
-            help = suggest(kind, (*KINDS, "param", "expect", "audit"), "blocks")
-            self.report.add("REC201", f"there is no block `{kind}`", block.kind.span, help=help)
+            known = suggest(kind, KINDS, "blocks")
+            self.report.add("REC201", f"there is no block `{kind}`", block.kind.span, help=known)
         if block.name:
             self.scope.lost.add(block.name.text)
 
@@ -180,6 +280,8 @@ class _Checker:
         has_stages = "stage" in known
         self._repeats(block, known, has_stages)
         attributes, inner, whole = self.scope.attributes(block)
+        if not whole:
+            self.partial.add(path)
         given: dict[str, Any] = {}
         for key, attribute in attributes.items():
             a = known.get(key)
@@ -192,7 +294,12 @@ class _Checker:
         if has_stages and inner:
             given["stages"] = self._stages(inner, path)
         for key, a in known.items():
-            if a.default is attrs.NOTHING and key not in attributes and whole:
+            if (
+                a.default is attrs.NOTHING
+                and key not in attributes
+                and whole
+                and key not in self.stray
+            ):
                 self.report.add(
                     "REC304", f"this `{kind}` block needs `{key}`", block.head, why=a.metadata.get("doc"),
                     help=f"add `{key} = …`",
@@ -233,6 +340,7 @@ class _Checker:
                         "REC208",
                         f"`{key}` is given twice",
                         statement.key.span,
+                        help="remove one of them",
                         related=[(seen[key], "first given here")],
                     )
                 seen.setdefault(key, statement.key.span)
@@ -243,21 +351,31 @@ class _Checker:
                         "REC207",
                         f"`{name}` is defined twice",
                         statement.head,
+                        help="give one of them another name",
                         related=[(seen[name], "first defined here")],
                     )
                 seen.setdefault(name, statement.head)
+                if statement.name:
+                    symbol = self.scope.stage(block, statement.name.text)
+                    self.index.define(symbol, statement.name, statement)
                 if statement.like:
                     self.report.add(
-                        "REC213", "a stage cannot be `like` another", statement.like.span
+                        "REC213",
+                        "a stage cannot be `like` another",
+                        statement.like.span,
+                        help="write out what it does, or let its attack be `like` another",
                     )
             elif isinstance(statement, Block):
                 self.report.add(
                     "REC213",
                     f"{article(statement.kind.text)} `{statement.kind.text}` block cannot stand inside {article(block.kind.text)} `{block.kind.text}` block",
                     statement.head,
+                    help="write it at the top of the file",
                 )
             elif not isinstance(statement, nodes.Broken):
-                self.report.add("REC213", "this cannot stand inside a block", statement.span)
+                message = "this cannot stand inside a block"
+                help = "write it at the top of the file"
+                self.report.add("REC213", message, statement.span, help=help)
 
     # --- Measures and expectations ------------------------------------------------------------
 
@@ -274,8 +392,8 @@ class _Checker:
         read: list[schema.Expectation] = []
         for statement in self.tree.statements:
             if isinstance(statement, nodes.Expect):
-                self.spans[f"expect.{len(read)}"] = statement.span
-                if expectation := read_expectation(statement, self.values):
+                path = f"expect.{len(read)}"
+                if expectation := read_expectation(statement, self.values, path, self.spans):
                     read.append(expectation)
         return tuple(read)
 

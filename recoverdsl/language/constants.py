@@ -48,7 +48,8 @@ def fold(value: Expression, report: Collector) -> Quantity | None:
     if isinstance(value, Binary) and value.operator in _ARITHMETIC:
         left, right = fold(value.left, report), fold(value.right, report)
         return _combine(value, left, right, report) if left and right else None
-    report.add("REC309", "only numbers can be calculated with", value.span)
+    help = "write a number, or the name of a `param` that is one"
+    report.add("REC309", "only numbers can be calculated with", value.span, help=help)
     return None
 
 
@@ -69,7 +70,7 @@ def _combine(at: Binary, left: Quantity, right: Quantity, report: Collector) -> 
             return Quantity(left.plain * right.plain)
         return Quantity(left.value * right.value, left.percent or right.percent)
     if not right.value:
-        report.add("REC309", "this divides by zero", at.right.span)
+        report.add("REC309", "this divides by zero", at.right.span, help="divide by another number")
         return None
     if left.percent and not right.percent:
         return Quantity(left.value / right.value, True)

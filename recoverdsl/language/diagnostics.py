@@ -20,6 +20,27 @@ _WIDEST = 160
 
 
 @frozen
+class Edit:
+    """A stretch of the source and the text to put in its place; an empty stretch is a place between."""
+
+    span: Span
+    text: str
+
+
+@frozen
+class Mend:
+    """How to mend a mistake: in words, and as edits where a program can do it."""
+
+    help: str
+    fix: tuple[Edit, ...] = ()
+
+
+def replace(span: Span, text: str, help: str | None = None) -> Mend:
+    """The mending that puts a text in place of what stands somewhere."""
+    return Mend(help or f"write `{text}`", (Edit(span, text),))
+
+
+@frozen
 class Diagnostic:
     """One mistake."""
 
@@ -34,6 +55,8 @@ class Diagnostic:
     """How to mend it."""
     related: tuple[tuple[Span, str], ...] = ()
     """Other places that have to do with it."""
+    fix: tuple[Edit, ...] = ()
+    """What a program would change to mend it, in the order of the text; empty where that takes a person."""
     text: str = field(default="", eq=False, repr=False)
     """The text of the file, for excerpts."""
     severity: Severity = field(init=False)
@@ -47,6 +70,10 @@ class Diagnostic:
         text = self.text if span.source is None else span.source
         end = text.find("\n", span.start)
         return text[text.rfind("\n", 0, span.start) + 1 : end if end >= 0 else len(text)]
+
+
+class TooManyError(Exception):
+    """So much is wrong that the rest of the file is not looked at. Never leaves this package."""
 
 
 class Collector:
@@ -63,19 +90,28 @@ class Collector:
         span: Span,
         *,
         why: str | None = None,
-        help: str | None = None,
+        help: Mend | str | None = None,
         related: Sequence[tuple[Span, str]] = (),
     ) -> None:
-        """Record one mistake."""
-        if self.full:
-            return
+        """Record one mistake.
+
+        Raises:
+            TooManyError: with it there are so many that looking for more would help nobody.
+        """
         if len(self.found) == MOST:
             code, message = "REC109", f"more than {MOST} mistakes; the rest is not shown"
             why, help, related = None, None, ()
         file = "--set" if span.source else self.file
+        mend = help if isinstance(help, Mend) else Mend(help or "")
+        # What `--set` gives stands in no file that could be edited.
+        fix = () if span.source else tuple(sorted(mend.fix, key=lambda e: e.span.start))
         self.found.append(
-            Diagnostic(code, message, span, file, why, help, tuple(related), self.text)
+            Diagnostic(
+                code, message, span, file, why, mend.help or None, tuple(related), fix, self.text
+            )
         )
+        if self.full:
+            raise TooManyError
 
     @property
     def full(self) -> bool:
@@ -88,6 +124,16 @@ class Collector:
         return tuple(
             sorted(unique.values(), key=lambda d: (d.file, d.span.start, d.span.end, d.code))
         )
+
+
+def apply_edits(text: str, edits: Iterable[Edit]) -> str:
+    """The text with edits made. They may not overlap."""
+    parts: list[str] = []
+    end = 0
+    for edit in sorted(edits, key=lambda e: (e.span.start, e.span.end)):
+        parts += [text[end : edit.span.start], edit.text]
+        end = edit.span.end
+    return "".join([*parts, text[end:]])
 
 
 # --- For people and for programs --------------------------------------------------------------
@@ -128,6 +174,7 @@ def as_record(d: Diagnostic) -> dict[str, Any]:
         "file": d.file,
         **_place(d.span),
         "related": [{"message": visible(m), "file": d.file, **_place(s)} for s, m in d.related],
+        "fix": [{**_place(e.span), "text": e.text} for e in d.fix] or None,
     }
 
 

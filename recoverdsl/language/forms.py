@@ -21,27 +21,31 @@ class Site:
     side: Literal["input", "output"]
 
 
-PositionWord = Literal[
-    "every_token", "first", "last_token", "target_tokens", "generated", "every_generated_token"
-]
+@frozen
+class Position:
+    """What a position word names in a clamp, and in a perturbation; None where it has no meaning."""
+
+    clamped: str | None
+    perturbed: str | None
+
+
+POSITIONS: dict[str, Position] = {
+    "every_token": Position("every position of the prompt", "every position of the prompt, with one vector for each"),
+    "first": Position("position 0", "position 0"),
+    "last_token": Position("the last position of the prompt", "the last position of the prompt"),
+    "target_tokens": Position(None, "the tokens of the target answer, with one vector for each, at absolute positions"),
+    "generated": Position("every position after the prompt", None),
+    "every_generated_token": Position(None, "every position after the prompt, with one vector that they share"),
+}  # fmt: skip
+"""The words for token positions."""
 
 
 @frozen
 class Positions:
-    """Absolute token positions: `last_token`, `every_token except first`, `[every_token, generated]`.
+    """Absolute token positions: `last_token`, `every_token except first`, `[every_token, generated]`."""
 
-    | word | in a clamp | in a perturbation |
-    |---|---|---|
-    | `every_token` | every position of the prompt | the same; one vector for each |
-    | `first` | position 0 | the same |
-    | `last_token` | the last position of the prompt | the same |
-    | `generated` | every position after the prompt | not allowed: one of the next two is meant |
-    | `target_tokens` | not allowed: `generated` is meant | one vector for each token of the target answer, at absolute positions |
-    | `every_generated_token` | not allowed: `generated` is meant | one vector, shared by all generated positions |
-    """
-
-    include: tuple[PositionWord, ...]
-    exclude: tuple[PositionWord, ...] = ()
+    include: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
 
 
 @frozen
@@ -172,26 +176,44 @@ class AnswerOf:
 Objective = Annotated[str, Ref("behavior")] | LogProb
 """What an attack raises: the score of a behavior, by its name, or `logprob(base_answer)`."""
 
-WORDS: dict[str, str] = {
-    "norm": "The norm of δ, over all perturbed positions and sites of one example.",
-    "score": "The score of this behavior.",
-    "judge": "The probability that this behavior's classifier gives its label.",
-    "activation": "The feature's own value.",
-    "base_answer": "What the model answers without the clamp.",
-    "another_example": "An example whose answer the attack has no reason to reach.",
-}
-"""Bare words that mean something inside the forms, beside the words of positions and detectors."""
 
-CALLS: dict[str, str] = {
-    "logit": "The logit of one token.",
-    "logprob": "The log-probability of one token, or of an answer.",
-    "mean_when": "A feature's mean over a data block.",
-}
-"""What the forms write as a call."""
+# --- Words ------------------------------------------------------------------------------------
 
-PLACES: dict[str, str] = {
-    "layers": "The model's layers, from 0.",
-    "input": "The residual stream before a layer.",
-    "output": "The residual stream behind a layer.",
-}
-"""The parts of a site: `model.layers[14].output`."""
+
+@frozen
+class Word:
+    """A word of the forms."""
+
+    doc: str
+    forms: tuple[object, ...]
+    """Where it stands."""
+    example: str
+    """How it is written there."""
+
+
+WORDS: dict[str, Word] = {
+    "norm": Word("The norm of δ: Frobenius, over all perturbed positions and sites of one example.", (Limit,), "norm <= 20"),
+    "score": Word("The behavior's own `score`.", (Predicate,), "score > 0"),
+    "judge": Word("The figure of the behavior's own `judge`, from 0 to 1.", (Predicate,), "judge > 0.5"),
+    "activation": Word("The clamped feature's own value, where the clamp acts.", (ClampValue,), "activation"),
+    "base_answer": Word("The text that the model gives without the clamp.", (AnswerOf,), "base_answer of another_example"),
+    "another_example": Word("Another example of the data, whose answer is unlike the own one.", (AnswerOf,), "base_answer of another_example"),
+}  # fmt: skip
+"""The words that stand for a value in the forms, beside positions and detectors."""
+
+CALLS: dict[str, Word] = {
+    "logit": Word("The logit of a token; `{…}` names a column of the data.", (Score,), 'logit(" {io}")'),
+    "logprob": Word(
+        "The log-probability: of a token in a score, of the base answer in `maximize`.",
+        (Score, LogProb), "logprob(base_answer)",
+    ),
+    "mean_when": Word("The mean of the clamped feature over a data block.", (ClampValue,), "mean_when(data)"),
+}  # fmt: skip
+"""The calls of the forms."""
+
+PLACES: dict[str, Word] = {
+    "layers": Word("A decoder layer of a model, counted from 0.", (Site,), "smollm2.layers[14].output"),
+    "input": Word("The residual stream before the layer.", (Site,), "smollm2.layers[14].input"),
+    "output": Word("The residual stream behind the layer.", (Site,), "smollm2.layers[14].output"),
+}  # fmt: skip
+"""The parts of a site's path."""

@@ -110,7 +110,7 @@ class Contrast:
     texts: Annotated[str, Ref("data")] | str = field(
         metadata=says("A data block, or the path of a file.")
     )
-    against: Annotated[str, Ref("data", "behavior")] = field(metadata=says("The other set."))
+    against: Annotated[str, Ref("behavior", "data")] = field(metadata=says("The other set."))
 
 
 @function("top")

@@ -25,6 +25,16 @@ class Span:
         """From the start of this span to the end of the other."""
         return evolve(self, end=other.end, end_line=other.end_line, end_column=other.end_column)
 
+    @property
+    def before(self) -> Span:
+        """The empty stretch at its start, where something can be put before it."""
+        return evolve(self, end=self.start, end_line=self.line, end_column=self.column)
+
+    @property
+    def behind(self) -> Span:
+        """The empty stretch at its end, where something can be put behind it."""
+        return evolve(self, start=self.end, line=self.end_line, column=self.end_column)
+
 
 @frozen
 class Word:
@@ -156,6 +166,8 @@ class Expect:
 class Attribute:
     key: Path
     value: Expression
+    keyless: bool = False
+    """Whether only a condition was written, `norm <= 20`; its first name then stands for the key."""
     span: Span = field(eq=False, repr=False, kw_only=True)
 
 
@@ -198,5 +210,7 @@ class Tree:
 
     statements: tuple[Statement, ...]
     comments: tuple[Comment, ...] = ()
+    unsure: tuple[str, ...] = field(default=(), eq=False)
+    """Words that may have been meant as names, so that a use of one is no further mistake."""
     text: str = field(default="", eq=False, repr=False)
     file: str = field(default="<text>", eq=False)

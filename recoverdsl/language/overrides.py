@@ -17,14 +17,19 @@ from recoverdsl.language.paths import Paths, target_field
 def apply_overrides(tree: Tree, overrides: Mapping[str, str], report: Collector) -> Tree:
     """The tree as if each `path=value` were written in it."""
     for path, value in overrides.items():
-        if (change := _parse(path, value, report)) is None:
-            continue
-        target = Paths(tree).find(change.key, report)
-        if isinstance(target, Param):
-            new: Any = evolve(target, value=change.value)
-            tree = _replace(tree, target, new)
-        elif target and target_field(target, report):
-            tree = _replace(tree, target.blocks[0], _changed(target.blocks, target.key, change))
+        if (change := _parse(path, value, report)) is not None:
+            tree = set_value(tree, change, report)
+    return tree
+
+
+def set_value(tree: Tree, change: Attribute, report: Collector) -> Tree:
+    """The tree with one value replaced, or added where it is not written: a path and what it becomes."""
+    target = Paths(tree).find(change.key, report)
+    if isinstance(target, Param):
+        new: Any = evolve(target, value=change.value)
+        return _replace(tree, target, new)
+    if target and target_field(target, report):
+        return _replace(tree, target.blocks[0], _changed(target.blocks, target.key, change))
     return tree
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
-from recoverdsl.language import forms, nodes, schema
+from recoverdsl.language import nodes, schema
 from recoverdsl.language.constants import fold, is_arithmetic
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import Boolean, Expression, Param, String, Tree
 
-_WORDS = frozenset((*get_args(schema.PositionWord), *schema.DETECTORS, *forms.WORDS))
+_WORDS = frozenset((*schema.POSITIONS, *schema.DETECTORS, *schema.WORDS))
 """Words that mean something inside values, where a param would take their place."""
 
 
@@ -27,6 +25,7 @@ def read_params(tree: Tree, report: Collector) -> tuple[dict[str, Param], dict[s
                 "REC207",
                 f"`{name.text}` is defined twice",
                 name.span,
+                help="give one of them another name",
                 related=[(first, "first defined here")],
             )
             continue
@@ -53,7 +52,8 @@ def _bounds(param: Param, report: Collector) -> tuple[float | None, float | None
                 "REC302", "this range is empty", param.range.span, help="the lower end comes first"
             )
         return (float(low.plain) if low else None), (float(high.plain) if high else None)
-    report.add("REC301", "a param's range is written `low..high`", param.range.span)
+    help = "such as `in 0..29`"
+    report.add("REC301", "a param's range is written `low..high`", param.range.span, help=help)
     return None, None
 
 
@@ -66,7 +66,8 @@ def _literal(value: Expression, report: Collector) -> float | int | str | bool |
             return None
         whole = number.plain.denominator == 1 and not number.percent
         return int(number.plain) if whole and "." not in _written(value) else float(number.plain)
-    report.add("REC301", "a param is a number, a text in quotes, `true` or `false`", value.span)
+    message = "a param is a number, a text in quotes, `true` or `false`"
+    report.add("REC301", message, value.span, help="such as `param layer = 14 in 0..29`")
     return None
 
 
@@ -91,9 +92,12 @@ def fits_param(param: schema.Param, value: Expression, report: Collector) -> Non
             "REC301",
             f"this param is like `{param.value}`, and this value is of another type",
             value.span,
+            help="a param keeps the type of its own value",
         )
     elif number:
         low = param.low is not None and given < param.low  # type: ignore[operator]
         high = param.high is not None and given > param.high  # type: ignore[operator]
         if low or high:
-            report.add("REC302", f"this param lies in {param.low:g}..{param.high:g}", value.span)
+            message = f"this param lies in {param.low:g}..{param.high:g}"
+            help = f"write a number from {param.low:g} to {param.high:g}"
+            report.add("REC302", message, value.span, help=help)

@@ -6,6 +6,7 @@ place and goes on behind it, so that one mistake gives one diagnostic and hides 
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,16 @@ from typing import Any
 from lark import Lark, Token, UnexpectedToken
 
 from recoverdsl.language.builder import Builder
-from recoverdsl.language.diagnostics import Collector
+from recoverdsl.language.diagnostics import Collector, Edit, Mend, TooManyError
+from recoverdsl.language.lexer import tokenize
 from recoverdsl.language.nodes import Span, Tree
-from recoverdsl.language.tokens import Mended, Tokens, span_of, tokenize
+from recoverdsl.language.repairs import ENDS, Repairs, Stop
+from recoverdsl.language.tokens import Mended, Mistake, Slip, Tokens, span_of
 
 LONGEST = 1 << 20
 """Characters in a spec."""
 
-_ENDS = ("NEWLINE", "SEMICOLON")
-_STARTS = ("RECOVERDSL", "AUDIT", "PARAM", "EXPECT", "NAME", *_ENDS)
-_KINDS = {
-    "NAME": "a name", "NUMBER": "a number", "STRING": "a text in quotes",
-    "NEWLINE": "a new line", "$END": "the end of the file",
-}  # fmt: skip
-_VALUE = frozenset({"NUMBER", "STRING", "NAME", "LPAR", "LSQB", "TRUE", "FALSE", "NOT", "MINUS"})
-_OPERATORS = frozenset(
-    ["or", "and", "at", "except", "of", "..", "<", "<=", ">", ">=", "==", "+", "-", "*", "/"]
-)
+_STARTS = ("RECOVERDSL", "AUDIT", "PARAM", "EXPECT", "NAME", *ENDS)
 
 
 @cache
@@ -60,11 +54,6 @@ def terminals() -> dict[str, str]:
     return {terminal.name: terminal.pattern.to_regexp() for terminal in _lark().terminals}
 
 
-def lexed(text: str) -> list[Token]:
-    """The tokens of a text as the grammar's terminals make them, spaces and comments included."""
-    return list(_lark().lex(text, dont_ignore=True))
-
-
 def parse_text(text: str, file: str, report: Collector) -> Tree:
     """The tree of a text; statements that cannot be read are `Broken`, and reported."""
     if len(text) > LONGEST:
@@ -75,71 +64,115 @@ def parse_text(text: str, file: str, report: Collector) -> Tree:
             span,
             why="a spec has at most 1,048,576",
         )
-        return Tree((), (), text, file)
+        return Tree((), text=text, file=file)
+    # A file from a time when lines ended so; no other is without any line feed.
+    if "\r" in text and "\n" not in text:
+        report.text = text = text.replace("\r", "\n")
+        _old_line_ends(text, report)
     read = tokenize(_lark(), text)
-    statements = _Reader(_lark(), read, report).read()
-    return Tree(statements, tuple(read.comments), text, file)
+    try:
+        for span, mistake in read.found:
+            _report(report, mistake, span)
+        reader = _Reader(_lark(), read, report)
+        statements = reader.read()
+        unsure = tuple(re.findall(r"\w+", " ".join(text[s.start : s.end] for s in reader.renamed)))
+    except TooManyError:
+        return Tree((), text=text, file=file)
+    return Tree(statements, tuple(read.comments), unsure, text, file)
+
+
+def _old_line_ends(text: str, report: Collector) -> None:
+    first = text.index("\n")
+    edits = []
+    for line, at in enumerate((m.start() for m in re.finditer("\n", text)), 1):
+        column = at - text.rfind("\n", 0, at)
+        edits.append(Edit(Span(at, at + 1, line, column, line + 1, 1), "\n"))
+    report.add(
+        "REC103",
+        "the lines of this file end with a carriage return alone",
+        Span(first, first, 1, first + 1, 1, first + 1),
+        help=Mend("save it with line feeds", tuple(edits)),
+    )
+
+
+def _report(report: Collector, mistake: Mistake, span: Span) -> None:
+    report.add(
+        mistake.code, mistake.message, mistake.span or span,
+        why=mistake.why, help=mistake.help, related=mistake.related,
+    )  # fmt: skip
+
+
+def lexed(text: str) -> list[Token]:
+    """Every token as it is written, comments and spaces among them; none of a text that is too long."""
+    return list(_lark().lex(text, dont_ignore=True)) if len(text) <= LONGEST else []
 
 
 class _Reader:
     """Feeds tokens to the parser, one file long."""
 
     def __init__(self, lark: Lark, read: Tokens, report: Collector) -> None:
-        self.words = {t.name: t.pattern.value for t in lark.terminals if t.pattern.type == "str"}
         self.parser = lark.parse_interactive("")
-        self.tokens, self.mistakes, self.report = read.tokens, read.mistakes, report
+        self.tokens, self.report = read.tokens, report
+        self.repairs = Repairs(lark)
         self.at = 0
         self.began = 0
         self.open = 0
         self.fresh = True
+        self.bracketed = False
+        """Whether a bracket of the statement at hand is already said to lack its partner."""
+        self.renamed: list[Span] = []
+        """Where names stand that cannot be names as they are written."""
+        self.repaired = -1
+        """Where a repair was last made, since one that did not help is not made again."""
         self.before: tuple[list[Any], list[Any]] = ([], [])
 
     def read(self) -> tuple[Any, ...]:
-        while self.at < len(self.tokens) and not self.report.full:
+        while self.at < len(self.tokens):
             token = self.tokens[self.at]
             if self.fresh:
-                self.began = self.at
+                self.began, self.bracketed = self.at, False
             if token.type == "BROKEN":
                 self._say(token)
                 self._recover()
                 continue
-            if token.value == "{" and token.start_pos in self.mistakes:
-                self._say(token)
-            try:
-                possible = self._possible(token)
-                if possible:
-                    self.parser.feed_token(token)
-            except UnexpectedToken:
-                possible = False
-            if not possible:
-                self._unexpected(token)
+            if not self._feed(token):
+                self._unexpected()
                 continue
+            self._say(token)
             self.open += {"{": 1, "}": -1}.get(token.value, 0)
             if self.fresh:
                 state = self.parser.parser_state
                 self.before = (state.state_stack[:-1], state.value_stack[:-1])
-            self.fresh = token.type in _ENDS or token.value == "{"
+            self.fresh = token.type in ENDS or token.value == "{"
             self.at += 1
         return self._finish()
 
-    def _possible(self, token: Token) -> bool:
-        """Whether the parser may look at a token at all.
+    def _feed(self, token: Token) -> bool:
+        """Whether the parser has taken a token.
 
         An LALR parser may complete what is on its stack before it notices that a token is wrong;
-        between statements there would be no way back.
+        between statements there would be no way back, so there it does not look at every token.
         """
-        if token.type == "RBRACE":
-            return self.open > 0
-        return not self.fresh or token.type in _STARTS
+        possible = (
+            self.open > 0 if token.type == "RBRACE" else not self.fresh or token.type in _STARTS
+        )
+        if not possible:
+            return False
+        try:
+            self.parser.feed_token(token)
+        except UnexpectedToken:
+            return False
+        return True
 
     def _finish(self) -> tuple[Any, ...]:
         last = self.tokens[-1] if self.tokens else Token("NEWLINE", "", 0, 1, 1, 1, 1, 0)
-        if self.report.full:
-            return ()
         try:
             statements: tuple[Any, ...] = self.parser.feed_eof(last)
         except UnexpectedToken:
-            self._complain(last, "the file ends in the middle of a statement")
+            if self._repaired():
+                return self.read()
+            if not self.bracketed:
+                self._complain()
             self._replace(self.at)
             statements = self.parser.feed_eof(last)
         return statements
@@ -147,74 +180,52 @@ class _Reader:
     # --- What to say --------------------------------------------------------------------------
 
     def _say(self, token: Token) -> None:
-        """Report what is already known about a broken token."""
-        mistake = self.mistakes[token.start_pos]
-        self.report.add(
-            mistake.code, mistake.message, span_of(token),
-            why=mistake.why, help=mistake.help, related=mistake.related,
-        )  # fmt: skip
+        """Report what is wrong with a token that was taken, or broken."""
+        if isinstance(token, Slip):
+            self.bracketed = self.bracketed or token.mistake.code == "REC105"
+            if token.mistake.code == "REC122":
+                self.renamed.append(span_of(token))
+            _report(self.report, token.mistake, span_of(token))
 
-    def _unexpected(self, token: Token) -> None:
-        accepted = self.parser.accepts()
-        if "NEWLINE" in accepted and not self.fresh and self._starts_statement():
-            previous = self.tokens[self.at - 1]
-            self.report.add(
-                "REC104",
-                f"`{token}` begins a new statement on the same line",
-                span_of(token),
-                help="write it on a new line, or put `;` before it",
-                related=[(span_of(previous), "the statement before it ends here")],
-            )
-            self.parser.feed_token(Token.new_borrow_pos("SEMICOLON", ";", token))
-            self.fresh = True
+    def _unexpected(self) -> None:
+        if self._repaired():
             return
-        if token.type in _ENDS:
-            self._complain(token, "the statement ends too early")
-        elif token.type not in ("NAME", "NUMBER", "STRING") and token.value.isidentifier():
-            self._complain(token, f"`{token}` is a word of the language and cannot stand here")
-        else:
-            self._complain(token, f"`{_short(token)}` cannot stand here")
+        if not self.bracketed:
+            self._complain()
         self._recover()
 
-    def _complain(self, token: Token, message: str) -> None:
-        span = span_of(token)
-        if token.type in _ENDS and self.at:
-            # An excerpt that marks a line end shows nothing, so what came before it is marked.
-            span = span_of(self.tokens[self.at - 1])
-        expected = self._expected()
-        self.report.add("REC101", message, span, help=f"expected {expected}" if expected else None)
+    def _stop(self) -> Stop:
+        return Stop(
+            self.parser.accepts(), self.tokens, self.began, self.at, self.fresh, self.open > 0,
+            self.report.text,
+        )  # fmt: skip
 
-    def _expected(self) -> str:
-        """What could have come, in a person's words."""
-        accepted = set(self.parser.accepts()) - {"BROKEN"}
-        if accepted >= _VALUE - {"MINUS", "NOT"}:
-            return "a value"
-        if self._two_names():
-            return f"`=` behind `{self.tokens[self.began]}` if this is an attribute, or `{{` if it is a block"
-        if self.fresh:
-            return "a statement, such as `attack name {` or `key = value`"
-        phrases = []
-        ends = accepted & {"NEWLINE", "SEMICOLON"}
-        accepted -= {name for name in accepted if self.words.get(name) in _OPERATORS}
-        if ends:
-            accepted -= {"NEWLINE", "SEMICOLON", "$END"}
-            phrases.append("a new line or `;`")
-        phrases += sorted(_KINDS.get(name) or f"`{self.words[name]}`" for name in accepted)
-        *most, last = phrases or ["something else"]
-        return f"{', '.join(most)} or {last}" if most else last
+    def _repaired(self) -> bool:
+        """Whether one token put in, or read as another, lets the statement go on."""
+        repair = self.repairs.find(self._stop()) if self.at != self.repaired else None
+        if repair is None:
+            return False
+        self.repaired = self.at
+        if repair.anew:
+            self._rewind()
+        for put in repair.tokens:
+            self.parser.feed_token(put)
+            if self.fresh:
+                state = self.parser.parser_state
+                self.before = (state.state_stack[:-1], state.value_stack[:-1])
+            self.fresh = put.type in ENDS
+        if repair.mistake:
+            _report(self.report, repair.mistake, repair.span)
+        self.at = repair.at
+        return True
+
+    def _complain(self) -> None:
+        stop = self._stop()
+        token = stop.token() or stop.token(-1)
+        start = Span(0, 0, 1, 1, 1, 1)
+        _report(self.report, self.repairs.complaint(stop), span_of(token) if token else start)
 
     # --- Going on -----------------------------------------------------------------------------
-
-    def _two_names(self) -> bool:
-        names = [t.type == "NAME" for t in self.tokens[self.began : self.began + 2]]
-        return self.at == self.began + 2 and all(names)
-
-    def _starts_statement(self) -> bool:
-        kinds = [t.type for t in self.tokens[self.at : self.at + 3]] + ["", "", ""]
-        if kinds[0] in ("EXPECT", "PARAM", "AUDIT"):
-            return True
-        heads = not {"LBRACE", "LIKE"}.isdisjoint(kinds[1:3])
-        return kinds[0] == "NAME" and (heads or kinds[1] == "EQUAL")
 
     def _recover(self) -> None:
         token = self.tokens[self.at]
@@ -234,7 +245,7 @@ class _Reader:
                 if depth == 0:
                     break
                 depth -= 1
-            elif token.type in _ENDS and depth == 0:
+            elif token.type in ENDS and depth == 0:
                 break
             stop += 1
         if complete:
@@ -274,8 +285,3 @@ class _Reader:
         self.at = stop
         state = self.parser.parser_state
         self.before = (state.state_stack[:-1], state.value_stack[:-1])
-
-
-def _short(token: Token) -> str:
-    text = str(token)
-    return text if len(text) <= 30 else text[:29] + "…"

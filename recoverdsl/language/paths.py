@@ -14,7 +14,7 @@ from attrs import frozen
 from recoverdsl.language import nodes, schema
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import Block, Param, Tree
-from recoverdsl.language.suggest import suggest
+from recoverdsl.language.suggest import mend_word
 from recoverdsl.language.values import hints, keys
 
 
@@ -25,6 +25,8 @@ class Target:
     blocks: tuple[Block, ...]
     """From the outermost to the one that holds the attribute."""
     key: nodes.Word
+    names: tuple[nodes.Word, ...] = ()
+    """The words of the path that name these blocks; none for a block without a name."""
 
 
 class Paths:
@@ -51,16 +53,16 @@ class Paths:
                 "REC212",
                 f"`{first.text}` is no param, and no path to an attribute",
                 path.span,
-                help=suggest(first.text, [*self.params, *self.by_name])
+                help=mend_word(path.span, first.text, self.params)
                 or "write it like `block.attribute`",
             )
             return None
         *route, key = words
         named = self.by_name.get(first.text, [])
         if len(named) > 1:
-            named = [block for block in named if _could_hold(block, route[1:], key)] or named
+            named = [block for block in named if _could_hold(block, route, key)] or named
         if len(named) == 1:
-            return _inside(named[0], route[1:], key, report)
+            return _inside(named[0], route, key, report)
         if named:
             kinds = " or ".join(f"`{b.kind.text}.{first.text}.{key.text}`" for b in named)
             message = f"several blocks are named `{first.text}`"
@@ -76,16 +78,21 @@ class Paths:
         blocks = self.by_kind.get(kind, [])
         if not blocks:
             message = f"there is no block named `{kind}`"
-            help = suggest(kind, [*self.by_name, *self.by_kind])
+            help = mend_word(route[0].span, kind, [*self.by_name, *self.by_kind])
             report.add("REC212", message, route[0].span, help=help)
         elif len(route) > 1:
             name = route[1]
             for block in self.by_name.get(name.text, []):
                 if block.kind.text == kind:
-                    return _inside(block, route[2:], key, report)
+                    return _inside(block, route[1:], key, report)
             known = [block.name.text for block in blocks if block.name]
             message = f"there is no `{kind}` block named `{name.text}`"
-            report.add("REC212", message, name.span, help=suggest(name.text, known, "known here"))
+            report.add(
+                "REC212",
+                message,
+                name.span,
+                help=mend_word(name.span, name.text, known, "known here"),
+            )
         elif blocks[0].name is None:
             return Target((blocks[0],), key)
         else:
@@ -105,7 +112,7 @@ def _inside(
     block: Block, route: list[nodes.Word], key: nodes.Word, report: Collector
 ) -> Target | None:
     line = [block]
-    for word in route:
+    for word in route[1:]:
         inner = [
             s for s in line[-1].body if isinstance(s, Block) and s.name and s.name.text == word.text
         ]
@@ -115,11 +122,11 @@ def _inside(
                 "REC212",
                 f"there is no block `{word.text}` in `{block.name and block.name.text}`",
                 word.span,
-                help=suggest(word.text, known),
+                help=mend_word(word.span, word.text, known),
             )
             return None
         line.append(inner[0])
-    return Target(tuple(line), key)
+    return Target(tuple(line), key, tuple(route))
 
 
 def target_field(target: Target, report: Collector) -> tuple[Any, str, Mapping[str, Any]] | None:
@@ -134,7 +141,7 @@ def target_field(target: Target, report: Collector) -> tuple[Any, str, Mapping[s
             "REC202",
             f"`{kind}` has no attribute `{key}`",
             target.key.span,
-            help=suggest(key, known, f"`{kind}` takes"),
+            help=mend_word(target.key.span, key, known, f"`{kind}` takes"),
         )
         return None
     return hints(cls)[known[key].name], f"`{key}`", known[key].metadata

@@ -9,13 +9,15 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import frozen
 
 from recoverdsl.language import schema
-from recoverdsl.language.constants import fold, is_arithmetic
+from recoverdsl.language.constants import Quantity, fold, is_arithmetic
+from recoverdsl.language.conversions import meant_by, meant_name
+from recoverdsl.language.diagnostics import Mend, replace
 from recoverdsl.language.nodes import (
     Argument,
     Binary,
@@ -29,8 +31,9 @@ from recoverdsl.language.nodes import (
     Unary,
     Word,
 )  # fmt: skip
+from recoverdsl.language.printer import print_expression
 from recoverdsl.language.scope import Scope
-from recoverdsl.language.suggest import suggest
+from recoverdsl.language.suggest import mend_word, suggest
 
 if TYPE_CHECKING:
     from recoverdsl.language.values import Values
@@ -54,7 +57,7 @@ class Forms:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
-    def wrong_type(self, value: Expression, what: str, wanted: str) -> Any:
+    def wrong_type(self, value: Expression, what: str, wanted: str, *annotations: Any) -> Any:
         """Report that something else is needed here."""
         raise NotImplementedError
 
@@ -63,7 +66,11 @@ class Forms:
         raise NotImplementedError
 
     def _add(
-        self, code: str, message: str, at: Expression | Word | Argument, help: str | None = None
+        self,
+        code: str,
+        message: str,
+        at: Expression | Word | Argument,
+        help: Mend | str | None = None,
     ) -> None:
         self.scope.report.add(code, message, at.span, help=help)
 
@@ -73,18 +80,21 @@ class Forms:
             case (Word(model), Word("layers"), Index(layer), Word("output" | "input" as side)):
                 if not is_arithmetic(layer) or not (number := fold(layer, self.scope.report)):
                     if not is_arithmetic(layer):
-                        self._add("REC307", "a layer is a whole number", layer)
+                        self._add("REC307", "a layer is a whole number", layer, "such as `14`")
                     return None
                 if number.percent or number.value.denominator != 1 or number.value < 0:
-                    self._add("REC307", "a layer is a whole number from 0", layer)
+                    self._add("REC307", "a layer is a whole number from 0", layer, "such as `14`")
                     return None
-                if not self.scope.find(model, value.span, ("model",)):
+                if not self.scope.find(model, parts[0].span, ("model",)):
                     return None
                 return schema.Site(model, int(number.value), side)
         models = self.scope.names("model") or ["model"]
-        self._add(
-            "REC307", "this is not a point of a residual stream", value,
-            f"write it like `{models[0]}.layers[14].output`",
+        help = meant_by(schema.Site, value, self.scope)
+        edits = help.fix if isinstance(help, Mend) else ()
+        at = edits[0].span if len(edits) == 1 else value.span
+        self.scope.report.add(
+            "REC307", "this is not a point of a residual stream", at,
+            help=help or f"write it like `{models[0]}.layers[14].output`",
         )  # fmt: skip
         return None
 
@@ -98,7 +108,7 @@ class Forms:
         return None if words is None else schema.Positions(words)
 
     def _words(self, value: Expression) -> tuple[Any, ...] | None:
-        known = get_args(schema.PositionWord)
+        known = schema.POSITIONS
         found: list[str] | None = []
         for item in value.items if isinstance(value, List) else (value,):
             name = item.name if isinstance(item, Path) else None
@@ -112,7 +122,7 @@ class Forms:
                     "REC211",
                     f"there is no position `{name}`",
                     item,
-                    suggest(name, known, "positions"),
+                    mend_word(item.span, name, known, "positions"),
                 )
             elif isinstance(item, Binary) and item.operator == "except":
                 self._add(
@@ -135,14 +145,14 @@ class Forms:
         place: Any
         if isinstance(value.left, Path) and value.left.name:
             name = value.left.name
-            place = name if self.scope.find(name, value.left.span, ("sae",)) else None
+            place = name if self.scope.find(name, value.left.parts[0].span, ("sae",)) else None
         else:
             place = self.site(value.left)
         return schema.Perturbation(place, positions) if place and positions else None
 
     def limit(self, value: Expression) -> schema.Limit | None:
         if not isinstance(value, Binary) or value.operator != "<=" or not _is(value.left, "norm"):
-            self.wrong_type(value, "`limit`", FORMS[schema.Limit].doc)
+            self.wrong_type(value, "`limit`", FORMS[schema.Limit].doc, schema.Limit)
             return None
         items = value.right.items if isinstance(value.right, List) else (value.right,)
         norms = [fold(item, self.scope.report) for item in items]
@@ -150,18 +160,16 @@ class Forms:
             return None
         for norm, item in zip(norms, items, strict=True):
             if norm and norm.percent:
-                self._add(
-                    "REC303",
-                    "a norm is not a share, so it takes no `%`",
-                    item,
-                    "write a plain number",
-                )
+                message = "a norm is not a share, so it takes no `%`"
+                self._add("REC303", message, item, without_percent(item))
                 return None
         exact = [norm.value for norm in norms if norm]
         for low, high, item in zip([Fraction(0), *exact], exact, items, strict=False):
             if high <= low:
                 above = "above 0" if item is items[0] else "above the one before it"
-                self._add("REC308", f"this budget must be {above}", item)
+                self._add(
+                    "REC308", f"this budget must be {above}", item, _ascending(value.right, norms)
+                )
                 return None
         return schema.Limit(tuple(float(norm) for norm in exact))
 
@@ -197,14 +205,14 @@ class Forms:
             case Binary("/", left, right):
                 number = fold(value.right, self.scope.report)
                 if number is not None and not number.value:
-                    self._add("REC309", "this divides by zero", right)
+                    self._add("REC309", "this divides by zero", right, "divide by another number")
                     return False
                 return number is not None and self._terms(left, weight / number.plain, into)
             case Call(Word("logit" | "logprob" as quantity), arguments):
                 return self._term(value, quantity, [a.value for a in arguments], weight, into)
         self._add(
             "REC301", "a score is a sum of `logit(\"…\")` and `logprob(\"…\")`", value,
-            suggest(value.function.text, ("logit", "logprob")) if isinstance(value, Call) else None,
+            mend_word(value.function.span, value.function.text, ("logit", "logprob")) if isinstance(value, Call) else None,
         )  # fmt: skip
         return False
 
@@ -217,8 +225,9 @@ class Forms:
         into: list[schema.Term],
     ) -> bool:
         if len(given) != 1 or call.arguments[0].name or not isinstance(given[0], String):
-            name = given[0].name if given and isinstance(given[0], Path) else None
-            help = f'write `{quantity}("{name}")`' if name else f'such as `{quantity}(" {{io}}")`'
+            help: Mend | str | None = f'such as `{quantity}(" {{io}}")`'
+            if len(given) == 1 and not call.arguments[0].name:
+                help = meant_by(str, given[0], self.scope) or help
             self._add("REC301", f"`{quantity}` needs one token, as a text in quotes", call, help)
             return False
         text = given[0].value
@@ -227,7 +236,10 @@ class Forms:
         except ValueError:
             columns = [""]
         if not text or not all(name.isidentifier() for name in columns):
-            self._add("REC310", "this is no token with columns of the data in braces", given[0])
+            self._add(
+                "REC310", "this is no token with columns of the data in braces", given[0],
+                "write `{io}` for a column, and `{{` for a brace",
+            )  # fmt: skip
             return False
         into.append(schema.Term(float(weight), quantity, text))
         return True
@@ -246,11 +258,15 @@ class Forms:
             case Path() if value.name:
                 if value.name in schema.DETECTORS:
                     return schema.Detector(value.name)
-                help = suggest(value.name, schema.DETECTORS, "known here")
-                help = _COMPARED.get(value.name, help)
+                help = _COMPARED.get(value.name) or mend_word(
+                    value.span, value.name, schema.DETECTORS, "known here"
+                )
                 self._add("REC211", f"there is no detector `{value.name}`", value, help)
                 return None
-        self._add("REC301", "this is no condition", value, "such as `score > 0` or `not refuses`")
+        help = "such as `score > 0` or `not refuses`"
+        if isinstance(value, Binary) and value.operator == "==":
+            help = "numbers are compared with `<`, `<=`, `>` or `>=`"
+        self._add("REC301", "this is no condition", value, help)
         return None
 
     def _comparison(self, operator: Any, left: Expression, right: Expression) -> Any:
@@ -266,7 +282,8 @@ class Forms:
             return None
         number = fold(right, self.scope.report)
         if number and number.percent:
-            self._add("REC303", "a score is not a share, so it takes no `%`", right)
+            message = "a score is not a share, so it takes no `%`"
+            self._add("REC303", message, right, without_percent(right))
             return None
         return number and schema.Comparison(name, operator, float(number.value))
 
@@ -276,7 +293,8 @@ class Forms:
         if _all_numbers(value):
             number = fold(value, self.scope.report)
             if number and number.percent:
-                self._add("REC303", "an activation is not a share, so it takes no `%`", value)
+                message = "an activation is not a share, so it takes no `%`"
+                self._add("REC303", message, value, without_percent(value))
                 return None
             return number and schema.SetTo(float(number.value))
         factor, rest = Fraction(1), value
@@ -299,9 +317,9 @@ class Forms:
                 if not isinstance(data, Path) or not data.name:
                     self._add("REC301", "`mean_when` needs the name of one `data` block", rest)
                     return None
-                found = self.scope.find(data.name, data.span, ("data",))
+                found = self.scope.find(data.name, data.parts[0].span, ("data",))
                 return schema.MeanWhen(float(factor), data.name) if found else None
-        self.wrong_type(rest, "`to`", FORMS[schema.ClampValue].doc)
+        self.wrong_type(rest, "`to`", FORMS[schema.ClampValue].doc, schema.ClampValue)
         return None
 
     def logprob(self, value: Expression) -> Any:
@@ -319,9 +337,20 @@ class Forms:
                 tokens = self.number(int, others[0].value, "`tokens` of `logprob`", meta)
                 return schema.LogProb("base_answer", tokens) if isinstance(tokens, int) else None
         self._add(
-            "REC301", "an attack maximizes a behavior's score or `logprob(base_answer)`", value
-        )
+            "REC301", "an attack maximizes a behavior's score or `logprob(base_answer)`", value,
+            self._behavior_in(value),
+        )  # fmt: skip
         return None
+
+    def _behavior_in(self, value: Expression) -> Mend | str | None:
+        known = self.scope.names("behavior")
+        inner = value.arguments[0].value if isinstance(value, Call) and value.arguments else None
+        if isinstance(inner, Path) and inner.name in known:
+            return replace(value.span, inner.name)
+        if isinstance(value, Call):
+            help = mend_word(value.function.span, value.function.text, ("logprob",))
+            return help or "write `logprob(base_answer)`"
+        return meant_name(("behavior",), value, self.scope)
 
     def answer_of(self, value: Expression) -> Any:
         match value:
@@ -330,6 +359,25 @@ class Forms:
             ):
                 return schema.AnswerOf("another_example")
         return self.wrong_type(value, "`target`", FORMS[schema.AnswerOf].doc) and None
+
+
+def without_percent(value: Expression) -> Mend | str:
+    """The mending of a share that should be a plain number."""
+    if isinstance(value, Number):
+        return replace(value.span, value.text.rstrip("%"), "write a plain number")
+    return "write a plain number"
+
+
+def _ascending(value: Expression, norms: list[Quantity | None]) -> Mend | str:
+    """Budgets in their order."""
+    items = value.items if isinstance(value, List) else (value,)
+    texts = {
+        norm.value: print_expression(item) for norm, item in zip(norms, items, strict=True) if norm
+    }
+    kept = [texts[norm] for norm in sorted(texts) if norm > 0]
+    if not kept or not isinstance(value, List):
+        return "write a number above 0"
+    return replace(value.span, f"[{', '.join(kept)}]")
 
 
 def _is(value: Expression, name: str) -> bool:

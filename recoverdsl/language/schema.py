@@ -27,7 +27,11 @@ import attrs
 from attrs import field, frozen
 
 from recoverdsl.language.forms import (
+    CALLS,
     DETECTORS,
+    PLACES,
+    POSITIONS,
+    WORDS,
     And,
     AnswerOf,
     ClampValue,
@@ -40,14 +44,15 @@ from recoverdsl.language.forms import (
     Objective,
     Or,
     Perturbation,
+    Position,
     Positions,
-    PositionWord,
     Predicate,
     ScaleBy,
     Score,
     SetTo,
     Site,
     Term,
+    Word,
 )
 from recoverdsl.language.functions import (
     Adam,
@@ -77,7 +82,7 @@ from recoverdsl.language.functions import (
 from recoverdsl.language.metrics import METRICS, Metric
 from recoverdsl.language.vocabulary import BLOCKS, FUNCTIONS, Ref, block, function, says
 
-__all__ = ["BLOCKS", "DETECTORS", "FUNCTIONS", "METRICS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "PositionWord", "Positions", "Predicate", "Protect", "PyPI", "Ref", "Release", "Sae", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "block", "function", "says"]  # fmt: skip
+__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FUNCTIONS", "METRICS", "PLACES", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Protect", "PyPI", "Ref", "Release", "Sae", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "says"]  # fmt: skip
 
 # --- Blocks -----------------------------------------------------------------------------------
 
@@ -352,6 +357,17 @@ class Sweep:
 
     axes: Mapping[str, tuple[Any, ...]]
     zipped: bool = False
+
+
+STATEMENTS: dict[str, str] = {
+    "recoverdsl": "`recoverdsl 1`: the version of the language, so that the meaning of a spec cannot change under it. It comes first.",
+    "audit": "`audit \"…\"`: the question that the spec asks, in a sentence.",
+    "param": str(Param.__doc__),
+    "measure": "`measure { recovery_rate = wilson(95%) }`: the figures that are reported, each with its interval.",
+    "sweep": str(Sweep.__doc__),
+    "expect": f"{Expectation.__doc__} What the defense promises; a run says whether it holds.",
+}  # fmt: skip
+"""What stands at the top of a file and is no class of this schema, by its first word."""
 
 
 @frozen

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from attrs import define, evolve, field, fields
 
 from recoverdsl.language import nodes, schema
 from recoverdsl.language.diagnostics import Collector
+from recoverdsl.language.index import Index, Symbol
 from recoverdsl.language.nodes import Attribute, Block, Broken, Expression, Param, Path, Tree
-from recoverdsl.language.suggest import suggest
+from recoverdsl.language.suggest import mend_word
 from recoverdsl.language.tokens import DEEPEST
 
 SAME_SPACE = frozenset({"attack", "control"})
@@ -22,9 +23,12 @@ class Scope:
     """The named blocks of a spec, by kind and name, and where to report what does not resolve."""
 
     report: Collector
+    index: Index = field(factory=Index)
     blocks: dict[tuple[str, str], Block] = field(factory=dict)
     lost: set[str] = field(factory=set)
     """Names in statements that could not be read: a use of one is no further mistake."""
+    unnamed: set[str] = field(factory=set)
+    """Kinds of which a block lacks its name, which may be the one that is used."""
 
     def names(self, *kinds: str) -> list[str]:
         """The names of all blocks of these kinds."""
@@ -32,18 +36,21 @@ class Scope:
 
     def find(self, name: str, span: nodes.Span, kinds: tuple[str, ...]) -> bool:
         """Whether a name stands for a block of one of these kinds; reports it if not."""
-        if any((kind, name) in self.blocks for kind in kinds):
-            return True
-        if name in self.lost or self.report.full:
+        for kind in kinds:
+            if (kind, name) in self.blocks:
+                self.index.use(symbol_of(kind, name), nodes.Word(name, span=span))
+                return True
+        if name in self.lost or not self.unnamed.isdisjoint(kinds):
             return False
         wanted = " or ".join(f"`{kind}`" for kind in kinds)
         for kind in (*schema.BLOCKS, "sweep"):
             if block := self.blocks.get((kind, name)):
+                self.index.use(symbol_of(kind, name), nodes.Word(name, span=span))
                 self.report.add(
                     "REC206",
                     f"`{name}` is {article(kind)} `{kind}` block, and {article(kinds[0])} {wanted} block is needed",
                     span,
-                    help=suggest(name, self.names(*kinds), "known here"),
+                    help=mend_word(span, name, self.names(*kinds), "known here"),
                     related=[(block.head, f"`{name}` is defined here")],
                 )
                 return False
@@ -51,7 +58,7 @@ class Scope:
             "REC205",
             f"there is no {wanted} block named `{name}`",
             span,
-            help=suggest(name, self.names(*kinds), "known here"),
+            help=mend_word(span, name, self.names(*kinds), "known here"),
         )
         return False
 
@@ -75,6 +82,13 @@ class Scope:
                     name = statement.name.text if statement.name else f"#{part.head.start}.{at}"
                     inner[name] = statement
         return found, list(inner.values()), whole
+
+    def stage(self, attack: Block, name: str) -> Symbol:
+        """What a stage's name stands for: an attack that is like another replaces stages by name."""
+        line = [part for part in self._lineage(attack) if part and part.name]
+        holders = [part for part in line if any(s.name.text == name for s in stages(part))]
+        owner = (holders or [attack])[-1].name
+        return Symbol("stage", name, owner.text if owner else None)
 
     def _lineage(self, block: Block) -> list[Block | None]:
         """The block and what it inherits from, nearest first; None where that is unknown."""
@@ -117,8 +131,19 @@ class Scope:
             "REC209",
             " is like ".join(f"`{name}`" for name in [*ring, ring[0]]),
             first.like.span,
+            help="remove one `like`, and write what it should have taken over",
             related=[(b.like.span, "and this goes on") for b in others if b.like],
         )
+
+
+def stages(attack: Block) -> Iterator[Any]:
+    """The blocks with a name in an attack."""
+    return (s for s in attack.body if isinstance(s, Block) and s.name)
+
+
+def symbol_of(kind: str, name: str) -> Symbol:
+    """What the name of a block stands for. An `attribute` block bears the name of its attack."""
+    return Symbol("attack" if kind in SAME_SPACE or kind == "attribute" else kind, name)
 
 
 def article(word: str) -> str:
@@ -126,7 +151,7 @@ def article(word: str) -> str:
     return "an" if word[0] in "aeiou" or word == "sae" else "a"
 
 
-def substitute(tree: Tree, params: Mapping[str, Param]) -> Tree:
+def substitute(tree: Tree, params: Mapping[str, Param], index: Index) -> Tree:
     """The tree with every use of a param replaced by its value, which then stands in its place."""
     if not params:
         return tree
@@ -135,6 +160,9 @@ def substitute(tree: Tree, params: Mapping[str, Param]) -> Tree:
     def walk(node: Any) -> Any:
         if isinstance(node, Path):
             if node.name in values:
+                word = node.parts[0]
+                assert isinstance(word, nodes.Word)
+                index.use(Symbol("param", word.text), word)
                 return placed(values[node.name], node.span)
             return evolve(node, parts=tuple(walk(part) for part in node.parts))
         if isinstance(node, Attribute):

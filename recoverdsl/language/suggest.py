@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_MOST = 500
+from recoverdsl.language.diagnostics import Edit, Mend
+from recoverdsl.language.nodes import Span
+
+_MOST_COMPARED = 500
 """Known words that are compared, so that a huge spec full of mistakes is still checked at once."""
+
+_MOST_LISTED = 25
+"""Known words that are shown where none is near."""
 
 
 def distance(a: str, b: str, most: int) -> int:
@@ -24,17 +30,43 @@ def distance(a: str, b: str, most: int) -> int:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant: one edit away for short words, else two."""
+    """The known word that was probably meant.
+
+    One that differs only in case or in `-` and `_`; else one that is one edit away for short words
+    and two for others; else the only one that begins with it, as `recovery_rate` with `recovery`.
+    """
+    plain = _plain(word)
     most = 1 if len(word) < 3 else 2
-    near = sorted((distance(word, other, most), other) for other in set(known) - {word})
-    return near[0][1] if near and near[0][0] <= most else None
+    others = sorted(set(known) - {word})
+    near = [k for k in others if abs(len(k) - len(word)) <= most][:_MOST_COMPARED]
+    ranked = sorted((distance(plain, _plain(k), most), distance(word, k, most), k) for k in near)
+    if ranked and ranked[0][0] <= most:
+        return ranked[0][2]
+    longer = [k for k in others if len(word) > 3 and k.startswith(f"{plain}_")]
+    return longer[0] if len(longer) == 1 else None
+
+
+def _plain(word: str) -> str:
+    return word.casefold().replace("-", "_")
 
 
 def suggest(word: str, known: Iterable[str], noun: str | None = None) -> str | None:
     """A line of help: the word that was probably meant, or all of them if they are few."""
-    known = sorted(set(known))[:_MOST]
+    known = set(known)
     if near := did_you_mean(word, known):
         return f"did you mean `{near}`?"
     if noun and known:
-        return f"{noun}: {', '.join(f'`{k}`' for k in known)}"
+        first = [f"`{k}`" for k in sorted(known)[:_MOST_LISTED]]
+        rest = f" and {len(known) - len(first)} more" if len(known) > len(first) else ""
+        return f"{noun}: {', '.join(first)}{rest}"
     return None
+
+
+def mend_word(
+    span: Span, word: str, known: Iterable[str], noun: str | None = None
+) -> Mend | str | None:
+    """The same, with the edit that puts the word in place of what stands at `span`."""
+    known = set(known)
+    help = suggest(word, known, noun)
+    near = did_you_mean(word, known)
+    return Mend(help, (Edit(span, near),)) if help and near else help

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
+from fractions import Fraction
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -11,15 +13,27 @@ import attrs
 
 from recoverdsl.language import schema
 from recoverdsl.language.constants import fold, is_arithmetic
-from recoverdsl.language.diagnostics import Collector
-from recoverdsl.language.nodes import Boolean, Call, Expression, List, Path, Span, String
-from recoverdsl.language.readers import FORMS, Forms
+from recoverdsl.language.conversions import meant_by, meant_name, written
+from recoverdsl.language.diagnostics import Collector, Mend, replace
+from recoverdsl.language.nodes import (
+    Boolean,
+    Call,
+    Expression,
+    List,
+    Number,
+    Path,
+    Span,
+    String,
+    Unary,
+)  # fmt: skip
+from recoverdsl.language.readers import FORMS, Forms, without_percent
 from recoverdsl.language.scope import Scope, article
-from recoverdsl.language.suggest import suggest
+from recoverdsl.language.suggest import mend_word
 
 INVALID: Any = object()
 """What a value that could not be read becomes; the mistake is then already reported."""
 
+_EXAMPLES = {int: "such as `100`", float: "such as `0.5`", str: 'such as `"a text"`'}
 _NAMES = {cls: name for name, cls in schema.FUNCTIONS.items()}
 
 
@@ -42,6 +56,24 @@ def alternatives(annotation: Any) -> list[Any]:
     members = [member for member in get_args(annotation) if member is not type(None)]
     whole = [form for form in FORMS if set(get_args(form)) == set(members)]
     return whole or [a for member in members for a in alternatives(member)]
+
+
+def literals(annotation: Any) -> list[str]:
+    """The bare words that a value of this type may be."""
+    if get_origin(annotation) is Literal:
+        return [word for word in get_args(annotation) if isinstance(word, str)]
+    if annotation in FORMS or get_origin(annotation) is Annotated:
+        return []
+    return [word for part in get_args(annotation) for word in literals(part)]
+
+
+@cache
+def value_words() -> frozenset[str]:
+    """Every word that means something in a value, whatever is named like it."""
+    classes = (*schema.BLOCKS.values(), *schema.FUNCTIONS.values())
+    fields = [annotation for cls in classes for annotation in hints(cls).values()]
+    written = [word for annotation in fields for word in literals(annotation)]
+    return frozenset((*written, *schema.POSITIONS, *schema.DETECTORS, *schema.WORDS))
 
 
 def describe(annotation: Any) -> str:
@@ -70,6 +102,18 @@ def describe(annotation: Any) -> str:
             )
     *most, last = parts
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def out_of_range(number: Fraction, meta: Mapping[str, Any]) -> str | None:
+    """The bound that a number does not keep, in words; None if it keeps all."""
+    for name, holds, phrase in (
+        ("at_least", number >= (meta.get("at_least") or 0), "at least"),
+        ("above", number > (meta.get("above") or 0), "above"),
+        ("at_most", number <= (meta.get("at_most") or 0), "at most"),
+    ):
+        if meta.get(name) is not None and not holds:
+            return f"{phrase} {meta[name]:g}"
+    return None
 
 
 class Values(Forms):
@@ -116,16 +160,16 @@ class Values(Forms):
                 if known
                 else f"there is no function `{value.function.text}`",
                 value.function.span,
-                suggest(value.function.text, functions, "known here"),
+                mend_word(value.function.span, value.function.text, functions, "known here"),
             )
         if isinstance(value, Path) and value.name and words:
             return self._wrong(
                 "REC211",
                 f"{what} cannot be `{value.name}`",
                 value.span,
-                suggest(value.name, words, "possible words"),
+                mend_word(value.span, value.name, words, "possible words"),
             )
-        return self.wrong_type(value, what, describe(annotation))
+        return self.wrong_type(value, what, describe(annotation), *choices)
 
     def _one(self, one: Any, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
         if one in FORMS:
@@ -142,55 +186,59 @@ class Values(Forms):
         if one in (int, float):
             return self.number(one, value, what, meta)
         kind: Any = String if one is str else Boolean
-        return (
-            value.value if isinstance(value, kind) else self.wrong_type(value, what, describe(one))
-        )
+        if isinstance(value, kind):
+            return value.value
+        return self.wrong_type(value, what, describe(one), one)
 
-    def _wrong(self, code: str, message: str, span: Span, help: str | None) -> Any:
+    def _wrong(self, code: str, message: str, span: Span, help: Mend | str | None) -> Any:
         self.report.add(code, message, span, help=help)
         return INVALID
 
-    def wrong_type(self, value: Expression, what: str, wanted: str) -> Any:
-        """Report that something else is needed here."""
-        help = None
-        if isinstance(value, Path) and value.name and "quotes" in wanted:
-            help = f'write `"{value.name}"`'
-        if isinstance(value, Path) and value.name and f"`{value.name}(" in wanted:
-            help = f"write `{value.name}()`, with its arguments in the brackets"
+    def wrong_type(self, value: Expression, what: str, wanted: str, *annotations: Any) -> Any:
+        """Report that something else is needed here: a value of one of the annotated types."""
+        helps = [help for one in annotations if (help := meant_by(one, value, self.scope))]
+        mends = [help for help in helps if isinstance(help, Mend)]
+        examples = [_EXAMPLES[one] for one in annotations[:1] if one in _EXAMPLES]
+        help = next(iter([*mends, *helps, *examples]), None)
         return self._wrong("REC301", f"{what} needs {wanted}", value.span, help)
 
     def number(self, kind: type, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
         """A number, with its unit and range checked."""
         if not is_arithmetic(value):
-            return self.wrong_type(value, what, describe(kind))
+            return self.wrong_type(value, what, describe(kind), kind)
         quantity = fold(value, self.report)
         if quantity is None:
             return INVALID
         if quantity.percent and meta.get("unit") != "fraction":
-            return self._wrong(
-                "REC303",
-                f"{what} is not a share, so it takes no `%`",
-                value.span,
-                "write a plain number",
-            )
+            message = f"{what} is not a share, so it takes no `%`"
+            return self._wrong("REC303", message, value.span, without_percent(value))
         exact = quantity.plain
         if kind is int and exact.denominator != 1:
-            return self._wrong("REC301", f"{what} needs a whole number", value.span, None)
-        for name, holds, phrase in (
-            ("at_least", exact >= (meta.get("at_least") or 0), "at least"),
-            ("above", exact > (meta.get("above") or 0), "above"),
-            ("at_most", exact <= (meta.get("at_most") or 0), "at most"),
-        ):
-            if meta.get(name) is not None and not holds:
-                bound = meta[name]
-                return self._wrong("REC302", f"{what} must be {phrase} {bound:g}", value.span, None)
+            help = f"such as `{round(exact)}`" if abs(exact) < 10**6 else None
+            return self._wrong("REC301", f"{what} needs a whole number", value.span, help)
+        if bound := out_of_range(exact, meta):
+            return self._out_of_range(f"{what} must be {bound}", value, exact, meta, bound)
         return kind(exact)
+
+    def _out_of_range(
+        self, message: str, value: Expression, exact: Fraction, meta: Mapping[str, Any], bound: str
+    ) -> Any:
+        help: Mend | str = f"write a number that is {bound}"
+        text = written(value, self.scope)
+        share = meta.get("unit") == "fraction" and isinstance(value, Number) and "%" not in text
+        if share and not out_of_range(exact / 100, meta):
+            help = replace(value.span, f"{text}%", f"did you mean `{text}%`?")
+        elif isinstance(value, Unary) and not out_of_range(-exact, meta):
+            help = replace(value.span, written(value.operand, self.scope))
+        self.report.add("REC302", message, value.span, why=meta.get("doc"), help=help)
+        return INVALID
 
     def _reference(self, kinds: tuple[str, ...], value: Expression, what: str) -> Any:
         if not isinstance(value, Path) or value.name is None:
             named = " or ".join(f"{article(kind)} `{kind}` block" for kind in kinds)
-            return self.wrong_type(value, what, f"the name of {named}")
-        return value.name if self.scope.find(value.name, value.span, kinds) else INVALID
+            help = meant_name(kinds, value, self.scope)
+            return self._wrong("REC301", f"{what} needs the name of {named}", value.span, help)
+        return value.name if self.scope.find(value.name, value.parts[0].span, kinds) else INVALID
 
     def _word(self, words: tuple[str, ...], value: Expression, what: str) -> Any:
         written = (
@@ -203,11 +251,13 @@ class Values(Forms):
         if isinstance(value, Path) and written in words:
             return written
         if written is None:
-            return self.wrong_type(value, what, " or ".join(f"`{w}`" for w in words))
+            return self.wrong_type(
+                value, what, " or ".join(f"`{w}`" for w in words), Literal[words]
+            )
         help = (
-            f"write it without quotes: `{written}`"
+            replace(value.span, written, f"write it without quotes: `{written}`")
             if written in words
-            else suggest(written, words, "possible words")
+            else mend_word(value.span, written, words, "possible words")
         )
         return self._wrong(
             "REC211",
@@ -219,14 +269,15 @@ class Values(Forms):
     def _items(self, one: Any, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
         items = value.items if isinstance(value, List) else (value,)
         if not items:
-            return self._wrong("REC301", f"{what} needs at least one value", value.span, None)
+            help = "leave the line out if nothing is meant"
+            return self._wrong("REC301", f"{what} needs at least one value", value.span, help)
         read = [self.read(one, item, what, meta) for item in items]
         return INVALID if any(item is INVALID for item in read) else tuple(read)
 
     def _call(self, cls: type, value: Expression, what: str) -> Any:
         name = _NAMES[cls]
         if not isinstance(value, Call):
-            return self.wrong_type(value, what, f"`{name}(…)`")
+            return self.wrong_type(value, what, f"`{name}(…)`", cls)
         if value.function.text != name:
             return self._none_fits([cls], cls, value, what)
         given = self._arguments(cls, value)
@@ -274,7 +325,7 @@ class Values(Forms):
                 continue
             key = argument.name.text
             if key not in known:
-                help = suggest(key, known, "known arguments")
+                help = mend_word(argument.name.span, key, known, "known arguments")
                 self.report.add(
                     "REC204",
                     f"`{call.function.text}` has no argument `{key}`",
@@ -286,8 +337,17 @@ class Values(Forms):
                     "REC208",
                     f"`{key}` is given twice",
                     argument.span,
+                    help=self._one_number(argument.value, given[key]) or "remove one of them",
                     related=[(given[key].span, "first given here")],
                 )
             else:
                 given[key] = argument.value
         return given
+
+    def _one_number(self, first: Expression, second: Expression) -> Mend | None:
+        """`prompts = 1,280`, which is one number to some and two arguments here."""
+        both = first.span.to(second.span)
+        text = (self.report.text if both.source is None else both.source)[both.start : both.end]
+        if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+", text):
+            return replace(both, text.replace(",", ""), "a number has no separators")
+        return None

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from recoverdsl.engine.sources import Fetcher, hub, releases
 from recoverdsl.errors import LockError, RecoverdslError, SpecError, UnavailableError
+from recoverdsl.language.canonical import digest
 from recoverdsl.language.schema import Data, File, HuggingFace, Release, Spec
 from recoverdsl.pinning.contents import Look
 from recoverdsl.pinning.differences import Difference, compare, refuse
-from recoverdsl.pinning.finding import find
-from recoverdsl.pinning.lock import Lock
+from recoverdsl.pinning.finding import Found, find
+from recoverdsl.pinning.lock import Lock, Pinned
 from recoverdsl.pinning.lockfile import lock_path, read_lock
-from recoverdsl.pinning.sources import sources_of, written
+from recoverdsl.pinning.sources import Block, sources_of, written
 
 _MOST_NAMED = 4
 """Differences that a note names; a whole list belongs to `--locked`."""
@@ -30,12 +32,14 @@ class Beside:
         spec: the spec, with the values of `--set` in it.
         overrides: those values, by path.
         fetcher: what finds its sources.
+        points: the spec at each point of its sweeps, with the name of the sweep.
     """
 
     path: Path
     spec: Spec
     overrides: Mapping[str, str]
     fetcher: Fetcher
+    points: tuple[tuple[str, Spec], ...] = ()
 
     @property
     def lock_path(self) -> Path:
@@ -49,15 +53,18 @@ class Beside:
             SpecError: a source is not what its block needs, or the spec cannot be run.
         """
         look: Look = "fetched" if self.fetcher.offline else "published"
-        found = find(self.spec, self.overrides, self.fetcher, look)
+        found = self._find(look)
         if found.missing:
             raise _unlockable(found.missing, str(self.path))
         return found.lock
 
     def differences(self, lock: Lock, look: Look) -> tuple[Difference, ...]:
         """How what is found now differs from a lock."""
-        found = find(self.spec, self.overrides, self.fetcher, look)
+        found = self._find(look)
         return compare(lock, found, self.path)
+
+    def _find(self, look: Look) -> Found:
+        return find(self.spec, self.points, self.overrides, self.fetcher, look)
 
     def hold_to(self, lock: Lock, look: Look) -> None:
         """Raises if anything is not as it was locked, with every difference.
@@ -85,12 +92,12 @@ class Beside:
         return f"{self.lock_path}: this run differs from the lock: {named}. `--locked` refuses it, and says how"
 
 
-def locked_commits(lock: Lock, spec: Spec) -> dict[tuple[str, str, str], str]:
-    """The commits that the branches and tags of a spec stood for when it was locked."""
+def locked_commits(lock: Lock, specs: Iterable[Spec]) -> dict[tuple[str, str, str], str]:
+    """The commits that the branches and tags of a spec, at all its points, stood for when it was locked."""
     commits = {}
-    for path, block in sources_of(spec):
-        pinned = lock.sources.get(path)
-        if pinned is None or pinned.commit is None or pinned.source != written(block):
+    for path, block in (item for spec in specs for item in sources_of(spec)):
+        pinned = _pinned(lock, path, block)
+        if pinned is None or pinned.commit is None:
             continue
         source = block if block is None or isinstance(block, File) else block.source
         kind: hub.Kind = "data" if isinstance(block, Data) else "model"
@@ -99,6 +106,27 @@ def locked_commits(lock: Lock, spec: Spec) -> dict[tuple[str, str, str], str]:
         elif isinstance(source, Release):
             commits[hub.branch(releases.find(source).repository, None, kind)] = pinned.commit
     return commits
+
+
+def lock_of(lock: Lock, point: Spec) -> Lock:
+    """What a lock of a spec with sweeps says of one of its points."""
+    sources = {path: _pinned(lock, path, block) for path, block in sources_of(point)}
+    kept = {path: pinned for path, pinned in sources.items() if pinned is not None}
+    return evolve(lock, spec=digest(point), sources=kept)
+
+
+def _pinned(lock: Lock, path: str, block: Block) -> Pinned | None:
+    """What a lock says of a source, be it that of the spec itself or of a point of a sweep."""
+    text = written(block)
+    return next(
+        (
+            pinned
+            for key, pinned in lock.sources.items()
+            if pinned.source == text
+            and (key == path or re.fullmatch(rf"sweep\.\w+\.\d+\.{re.escape(path)}", key))
+        ),
+        None,
+    )
 
 
 def _unlockable(missing: Mapping[str, RecoverdslError], where: str) -> RecoverdslError:

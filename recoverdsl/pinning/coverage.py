@@ -19,18 +19,21 @@ def uncovered(checked: Checked, path: Path) -> tuple[Diagnostic, ...]:
         checked: the spec at `path`.
         path: where it lies; its lock is looked for beside it.
     """
-    unpinned = [d for d in checked.diagnostics if d.code == _UNPINNED]
-    if not unpinned or checked.spec is None:
+    if checked.spec is None or all(d.code != _UNPINNED for d in checked.diagnostics):
         return checked.diagnostics
     try:
         lock = read_lock(lock_path(path))
     except LockError:
         return checked.diagnostics
     spans = checked.spec.spans
-    open_places = set()
+    pinned: set[object] = set()
+    unpinned: set[object] = set()
     for source, block in sources_of(checked.spec):
-        pinned = lock.sources.get(source)
-        if pinned is None or pinned.commit is None or pinned.source != written(block):
-            # A judge is an attribute itself; the other sources are the attribute `from` of a block.
-            open_places.add(spans.get(f"{source}.from") or spans.get(source))
-    return tuple(d for d in checked.diagnostics if d not in unpinned or d.span in open_places)
+        locked = lock.sources.get(source)
+        known = locked is not None and locked.commit is not None and locked.source == written(block)
+        # A judge is an attribute itself; the other sources are the attribute `from` of a block.
+        place = spans.get(f"{source}.from") or spans.get(source)
+        (pinned if known else unpinned).add(place)
+    # Blocks that are `like` another share a place, which is warned of as long as one is not pinned.
+    silent = pinned - unpinned
+    return tuple(d for d in checked.diagnostics if d.code != _UNPINNED or d.span not in silent)

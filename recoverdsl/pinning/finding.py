@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
@@ -13,7 +13,7 @@ from recoverdsl.language.canonical import digest
 from recoverdsl.language.schema import Spec
 from recoverdsl.pinning.contents import Look, contents
 from recoverdsl.pinning.lock import Lock, Pinned
-from recoverdsl.pinning.sources import sources_of
+from recoverdsl.pinning.sources import sources_at
 from recoverdsl.pinning.versions import versions
 
 
@@ -27,8 +27,18 @@ class Found:
     """Path of a source to why it cannot be had."""
 
 
-def find(spec: Spec, overrides: Mapping[str, str], fetcher: Fetcher, look: Look) -> Found:
+def find(
+    spec: Spec,
+    points: Sequence[tuple[str, Spec]],
+    overrides: Mapping[str, str],
+    fetcher: Fetcher,
+    look: Look,
+) -> Found:
     """What a spec means now; what cannot be had is noted, and the rest is found all the same.
+
+    Args:
+        points: the spec at each point of its sweeps, with the name of the sweep.
+        look: how far what is on the hub is looked into.
 
     Raises:
         NotYetError: the spec cannot be run.
@@ -36,7 +46,7 @@ def find(spec: Spec, overrides: Mapping[str, str], fetcher: Fetcher, look: Look)
     refuse_what_cannot_run(spec)
     sources: dict[str, Pinned] = {}
     missing: dict[str, RecoverdslError] = {}
-    for path, block in sources_of(spec):
+    for path, block in sources_at(spec, points):
         try:
             sources[path] = contents(block, fetcher, look)
         except RecoverdslError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import attrs
@@ -28,6 +28,20 @@ def sources_of(spec: Spec) -> Iterator[tuple[str, Block]]:
             yield f"behavior.{name}.phrases", behavior.phrases
         if behavior.judge:
             yield f"behavior.{name}.judge", behavior.judge
+
+
+def sources_at(spec: Spec, points: Iterable[tuple[str, Spec]]) -> Iterator[tuple[str, Block]]:
+    """The sources of a spec, and those that only points of its sweeps have: `sweep.saes.2.sae.mid`.
+
+    Args:
+        points: the spec at each point of all sweeps, in order, with the name of the sweep.
+    """
+    seen = set()
+    for number, (sweep, here) in enumerate([("", spec), *points]):
+        for path, block in sources_of(here):
+            if (path, written(block)) not in seen:
+                seen.add((path, written(block)))
+                yield f"sweep.{sweep}.{number}.{path}" if number else path, block
 
 
 def written(block: Block) -> str:

@@ -175,10 +175,11 @@ def _focus(result: Result) -> tuple[str, float | None]:
             return e.subject, e.norm
 
     # What keeps the clamped features in place says most about the clamp.
-    def weight(name: str) -> tuple[bool, float]:
+    def weight(name: str) -> tuple[int, float]:
         attack = result.attacks[name]
         rate = attack.metrics.get("recovery_rate")
-        return attack.preserve is not None, -1.0 if not rate or rate.value is None else rate.value
+        kept = {None: 0, "jacobian_sketch": 1}.get(attack.preserve, 2)
+        return kept, -1.0 if not rate or rate.value is None else rate.value
 
     return max(result.attacks, key=weight), None
 

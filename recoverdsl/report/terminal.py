@@ -11,10 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from recoverdsl.measure.results import Result
+from recoverdsl.measure.sweeps import SweepResult, axes_of
 from recoverdsl.report import parts as delta_parts
 from recoverdsl.report.cells import Row, caption, costs, generates, table
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.sentences import control_sentence, expectation, funnel, headline
+from recoverdsl.report.sweep_page import sweep_headings, sweep_headline, sweep_rows
 from recoverdsl.report.words import clean_line, figure
 
 _STYLES = {"holds": "green", "does not hold": "red", "undefined": "yellow", "not judged": "yellow"}
@@ -138,6 +140,31 @@ def show(
             text(f"{mark} {word}", _MARK_STYLES[mark]), text(f"  {claim}  (found {value})")
         )
         console.print(Padding(line, (0, 0, 0, 2)))
+
+
+def show_sweep(swept: SweepResult, console: Console | None = None) -> None:
+    """Print what came out at every point of a sweep: a table for each, and how many points hold."""
+    console = console or Console(highlight=False)
+    ascii_only = console.options.ascii_only
+
+    def text(plain: str, style: str = "") -> Text:
+        if ascii_only:
+            plain = plain.translate(_ASCII).encode("ascii", "replace").decode()
+        return Text(plain, style)
+
+    console.print(text(clean_line(swept.spec.audit or swept.spec.name), "bold"))
+    style = "red" if swept.failing else "green"
+    console.print(text(sweep_headline(swept), f"bold {style}"))
+    for name, points in swept.sweeps.items():
+        grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        for heading in (*axes_of(points), "flips", "attack or control", *sweep_headings(points)):
+            grid.add_column(text(clean_line(heading)), overflow="fold")
+        for row in sweep_rows(points, decimals=0):
+            if row.first:
+                grid.add_section()
+            point = [*row.values, row.flips] if row.first else [""] * (len(row.values) + 1)
+            grid.add_row(*(text(clean_line(cell)) for cell in (*point, row.name, *row.figures)))
+        console.print(text(f"Sweep {clean_line(name)}"), grid)
 
 
 def _cells(row: Row, columns: Iterable[str], valid_flips: int) -> list[str]:

@@ -47,7 +47,8 @@ class RunFolder:
         def remove() -> None:
             for name in (
                 "result.json", "report.html", "environment.json", "examples.parquet",
-                "perturbations.safetensors", "texts.jsonl", "spec.rec.lock",
+                "perturbations.safetensors", "texts.jsonl", "sweep.json", "sweep.csv",
+                "spec.rec.lock",
             ):  # fmt: skip
                 (self.path / name).unlink(missing_ok=True)
                 # What a run that was killed while it wrote has left.
@@ -67,6 +68,15 @@ class RunFolder:
     def result(self, text: str) -> None:
         """`result.json`, schema `recoverdsl/result/1`."""
         write_atomically(self.path / "result.json", text.encode())
+
+    def sweep(self, text: str, table: str) -> None:
+        """`sweep.json`, schema `recoverdsl/sweep/1`, and its figures as one table in `sweep.csv`."""
+        write_atomically(self.path / "sweep.csv", table.encode())
+        write_atomically(self.path / "sweep.json", text.encode())
+
+    def point(self, number: int) -> RunFolder:
+        """The folder of one point of a sweep, numbered from 1."""
+        return RunFolder(self.path / "points" / f"{number:03}")
 
     def environment(self, environment: Mapping[str, Any]) -> None:
         """`environment.json`: versions, device, threads, dtype, batch sizes, digests."""

@@ -77,7 +77,6 @@ def test_a_suffix_is_not_refused(generated: str) -> None:
             "perturb  = mid at last_token", "perturb  = [mid at first, tiny.layers[2].input at last_token]",
             "attack.unconstrained.perturb", "one site twice",
         ),
-        ("measure {", "sweep s { clamp.to = [1, 2] }\nmeasure {", "sweep.s", "sweeps"),
         (
             "measure {", "attribute elsewhere { parts = [clamped] }\nmeasure {",
             "attribute.elsewhere", "without an SAE",

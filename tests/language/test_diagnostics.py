@@ -11,6 +11,7 @@ import pytest
 
 from recoverdsl.errors import SpecError, UsageError
 from recoverdsl.language import CODES, check, check_file, load_spec, render_json, render_text
+from tests.language.fixing import unfixed
 from tests.language.texts import DIAGNOSTICS, FULL, IOI, SMALL
 
 BROKEN = sorted(DIAGNOSTICS.glob("*.rec"))
@@ -30,8 +31,15 @@ def test_broken_spec_is_explained(path: Path) -> None:
     assert {d.code for d in checked.diagnostics} == {path.stem}
 
 
-def test_every_code_has_a_broken_spec() -> None:
+def test_every_code_has_a_broken_spec_and_a_way_to_mend_it() -> None:
     assert {path.stem for path in BROKEN} | ELSEWHERE == set(CODES)
+    for path in BROKEN:
+        assert "= help: " in path.with_suffix(".txt").read_text(encoding="utf-8"), path.stem
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
+def test_a_fix_takes_its_mistake_away_and_adds_none(path: Path) -> None:
+    assert unfixed(path.read_text(encoding="utf-8")) == []
 
 
 def test_parser_terminals_never_reach_a_user() -> None:
@@ -59,19 +67,22 @@ def test_json_has_places_from_one() -> None:
         "end_line": 9,
         "end_column": 12,
         "related": [],
+        "fix": [{"line": 9, "column": 8, "end_line": 9, "end_column": 12, "text": "drift"}],
     }
 
 
 def test_mistakes_of_reading_and_of_meaning_come_together() -> None:
     text = (
         SMALL
-        + "attack a like go { steps = = 1 }\nattack b like go {\n  stps = 1\n  limit = norm <=\n}\n"
+        + "attack a like go { steps = 1 2 }\nattack b like go {\n  stps = 1\n  limit = norm <=\n}\n"
     )
     assert codes(text) == ["REC101", "REC202", "REC101"]
 
 
 def test_what_a_broken_statement_defines_is_not_missing() -> None:
     text = SMALL.replace("behavior says {", "behavior says = {")
+    assert codes(text) == ["REC120"]
+    text = SMALL.replace("behavior says {", "behavior says 3 {")
     assert codes(text) == ["REC101"]
 
 
@@ -80,7 +91,7 @@ def test_a_block_with_a_broken_attribute_is_not_said_to_lack_it() -> None:
 
 
 def test_the_inside_of_a_block_with_a_broken_head_is_checked() -> None:
-    text = SMALL + "attack other lik go {\n  steps = = 1\n  stop = never\n  with = adam(\n}\n"
+    text = SMALL + "attack other 3 go {\n  steps = 1 2\n  stop = never\n  with = adam(\n}\n"
     assert codes(text) == ["REC101", "REC101", "REC105"]
 
 
@@ -108,12 +119,20 @@ def test_an_inherited_mistake_is_reported_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "help"),
-    [("maximise", "did you mean `maximize`?"), ("fidn", "did you mean `find`?")],
+    ("attribute", "help"),
+    [
+        ("maximise = says", "did you mean `maximize`?"),
+        ("fidn = smallest_norm()", "did you mean `find`?"),
+        ("OPTIMIZER = adam()", None),
+        ("optimizer = adam()", "did you mean `with`?"),
+        ("Steps = 3", "did you mean `steps`?"),
+        ("stop = Recovered", "did you mean `recovered`?"),
+        ("maximize = SAYS", "did you mean `says`?"),
+    ],
 )
-def test_did_you_mean(word: str, help: str) -> None:
-    (diagnostic,) = check(SMALL + f"attack a like go {{ {word} = says }}\n").diagnostics
-    assert diagnostic.help == help
+def test_did_you_mean(attribute: str, help: str | None) -> None:
+    (diagnostic,) = check(SMALL + f"attack a like go {{ {attribute} }}\n").diagnostics
+    assert help is None or diagnostic.help == help
 
 
 def test_did_you_mean_keeps_its_distance() -> None:

@@ -122,10 +122,25 @@ def test_all_that_cannot_be_had_is_said_at_once_and_nothing_is_written(own: Path
 
 
 def test_what_cannot_be_run_is_not_locked(own: Path) -> None:
-    edit(own, "measure {", "sweep s { clamp.to = [1, 2] }\nmeasure {")
+    edit(own, "measure {", "intervene more { set = chosen; to = 0 }\nmeasure {")
     done = cli("lock", own)
     assert done.code == 2
-    assert "sweeps" in done.err
+    assert "more than one clamp" in done.err
+
+
+def test_what_only_a_point_of_a_sweep_names_is_locked_too(own: Path) -> None:
+    shutil.copytree(own.parent / "sae", own.parent / "other")
+    flip_last_byte(own.parent / "other" / "sae_weights.safetensors")
+    edit(own, "measure {", 'sweep saes { mid.from = [folder("sae"), folder("other")] }\nmeasure {')
+    assert cli("lock", own).code == 0
+    lock = read_lock(lock_path(own))
+    assert set(lock.sources) == {"model.tiny", "data.prompts", "sae.mid", "sweep.saes.2.sae.mid"}
+    assert lock.sources["sweep.saes.2.sae.mid"].source == 'folder("other")'
+    assert cli("lock", "--check", own).code == 0
+    flip_last_byte(own.parent / "other" / "sae_weights.safetensors")
+    done = cli("plan", "--locked", own)
+    assert done.code == 2
+    assert "  sweep saes 2 sae mid, sae_weights.safetensors\n" in done.err
 
 
 def test_a_folder_that_cannot_be_written_ends_with_3(

@@ -202,6 +202,24 @@ def test_a_run_that_is_not_held_to_its_lock_says_where_it_differs(locked: Path) 
     assert "note:" not in run(locked).err
 
 
+def test_a_locked_sweep_holds_every_point(locked: Path) -> None:
+    edit(locked, "measure {", "sweep values { clamp.to = [-5, -4] }\nmeasure {")
+    assert cli("lock", locked).code == 0
+    done = run(locked, "--locked")
+    assert done.code == 0, done.said
+    out = locked.parent / "out"
+    assert (out / "spec.rec.lock").read_bytes() == lock_path(locked).read_bytes()
+    for point in ("001", "002"):
+        folder = out / "points" / point
+        assert json.loads((folder / "result.json").read_text())["environment"]["locked"] is True
+        # The folder of a point is a spec with its own lock, which can be run again beside its files.
+        for name in ("spec.rec", "spec.rec.lock"):
+            shutil.copy(folder / name, locked.parent / name)
+        assert cli("lock", "--check", locked.parent / "spec.rec").code == 0
+    flip_last_byte(locked.parent / "prompts.jsonl")
+    assert run(locked, "--locked").code == 2
+
+
 # --- The hub ----------------------------------------------------------------------------------
 
 

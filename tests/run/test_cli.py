@@ -302,7 +302,6 @@ def test_what_cannot_run_yet_is_refused_with_every_place_and_its_line(command: s
         "protect.picked": "protect picked",
         "intervene.double": "intervene double",
         "attack.direct.maximize": "maximize = says_yes",
-        "sweep.budgets": "sweep budgets",
     }
     for path, text in places.items():
         number = next(i for i, line in enumerate(lines, 1) if text in line)

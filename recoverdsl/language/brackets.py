@@ -1,0 +1,272 @@
+"""Round and square brackets: every one gets its partner, and newlines between them are dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import define, field
+from lark import Token
+
+from recoverdsl.language.blocks import match_braces
+from recoverdsl.language.diagnostics import Edit, Mend, replace
+from recoverdsl.language.nodes import Span
+from recoverdsl.language.tokens import (
+    DEEPEST,
+    Mistake,
+    Slip,
+    Tokens,
+    adjacent,
+    between,
+    broken,
+    slip,
+    span_of,
+)
+
+PARTNER = {"(": ")", "[": "]"}
+_OPERATORS = frozenset(
+    ["or", "and", "not", "at", "except", "of", "..", "<", "<=", ">", ">=", "==", "+", "-", "*", "/", ".", "[", "="]
+)  # fmt: skip
+_CONTINUES = frozenset([",", "(", "[", "\n"])
+"""Behind these a newline ends no statement."""
+
+
+def match_brackets(result: Tokens, text: str, kinds: Mapping[str, str]) -> None:
+    """Match all brackets. What lacks its partner gets one, and its mistake is noted."""
+    match_braces(result, text, kinds)
+    brackets = _Brackets(result, kinds)
+    brackets.run()
+    result.tokens = brackets.tokens()
+    _limit_depth(result)
+
+
+@define
+class _Open:
+    """A bracket that waits for its partner."""
+
+    at: int
+    commas: int = 0
+    equals: int = 0
+    semicolons: list[int] = field(factory=list)
+    newlines: list[int] = field(factory=list)
+
+
+class _Brackets:
+    def __init__(self, result: Tokens, kinds: Mapping[str, str]) -> None:
+        self.result, self.kinds = result, kinds
+        self.out: list[Token] = []
+        self.stack: list[_Open] = []
+        self.dropped: set[int] = set()
+        self.put: dict[int, list[Token]] = {}
+        """Tokens to put before one of `out`."""
+
+    def run(self) -> None:
+        for token in self.result.tokens:
+            if token.value in PARTNER and token.type != "BROKEN":
+                self.stack.append(_Open(len(self.out)))
+            elif token.value in (")", "]") and token.type != "BROKEN":
+                self._closer(token)
+                continue
+            elif token.value in ("{", "}"):
+                self._give_up()
+            elif self.stack:
+                self._note(token)
+            self.out.append(token)
+        self._give_up()
+
+    def tokens(self) -> list[Token]:
+        """The tokens with what was put in and without what was dropped."""
+        made: list[Token] = []
+        for i in range(len(self.out) + 1):
+            made += self.put.get(i, ())
+            if i < len(self.out) and i not in self.dropped:
+                made.append(self.out[i])
+        return made
+
+    def _note(self, token: Token) -> None:
+        here = self.stack[-1]
+        if token.value == ",":
+            here.commas += 1
+        elif token.value == "=":
+            here.equals += 1
+        elif token.value == ";":
+            here.semicolons.append(len(self.out))
+        elif token.type == "NEWLINE":
+            here.newlines.append(len(self.out))
+
+    # --- Closing ------------------------------------------------------------------------------
+
+    def _closer(self, token: Token) -> None:
+        if not self.stack:
+            self._nothing_to_close(token)
+            return
+        wanted = PARTNER[self.out[self.stack[-1].at].value]
+        if wanted != token.value:
+            if len(self.stack) > 1 and PARTNER[self.out[self.stack[-2].at].value] == token.value:
+                inner = self.stack.pop()
+                self.dropped.update(inner.newlines)
+                self._unclosed([inner], len(self.out))
+            else:
+                self._mismatch(token, wanted)
+                return
+        self._close(token)
+
+    def _close(self, token: Token) -> None:
+        opened = self.stack.pop()
+        self.dropped.update(opened.newlines)
+        self._commas(opened)
+        opening = self.out[opened.at]
+        meant = self._meant(opened)
+        if meant is None:
+            self.out.append(token)
+            return
+        pair, message, help = meant
+        fix = (Edit(span_of(opening), pair[0]), Edit(span_of(token), pair[1]))
+        mistake = Mistake("REC123", message, help=Mend(help, fix))
+        self.out[opened.at] = slip(self.kinds[pair[0]], pair[0], span_of(opening), mistake)
+        self.out.append(Token.new_borrow_pos(self.kinds[pair[1]], pair[1], token))
+
+    def _meant(self, opened: _Open) -> tuple[str, str, str] | None:
+        """What other brackets are meant, if the ones that were written make no sense."""
+        opening = self.out[opened.at]
+        if isinstance(opening, Slip):
+            return None
+        before = self.out[opened.at - 1] if opened.at else None
+        named = before is not None and before.value.isidentifier() and before.type == "NAME"
+        if opening.value == "(" and opened.commas and not named:
+            return "[]", "a list stands in `[ ]`", "write `[…]`"
+        if opening.value == "[" and opened.equals and named:
+            return "()", "arguments stand in `( )`", "write `(…)`"
+        dotted = named and opened.at > 1 and self.out[opened.at - 2].value == "."
+        layer = len(self.out) == opened.at + 2 and self.out[-1].isalnum()
+        if opening.value == "(" and dotted and layer:
+            return "[]", "what numbers a layer stands in `[ ]`", "write `[…]`"
+        return None
+
+    def _commas(self, opened: _Open) -> None:
+        """`[2; 5; 10]`"""
+        if not opened.semicolons:
+            return
+        fix = tuple(Edit(span_of(self.out[i]), ",") for i in opened.semicolons)
+        first = span_of(self.out[opened.semicolons[0]])
+        mistake = Mistake(
+            "REC115", "within brackets, values are separated by `,`", help=Mend("write `,`", fix)
+        )
+        for i in opened.semicolons:
+            self.out[i] = Token.new_borrow_pos(self.kinds[","], ",", self.out[i])
+        opened.commas += len(opened.semicolons)
+        self.out[opened.semicolons[0]] = slip(self.kinds[","], ",", first, mistake)
+
+    def _mismatch(self, token: Token, wanted: str) -> None:
+        opening = self.out[self.stack[-1].at]
+        mistake = Mistake(
+            "REC105", f"`{token}` cannot close `{opening}`", help=replace(span_of(token), wanted),
+            related=((span_of(opening), f"this `{opening}` is closed by `{wanted}`"),),
+        )  # fmt: skip
+        self._close(slip(self.kinds[wanted], wanted, span_of(token), mistake))
+
+    def _nothing_to_close(self, token: Token) -> None:
+        """A closing bracket that nothing opened: `adam lr = 0.1)`, or one too many."""
+        for at in range(len(self.out) - 1, 0, -1):
+            first, second = self.out[at - 1], self.out[at]
+            if first.type == "NEWLINE" or first.value in ("{", "}", ";"):
+                break
+            starts = at == 1 or self.out[at - 2].value in ("=", "(", ",")
+            if starts and first.type == "NAME" and second.type in ("NAME", "NUMBER", "STRING") and token.value == ")":  # fmt: skip
+                edit = between(first, second, "(")
+                mistake = Mistake(
+                    "REC105", "this `)` has no `(`",
+                    help=Mend(f"add a `(` behind `{first}`", (edit,)), span=span_of(token),
+                )  # fmt: skip
+                opening = slip(self.kinds["("], "(", span_of(second).before, mistake)
+                self.put.setdefault(at, []).append(opening)
+                self.out.append(token)
+                return
+        mistake = Mistake(
+            "REC105", f"there is nothing here for this `{token}` to close",
+            help=Mend("remove it", (Edit(span_of(token), ""),)),
+        )  # fmt: skip
+        self.result.found.append((span_of(token), mistake))
+
+    # --- What stays open ----------------------------------------------------------------------
+
+    def _give_up(self) -> None:
+        """Close what is open where its statement ends: with the line, unless that ends in a comma."""
+        if not self.stack:
+            return
+        ends = sorted(
+            i for opened in self.stack for i in (*opened.newlines, *opened.semicolons)
+            if self.out[i].value == ";" or self.out[i - 1].value not in _CONTINUES
+        )  # fmt: skip
+        stop = ends[0] if ends else len(self.out)
+        open_here = [opened for opened in self.stack if opened.at < stop]
+        newlines = [i for opened in self.stack for i in opened.newlines]
+        self.dropped.update(i for i in newlines if i < stop)
+        self.stack.clear()
+        self._unclosed(open_here, stop)
+
+    def _unclosed(self, opens: list[_Open], stop: int) -> None:
+        """Put the missing ends before one of the tokens."""
+        outermost = opens[0].at
+        if len(opens) > DEEPEST:
+            deep = self.out[opens[DEEPEST].at]
+            mistake = Mistake(
+                "REC106", f"this nests more than {DEEPEST} deep", help="write it in smaller parts"
+            )
+            self.out[opens[DEEPEST].at] = broken(deep, deep, mistake)
+            return
+        opening = self.out[outermost]
+        stop = self._index_ends(outermost, stop) if len(opens) == 1 else stop
+        last = next(self.out[i] for i in range(stop - 1, -1, -1) if self.out[i].type != "NEWLINE")
+        ends = "".join(PARTNER[self.out[opened.at].value] for opened in reversed(opens))
+        message = f"this `{opening}` is not closed"
+        if len(opens) > 1:
+            message += f", nor {'is' if len(opens) == 2 else 'are'} the {len(opens) - 1} within it"
+        place = span_of(last).behind
+        mistake = Mistake("REC105", message, help=Mend(f"add `{ends}`", (Edit(place, ends),)))
+        self.out[outermost] = slip(opening.type, str(opening), span_of(opening), mistake)
+        self.put[stop] = [
+            *(_at(place, self.kinds[end], end) for end in ends), *self.put.get(stop, ())
+        ]  # fmt: skip
+
+    def _index_ends(self, at: int, stop: int) -> int:
+        """`layers[14.output`: an index ends behind its number."""
+        inner = self.out[at + 1 : at + 3]
+        tight = at > 0 and adjacent(self.out[at - 1], self.out[at])
+        if self.out[at].value == "[" and tight and len(inner) == 2 and inner[1].value == ".":
+            return at + 2
+        return stop
+
+
+def _at(place: Span, kind: str, value: str) -> Token:
+    return Token(
+        kind, value, place.start, place.line, place.column, place.line, place.column, place.start
+    )
+
+
+def _limit_depth(result: Tokens) -> None:
+    """Break the statement that nests too deeply.
+
+    A chain of operators nests as well: `a + b + c` is two deep. Counting goes on through brackets
+    and starts anew behind a comma.
+    """
+    depth = deepest = 0
+    outside: list[tuple[int, int]] = []
+    for i, token in enumerate(result.tokens):
+        if token.value in ("(", "[", "{"):
+            outside.append((depth, deepest))
+            depth = deepest = depth + 1
+        elif token.value in (")", "]", "}") and outside:
+            outer, deepest_outside = outside.pop()
+            depth = deepest = max(depth, deepest, outer, deepest_outside)
+            if token.value == "}":
+                depth = deepest = outer
+        elif token.value in (",", ";") or token.type == "NEWLINE":
+            deepest = max(depth, deepest)
+            depth = outside[-1][0] + 1 if outside else 0
+        elif token.value in _OPERATORS:
+            depth += 1
+        if depth > DEEPEST and token.type not in ("NEWLINE", "BROKEN"):
+            mistake = Mistake(
+                "REC106", f"this nests more than {DEEPEST} deep", help="write it in smaller parts"
+            )
+            result.tokens[i] = broken(token, token, mistake)

@@ -1,0 +1,95 @@
+"""Hover: what a word means, or what a name stands for."""
+
+from __future__ import annotations
+
+from lsprotocol.types import Hover, MarkupContent, MarkupKind
+
+from recoverdsl.language import Checked, schema
+from recoverdsl.language.index import Definition
+from recoverdsl.language.nodes import Block
+from recoverdsl.language.values import literals
+from recoverdsl.server import describe as meaning
+from recoverdsl.server.cursor import Cursor, is_string, look
+from recoverdsl.server.document import Document
+from recoverdsl.server.wanted import Wanted, declared, wanted
+
+
+def hover(
+    document: Document, offset: int, *, markup: MarkupKind = MarkupKind.Markdown
+) -> Hover | None:
+    """What is to be said of the word at an offset; None where there is nothing."""
+    index = document.checked.index
+    if found := index.at(offset):
+        symbol, place = found
+        if definitions := index.definitions.get(symbol):
+            text = _name(document.checked, definitions[0])
+            where = document.lines.of(place.span)
+            return Hover(MarkupContent(markup, text), where)
+    cursor = look(document, offset)
+    if cursor is None or cursor.word is None or is_string(cursor.word):
+        return None
+    said = _word(cursor, str(cursor.word))
+    where = document.lines.range(cursor.start, cursor.word.end_pos)
+    return Hover(MarkupContent(markup, said), where) if said else None
+
+
+def _name(checked: Checked, definition: Definition) -> str:
+    """The head of a block, or a whole param, with the comment above it."""
+    node, tree = definition.node, checked.tree
+    span = node.head if isinstance(node, Block) else node.span
+    code = tree.text[span.start : span.end].rstrip("{ \t\r\n")
+    said: list[str] = []
+    line = span.line
+    for comment in reversed(tree.comments):
+        if comment.span.line == line - 1 and tree.text[: comment.span.start].endswith("\n"):
+            line -= 1
+            said.insert(0, comment.text.lstrip("# "))
+    kind = node.kind.text if isinstance(node, Block) else "param"
+    doc = getattr(schema.BLOCKS.get(kind), "__doc__", None) or schema.STATEMENTS.get(kind, "")
+    return "\n\n".join(part for part in (f"```rec\n{code}\n```", " ".join(said), doc) if part)
+
+
+def _word(cursor: Cursor, word: str) -> str | None:
+    value = wanted(cursor)
+    if value is not None:
+        return _in_value(cursor, word, value)
+    if found := declared(cursor, [*cursor.before, word]):
+        return _attribute(*found)
+    if not cursor.before and (not cursor.block or word == "stage"):
+        known = word in schema.BLOCKS or word in schema.STATEMENTS
+        return meaning.statement(word) if known else None
+    return None
+
+
+def _attribute(kind: str, key: str) -> str:
+    if kind == "measure":
+        return meaning.metric(key)
+    if key == "stage":
+        return meaning.statement(key)
+    return meaning.field(kind, schema.BLOCKS[kind], key)
+
+
+def _in_value(cursor: Cursor, word: str, value: Wanted) -> str | None:
+    calling = value.calling
+    if cursor.after == "=" and calling and not value.before:
+        known = [one.key for one in calling.parameters if one.named]
+        return meaning.argument(calling, word) if word in known else None
+    if cursor.after == "(":
+        if schema.Expectation in value.types:
+            return meaning.metric(word) if word in schema.METRICS else None
+        if word in schema.FUNCTIONS:
+            return meaning.function(word)
+        return meaning.form_word(schema.CALLS, word) if word in schema.CALLS else None
+    if word in schema.POSITIONS:
+        return meaning.position(word)
+    if word in schema.DETECTORS:
+        return meaning.detector(word)
+    for known_words in (schema.WORDS, schema.PLACES):
+        if word in known_words:
+            return meaning.form_word(known_words, word)
+    if not any(word in literals(one) for one in value.items):
+        return None
+    if calling and calling.next:
+        return meaning.argument(calling, calling.next.key)
+    key = declared(cursor, cursor.before[: cursor.before.index("=")])
+    return _attribute(*key) if key else None

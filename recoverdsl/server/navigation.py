@@ -1,0 +1,65 @@
+"""Where a name is defined and used: definition, references, highlights."""
+
+from __future__ import annotations
+
+from lsprotocol.types import DocumentHighlight, DocumentHighlightKind, Location
+
+from recoverdsl.language.index import Place, Symbol
+from recoverdsl.language.values import value_words
+from recoverdsl.server.cursor import look
+from recoverdsl.server.document import Document
+
+
+def symbols_at(document: Document, offset: int) -> list[Symbol]:
+    """What the word at an offset stands for.
+
+    In a statement that cannot be read it is everything that bears the name.
+    """
+    index = document.checked.index
+    if found := index.at(offset):
+        return [found[0]]
+    cursor = look(document, offset)
+    if cursor is None or cursor.word is None or not cursor.before or cursor.after in ("=", "("):
+        return []
+    word = str(cursor.word)
+    return [] if word in value_words() else index.named(word)
+
+
+def definitions(document: Document, offset: int) -> list[Location]:
+    """Where the name at an offset is defined."""
+    index = document.checked.index
+    found = symbols_at(document, offset)
+    return [
+        _location(document, definition.place)
+        for symbol in found
+        for definition in index.definitions.get(symbol, [])
+    ]
+
+
+def references(document: Document, offset: int, *, declaration: bool = True) -> list[Location]:
+    """Every place of the name at an offset, with those of its definitions only if asked for."""
+    index = document.checked.index
+    found = symbols_at(document, offset)
+    given = [d.place for symbol in found for d in index.definitions.get(symbol, [])]
+    places = [place for symbol in found for place in index.places(symbol)]
+    return [_location(document, p) for p in places if declaration or p not in given]
+
+
+def highlights(document: Document, offset: int) -> list[DocumentHighlight]:
+    """The places of the name at an offset in this file; a definition counts as written."""
+    index = document.checked.index
+    if not (found := index.at(offset)):
+        return []
+    given = [definition.place for definition in index.definitions.get(found[0], [])]
+    return [
+        DocumentHighlight(
+            document.lines.of(place.span),
+            DocumentHighlightKind.Write if place in given else DocumentHighlightKind.Read,
+        )
+        for place in index.places(found[0])
+        if place.file == document.uri
+    ]
+
+
+def _location(document: Document, place: Place) -> Location:
+    return Location(place.file, document.lines.of(place.span))

@@ -1,0 +1,91 @@
+"""What completion offers: a word, with what it writes and what it means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from attrs import frozen
+from lsprotocol.types import CompletionItemKind
+
+from recoverdsl.language.readers import FORMS
+from recoverdsl.language.vocabulary import Ref
+from recoverdsl.server.cursor import Cursor
+from recoverdsl.server.wanted import Parameter, flat
+
+
+@frozen
+class Offer:
+    """One entry of the list."""
+
+    label: str
+    kind: CompletionItemKind
+    snippet: str | None = None
+    """What it writes, with `$1` or `${1:…}` where something is to be filled in; else its label."""
+    doc: str = ""
+    detail: str = ""
+    rank: int = 1
+    """Lower ones come first."""
+
+    @property
+    def plain(self) -> str:
+        """What it writes in an editor that knows no snippets."""
+        if self.snippet is None or "\n" in self.snippet:
+            return self.label
+        text = re.sub(r"\$\d+|\$\{\d+:((?:\\.|[^}\\])*)\}", r"\1", self.snippet)
+        return re.sub(r"\\(.)", r"\1", text)
+
+
+def escaped(text: str) -> str:
+    """A text as it stands in a snippet."""
+    return re.sub(r"([\\$}])", r"\\\1", text)
+
+
+def call(name: str, takes: Iterable[Parameter], cursor: Cursor) -> str:
+    """A snippet that calls a function with what it needs: the first by place, the others by name."""
+    if cursor.after == "(":
+        return name
+    needed = [parameter for parameter in takes if parameter.required]
+    gaps = [gap(i, one.annotation, cursor) for i, one in enumerate(needed, 1)]
+    parts = [f"{one.key} = {gaps[i]}" if i else gaps[i] for i, one in enumerate(needed)]
+    return f"{name}({', '.join(parts) or '$1'})"
+
+
+def gap(number: int, annotation: Any, cursor: Cursor) -> str:
+    """A place to fill in, with an example of what belongs there."""
+    types = flat(annotation)
+    if str in types:
+        return f'"${number}"'
+    for one in types:
+        if text := _example(one, cursor):
+            return f"${{{number}:{escaped(text)}}}"
+    return f"${number}"
+
+
+def _example(one: Any, cursor: Cursor) -> str:
+    if kinds := referred(one):
+        return [*names(cursor, kinds), kinds[0]][0]
+    if get_origin(one) is Literal:
+        return str(get_args(one)[0])
+    found = re.search(r"`([^`]+)`", FORMS[one].doc) if one in FORMS else None
+    text = found[1] if found else ""
+    for kind, word in (("model", "model"), ("sae", "mid")):
+        if known := names(cursor, [kind]):
+            text = re.sub(rf"\b{word}\b", known[0], text)
+    return text
+
+
+def referred(one: Any) -> Sequence[str]:
+    """The kinds of block whose name a type asks for; none if it asks for something else."""
+    marks = [mark for mark in getattr(one, "__metadata__", ()) if isinstance(mark, Ref)]
+    return marks[0].kinds if marks else ()
+
+
+def names(cursor: Cursor, kinds: Iterable[str]) -> list[str]:
+    """The names of the file's blocks of these kinds, without the one around the cursor."""
+    here = cursor.block
+    while here and here.outer:
+        here = here.outer
+    found = [b.name for b in cursor.blocks if b.kind in kinds and b is not here and b.name]
+    return list(dict.fromkeys(found))

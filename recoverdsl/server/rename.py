@@ -1,0 +1,110 @@
+"""Rename: a name at all of its places, where the spec then means the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from attrs import evolve
+from lsprotocol.types import PrepareRenamePlaceholder, TextEdit
+
+from recoverdsl.errors import UsageError
+from recoverdsl.language import Checked, Symbol, check, parse
+from recoverdsl.language.index import Place
+from recoverdsl.language.nodes import Attribute, Path
+from recoverdsl.language.scope import lost_names
+from recoverdsl.server.document import Document
+
+
+def prepare(document: Document, offset: int) -> PrepareRenamePlaceholder | None:
+    """The name at an offset; None where there is none that can be renamed."""
+    found = document.checked.index.at(offset)
+    if found is None or found[0] not in document.checked.index.definitions:
+        return None
+    return PrepareRenamePlaceholder(document.lines.of(found[1].span), found[0].name)
+
+
+def rename(document: Document, offset: int, name: str) -> list[TextEdit]:
+    """The edits that give what is named at an offset another name.
+
+    Raises:
+        UsageError: there is no name here, the new one cannot be one or is taken, or with it the spec
+            would mean something else.
+    """
+    index = document.checked.index
+    found = index.at(offset)
+    if found is None or found[0] not in index.definitions:
+        raise UsageError("there is no name here that could be changed")
+    symbol = found[0]
+    if name == symbol.name:
+        return []
+    if not _is_name(name):
+        raise UsageError(
+            f"`{name}` cannot be a name",
+            help="a name is made of letters, digits and `_`, begins with a letter or `_`, and is no "
+            "word of the language",
+        )
+    if _taken(document.checked, symbol, name):
+        raise UsageError(f"`{name}` is already the name of something else")
+    if _hidden(document, symbol):
+        raise UsageError(
+            f"`{symbol.name}` also stands in a statement that cannot be read",
+            help="mend that statement first",
+        )
+    places = index.places(symbol)
+    if not _same(document.checked, places, symbol, name):
+        raise UsageError(f"with `{name}` in its place the spec would mean something else")
+    return [TextEdit(document.lines.of(place.span), name) for place in places]
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text reads as a name. (Before `=` every word does, so it is read behind one.)"""
+    tree, diagnostics = parse(f"x = {text}")
+    if diagnostics or len(tree.statements) != 1:
+        return False
+    (one,) = tree.statements
+    return isinstance(one, Attribute) and isinstance(one.value, Path) and one.value.name == text
+
+
+def _taken(checked: Checked, symbol: Symbol, name: str) -> bool:
+    """Whether a name is given already where it would have to be free; a param's must be free everywhere."""
+    known = checked.index.definitions
+    return evolve(symbol, name=name) in known or any(
+        other.name == name and "param" in (other.space, symbol.space) for other in known
+    )
+
+
+def _hidden(document: Document, symbol: Symbol) -> bool:
+    """Whether the name stands where nothing could be read."""
+    checked = document.checked
+    if symbol.name in lost_names(checked.tree.statements):
+        return True
+    lines = {d.span.line for d in checked.diagnostics if d.code.startswith("REC1")}
+    read = {place.span.start for place in checked.index.places(symbol)}
+    return any(
+        token == symbol.name and token.line in lines and token.start_pos not in read
+        for token in document.tokens
+    )
+
+
+def _same(checked: Checked, places: Sequence[Place], symbol: Symbol, name: str) -> bool:
+    """Whether every name stands for what it stood for, and nothing else is wrong than before."""
+    text, starts = checked.tree.text, [place.span.start for place in places]
+    longer = len(name) - len(symbol.name)
+    ends = [place.span.end for place in places]
+    parts = [text[a:b] for a, b in zip([0, *ends], [*starts, len(text)], strict=True)]
+    after = check(name.join(parts), checked.tree.file)
+
+    def moved(start: int) -> int:
+        return start + longer * sum(place < start for place in starts)
+
+    def named(other: Symbol) -> Symbol:
+        owned = symbol.space == "attack" and other.owner == symbol.name
+        if other == symbol:
+            return evolve(other, name=name)
+        return evolve(other, owner=name) if owned else other
+
+    expected = {(moved(p.span.start), named(s)) for p, s in checked.index.symbols.items()}
+    found = {(p.span.start, s) for p, s in after.index.symbols.items()}
+    codes = [Counter(d.code for d in one.diagnostics) for one in (checked, after)]
+    return expected == found and codes[0] == codes[1]

@@ -1,0 +1,217 @@
+"""The server itself: which ability answers which request of an editor."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+from pygls.lsp.server import LanguageServer
+
+from recoverdsl import __version__
+from recoverdsl.errors import RecoverdslError
+from recoverdsl.language import check
+from recoverdsl.server.actions import KINDS, actions
+from recoverdsl.server.completion import complete
+from recoverdsl.server.diagnosing import diagnose
+from recoverdsl.server.document import Document
+from recoverdsl.server.formatting import format_document
+from recoverdsl.server.hover import hover
+from recoverdsl.server.navigation import definitions, highlights, references
+from recoverdsl.server.outline import folds, symbols
+from recoverdsl.server.rename import prepare, rename
+
+PAUSE = 0.05
+"""Seconds without a change after which a text is checked, so that typing never waits for it."""
+
+TRIGGERS = (" ", ".", "=", "(", "[", ",", '"')
+"""Characters behind which an editor asks for completion by itself."""
+
+
+class Refused(JsonRpcException):
+    """The answer to a request that cannot be done, with the reason."""
+
+    CODE = types.LSPErrorCodes.RequestFailed.value
+
+
+class Where(Protocol):
+    """What a request about one place of a text holds."""
+
+    text_document: types.TextDocumentIdentifier
+    position: types.Position
+
+
+class Server(LanguageServer):
+    """A language server with the texts that an editor has open."""
+
+    def __init__(self) -> None:
+        # Whole texts: a spec is small, and pygls splits lines at characters that editors do not.
+        super().__init__("recoverdsl", __version__, types.TextDocumentSyncKind.Full)
+        self.documents: dict[str, Document] = {}
+        self.waiting: dict[str, asyncio.TimerHandle] = {}
+
+    def keep(self, uri: str) -> None:
+        """Take a new version of a text."""
+        given = self.workspace.get_text_document(uri)
+        encoding = types.PositionEncodingKind(self.workspace.position_encoding)
+        self.documents[uri] = Document(given.source, uri, given.version, encoding)
+
+    def document(self, uri: str) -> Document:
+        """The present version of a text; an empty one where none is open."""
+        return self.documents.get(uri) or Document("", uri)
+
+    def at(self, where: Where) -> tuple[Document, int]:
+        """The text and the offset that a request is about."""
+        document = self.document(where.text_document.uri)
+        return document, document.lines.offset(where.position)
+
+    def supports(self, path: str) -> Any:
+        """What the editor says that it can do; None if it says nothing."""
+        found: Any = self.client_capabilities
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        return found
+
+    def markup(self, path: str) -> types.MarkupKind:
+        """Markdown, unless the editor knows plain text only."""
+        known: Sequence[types.MarkupKind] | None = self.supports(path)
+        markdown = known is None or types.MarkupKind.Markdown in known
+        return types.MarkupKind.Markdown if markdown else types.MarkupKind.PlainText
+
+    def publish(self, uri: str) -> None:
+        """Send what is wrong with a text."""
+        self.forget(uri)
+        document = self.document(uri)
+        related = bool(self.supports("text_document.publish_diagnostics.related_information"))
+        self.text_document_publish_diagnostics(
+            types.PublishDiagnosticsParams(
+                uri, diagnose(document, related=related), document.version
+            )
+        )
+
+    def publish_soon(self, uri: str) -> None:
+        """Send what is wrong with a text once nobody types any more."""
+        self.forget(uri)
+        self.waiting[uri] = asyncio.get_running_loop().call_later(PAUSE, self.publish, uri)
+
+    def forget(self, uri: str) -> None:
+        """Do not send what was about to be sent."""
+        if waiting := self.waiting.pop(uri, None):
+            waiting.cancel()
+
+
+def start() -> None:
+    """Serve an editor over standard input and output, until it ends the connection."""
+    logger = logging.getLogger("pygls")
+    logger.setLevel(logging.ERROR)
+    logging.getLogger("pygls.protocol.json_rpc").addFilter(_not_refused)
+    # The first check reads the grammar. What is loaded now stays, so it need not be searched for
+    # garbage while someone types.
+    check("")
+    gc.freeze()
+    build().start_io()
+
+
+def _not_refused(record: logging.LogRecord) -> bool:
+    """A refusal is an answer, and no error to write down."""
+    return not (record.exc_info and isinstance(record.exc_info[1], Refused))
+
+
+def build() -> Server:
+    """A server that knows every ability."""
+    server = Server()
+    _watch(server)
+    _look(server)
+    _change(server)
+    return server
+
+
+def _watch(server: Server) -> None:
+    """What happens as texts are opened, changed and closed."""
+
+    @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
+    def opened(params: types.DidOpenTextDocumentParams) -> None:
+        server.keep(params.text_document.uri)
+        server.publish(params.text_document.uri)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
+    def changed(params: types.DidChangeTextDocumentParams) -> None:
+        server.keep(params.text_document.uri)
+        server.publish_soon(params.text_document.uri)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
+    def closed(params: types.DidCloseTextDocumentParams) -> None:
+        uri = params.text_document.uri
+        server.forget(uri)
+        server.documents.pop(uri, None)
+        server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, []))
+
+
+def _look(server: Server) -> None:
+    """What an editor shows."""
+
+    @server.feature(types.TEXT_DOCUMENT_HOVER)
+    def hovered(params: types.HoverParams) -> types.Hover | None:
+        return hover(*server.at(params), markup=server.markup("text_document.hover.content_format"))
+
+    @server.feature(types.TEXT_DOCUMENT_DEFINITION)
+    def defined(params: types.DefinitionParams) -> list[types.Location]:
+        return definitions(*server.at(params))
+
+    @server.feature(types.TEXT_DOCUMENT_REFERENCES)
+    def referred(params: types.ReferenceParams) -> list[types.Location]:
+        return references(*server.at(params), declaration=params.context.include_declaration)
+
+    @server.feature(types.TEXT_DOCUMENT_DOCUMENT_HIGHLIGHT)
+    def highlighted(params: types.DocumentHighlightParams) -> list[types.DocumentHighlight]:
+        return highlights(*server.at(params))
+
+    @server.feature(types.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
+    def outlined(params: types.DocumentSymbolParams) -> list[types.DocumentSymbol]:
+        return symbols(server.document(params.text_document.uri))
+
+    @server.feature(types.TEXT_DOCUMENT_FOLDING_RANGE)
+    def folded(params: types.FoldingRangeParams) -> list[types.FoldingRange]:
+        return folds(server.document(params.text_document.uri))
+
+
+def _change(server: Server) -> None:
+    """What changes a text."""
+
+    @server.feature(
+        types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=TRIGGERS)
+    )
+    def completed(params: types.CompletionParams) -> types.CompletionList:
+        item = "text_document.completion.completion_item"
+        return complete(
+            *server.at(params),
+            snippets=bool(server.supports(f"{item}.snippet_support")),
+            markup=server.markup(f"{item}.documentation_format"),
+        )
+
+    @server.feature(
+        types.TEXT_DOCUMENT_CODE_ACTION, types.CodeActionOptions(code_action_kinds=KINDS)
+    )
+    def mended(params: types.CodeActionParams) -> list[types.CodeAction]:
+        document = server.document(params.text_document.uri)
+        return actions(document, params.range, params.context.only)
+
+    @server.feature(types.TEXT_DOCUMENT_FORMATTING)
+    def formatted(params: types.DocumentFormattingParams) -> list[types.TextEdit]:
+        return format_document(server.document(params.text_document.uri))
+
+    @server.feature(types.TEXT_DOCUMENT_PREPARE_RENAME)
+    def asked(params: types.PrepareRenameParams) -> types.PrepareRenamePlaceholder | None:
+        return prepare(*server.at(params))
+
+    @server.feature(types.TEXT_DOCUMENT_RENAME, types.RenameOptions(prepare_provider=True))
+    def renamed(params: types.RenameParams) -> types.WorkspaceEdit:
+        try:
+            edits = rename(*server.at(params), params.new_name)
+        except RecoverdslError as error:
+            raise Refused("; ".join(part for part in (error.what, error.help) if part)) from error
+        return types.WorkspaceEdit({params.text_document.uri: edits})

@@ -1,0 +1,32 @@
+"""What a fix must do: take its own mistake away, and add none."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from recoverdsl.language import check
+from recoverdsl.language.diagnostics import Diagnostic, apply_edits
+
+
+def said(diagnostics: tuple[Diagnostic, ...]) -> Counter[tuple[str, str]]:
+    """What the diagnostics say, wherever they stand."""
+    return Counter((d.code, d.message) for d in diagnostics)
+
+
+def unfixed(text: str) -> list[str]:
+    """What is wrong with the fixes of a text's diagnostics, one line each."""
+    found = check(text).diagnostics
+    wrong = []
+    for diagnostic in found:
+        if not diagnostic.fix:
+            continue
+        before = said(found)
+        after = said(check(apply_edits(text, diagnostic.fix)).diagnostics)
+        itself = (diagnostic.code, diagnostic.message)
+        if after[itself] >= before[itself]:
+            wrong.append(
+                f"{diagnostic.code} at line {diagnostic.span.line} stays: {diagnostic.message}"
+            )
+        if more := after - before:
+            wrong.append(f"{diagnostic.code} at line {diagnostic.span.line} adds {dict(more)}")
+    return wrong

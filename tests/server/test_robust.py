@@ -1,0 +1,101 @@
+"""No text and no place in it makes an ability fail, and each answers at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lsprotocol.types import CodeAction
+
+from recoverdsl.errors import UsageError
+from recoverdsl.language import check
+from recoverdsl.server.actions import actions
+from recoverdsl.server.completion import complete
+from recoverdsl.server.diagnosing import diagnose
+from recoverdsl.server.document import Document
+from recoverdsl.server.formatting import format_document
+from recoverdsl.server.hover import hover
+from recoverdsl.server.navigation import definitions, highlights, references
+from recoverdsl.server.outline import folds, symbols
+from recoverdsl.server.rename import prepare, rename
+from tests.language.texts import FULL
+from tests.server.places import SPECS
+
+
+def mend(document: Document, offset: int) -> list[CodeAction]:
+    return actions(document, document.lines.range(offset, offset))
+
+
+HERE = (complete, hover, definitions, references, highlights, prepare, mend)
+"""Abilities that are asked about one place."""
+
+WHOLE = (diagnose, symbols, folds, format_document)
+"""Abilities that are asked about the whole text."""
+
+
+def ask_everything(document: Document, offset: int) -> None:
+    for ability in WHOLE:
+        ability(document)
+    for ability in HERE:
+        ability(document, offset)
+    with suppress(UsageError):
+        rename(document, offset, "something")
+
+
+pieces = st.sampled_from(
+    ["attack", " ", "\n", "{", "}", "(", ")", "[", "]", "=", ",", ";", '"', "\\", "#", "..", ".", "%", "5", "mid",
+     "like", "stage", "in", "at", "not", "-", "<=", "\0", "é", "😀", "\r", "\ufeff", "\ud800", "recoverdsl 1\n",
+     "param x = 1\n", "expect drift(go", "sweep s { recover.opening.", "measure {", "limit = norm <= ",
+     "perturb = mid at ", 'release("gpt2-small-res-jb", id = "', "logprob(", "mean_when(", "m.layers[", "attribute "]
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.text(max_size=60), st.lists(pieces, max_size=25).map("".join)), st.data())
+def test_no_text_makes_it_fail(text: str, data: st.DataObject) -> None:
+    ask_everything(Document(text), data.draw(st.integers(0, len(text))))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, len(FULL) - 1), pieces, st.integers(0, 60), st.integers(-30, 30))
+def test_no_edit_makes_it_fail(at: int, piece: str, gone: int, near: int) -> None:
+    text = FULL[:at] + piece + FULL[at + gone :]
+    ask_everything(Document(text), min(max(0, at + near), len(text)))
+
+
+def test_a_text_that_is_far_too_long() -> None:
+    document = Document("x = 3\n" * 200_000)
+    assert [one.code for one in diagnose(document)] == ["REC108"]
+    ask_everything(document, 100)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_ability_answers_at_once(name: str) -> None:
+    """Within a tenth of a second of processor time, the check of the text included."""
+    check("")
+    offset = SPECS[name].index("perturb") + 3
+    asked = [lambda d, a=a: a(d) for a in WHOLE] + [lambda d, a=a: a(d, offset) for a in HERE]
+    asked.append(lambda d: rename(d, SPECS[name].index("model smollm2") + 7, "other"))
+    for ask in asked:
+        took = []
+        for _ in range(3):
+            document = Document(SPECS[name])
+            start = time.process_time()
+            ask(document)
+            took.append(time.process_time() - start)
+        assert min(took) < 0.1
+
+
+def test_it_knows_the_language_and_nothing_else() -> None:
+    code = (
+        "import sys, recoverdsl.server.server; "
+        "print(sorted(m for m in sys.modules if m.split('.')[0] in ('torch', 'sae_lens', 'transformers', 'numpy')"
+        " or m.startswith('recoverdsl.') and m.split('.')[1] not in ('language', 'server', 'errors')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
