@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lsprotocol.types import (
     Diagnostic,
     DiagnosticRelatedInformation,
     DiagnosticSeverity,
     Location,
 )
+from pygls.uris import to_fs_path
 
 from recoverdsl import language
 from recoverdsl.language.diagnostics import visible
+from recoverdsl.pinning.coverage import uncovered
 from recoverdsl.server.document import Document
 
 _SEVERITIES = {"error": DiagnosticSeverity.Error, "warning": DiagnosticSeverity.Warning}
 
 
 def diagnose(document: Document, *, related: bool = True) -> list[Diagnostic]:
-    """Every mistake in a text. Without `related` the message says what other places have to do with it."""
-    return [shown(document, found, related=related) for found in document.checked.diagnostics]
+    """Every mistake in a text. Without `related` the message says what other places have to do with it.
+
+    As in `recoverdsl check`, a source that the lock beside the file pins is not warned of.
+    """
+    path = to_fs_path(document.uri)
+    checked = document.checked
+    found = uncovered(checked, Path(path)) if path else checked.diagnostics
+    return [shown(document, one, related=related) for one in found]
 
 
 def shown(document: Document, found: language.Diagnostic, *, related: bool = True) -> Diagnostic:

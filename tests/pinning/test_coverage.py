@@ -12,6 +12,8 @@ from recoverdsl.pinning.coverage import uncovered
 from recoverdsl.pinning.lock import Lock, Pinned
 from recoverdsl.pinning.lockfile import lock_path, to_text
 from recoverdsl.pinning.sources import sources_of, written
+from recoverdsl.server.diagnosing import diagnose
+from recoverdsl.server.document import Document
 from tests.pinning.conftest import Published
 from tests.pinning.edits import edit
 from tests.run.commands import cli
@@ -85,6 +87,16 @@ def test_what_a_lock_leaves_out_is_warned_of(spec: Path, left_out: str) -> None:
     lock(spec, without=left_out)
     # Two SAEs inherit one line, and it is warned of as long as one of them is not pinned.
     assert warned(spec) == [left_out.replace("high", "mid")]
+
+
+def test_an_editor_shows_the_same(spec: Path) -> None:
+    def shown() -> list[str]:
+        return [str(d.code) for d in diagnose(Document(TEXT, uri=spec.as_uri()))]
+
+    assert shown() == ["REC403"] * len(UNPINNED)
+    lock(spec)
+    assert shown() == []
+    assert len(diagnose(Document(TEXT, uri="untitled:Untitled-1"))) == len(UNPINNED)
 
 
 def test_a_lock_of_another_source_pins_nothing(spec: Path) -> None:

@@ -91,11 +91,11 @@ def test_every_ability_answers_at_once(name: str) -> None:
         assert min(took) < 0.1
 
 
-def test_it_knows_the_language_and_nothing_else() -> None:
+def test_it_knows_the_language_and_locks_and_nothing_else() -> None:
     code = (
         "import sys, recoverdsl.server.server; "
         "print(sorted(m for m in sys.modules if m.split('.')[0] in ('torch', 'sae_lens', 'transformers', 'numpy')"
-        " or m.startswith('recoverdsl.') and m.split('.')[1] not in ('language', 'server', 'errors')))"
+        " or m.startswith('recoverdsl.') and m.split('.')[1] not in ('language', 'pinning', 'server', 'errors')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
