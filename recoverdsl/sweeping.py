@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from recoverdsl.api import Audit, AuditAt, Run, Silent
 from recoverdsl.errors import UsageError
@@ -16,12 +16,14 @@ from recoverdsl.measure.results import SpecIdentity
 from recoverdsl.measure.sweeps import PointResult, SweepResult, to_frame, to_json
 from recoverdsl.pinning.lockfile import to_text
 from recoverdsl.report.sweep_page import render_sweep
+from recoverdsl.running import execute
 from recoverdsl.store.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from recoverdsl.compiler.graph import Node
+    from recoverdsl.engine.resources import Resources
 
 
 @frozen
@@ -68,13 +70,12 @@ def run_sweep(audit: Audit, out: Path | None, *, observer: Any = None, **options
         if audit.lock is not None:
             folder.lock(to_text(audit.lock))
     runs: list[Run] = []
+    loaded: Resources | None = None
     for number, at in enumerate(audit.points, start=1):
         once.point(at, number, len(audit.points))
         place = folder.point(number).path if folder else None
-        before = runs[-1].resources if runs else None
-        runs.append(at.audit.run(place, observer=once, sharing=before, **options))
-    # What was loaded is in the last one; the others need it no more.
-    runs = [evolve(run, resources=None) for run in runs[:-1]] + runs[-1:]
+        run, loaded = execute(at.audit, place, observer=once, sharing=loaded, **options)
+        runs.append(run)
     swept = SweepResult(
         SpecIdentity(audit.path.name, digest(audit.spec), audit.spec.audit),
         tuple(

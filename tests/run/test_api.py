@@ -135,7 +135,7 @@ def test_a_wrong_spec_raises_its_diagnostics(tmp_path: Path) -> None:
 def test_errors_of_a_run_are_of_the_kinds_that_are_documented(claim: Path, tmp_path: Path) -> None:
     full = Path(__file__).parent.parent / "language/full.rec"
     with pytest.raises(NotYetError):
-        recoverdsl.load(full).run(store=tmp_path)
+        recoverdsl.load(full).run_sweep(store=tmp_path)
     with pytest.raises(UsageError):
         recoverdsl.load(claim).run(store=tmp_path, device="nonsense")
     with pytest.raises(UnavailableError):
