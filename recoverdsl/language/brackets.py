@@ -260,9 +260,11 @@ def _limit_depth(result: Tokens) -> None:
             depth = deepest = max(depth, deepest, outer, deepest_outside)
             if token.value == "}":
                 depth = deepest = outer
-        elif token.value in (",", ";") or token.type == "NEWLINE":
+        elif token.value == ",":
             deepest = max(depth, deepest)
             depth = outside[-1][0] + 1 if outside else 0
+        elif token.value == ";" or token.type == "NEWLINE":
+            depth = deepest = outside[-1][0] + 1 if outside else 0
         elif token.value in _OPERATORS:
             depth += 1
         if depth > DEEPEST and token.type not in ("NEWLINE", "BROKEN"):

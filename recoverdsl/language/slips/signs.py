@@ -163,7 +163,7 @@ def calls(cursor: Cursor, at: int) -> bool:
 
 def equals(cursor: Cursor, at: int) -> int:
     """`steps == 100`"""
-    if not cursor.second() or cursor.out[-1].type != "NAME":
+    if cursor.previous() is None or cursor.out[-1].type != "NAME" or not cursor.first_word():
         return 0
     place = span_of(cursor.tokens[at])
     mistake = Mistake(
