@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from attrs import define, field
@@ -23,6 +24,9 @@ from recoverdsl.language.tokens import (
 )
 
 PARTNER = {"(": ")", "[": "]"}
+_TURNED = frozenset("()[]")
+_FAR = 100
+"""Tokens that are looked back at."""
 _OPERATORS = frozenset(
     ["or", "and", "not", "at", "except", "of", "..", "<", "<=", ">", ">=", "==", "+", "-", "*", "/", ".", "[", "="]
 )  # fmt: skip
@@ -60,7 +64,9 @@ class _Brackets:
         """Tokens to put before one of `out`."""
 
     def run(self) -> None:
-        for token in self.result.tokens:
+        for i, token in enumerate(self.result.tokens):
+            if token.value in _TURNED and token.type != "BROKEN":
+                token = self._turned(token, i)
             if token.value in PARTNER and token.type != "BROKEN":
                 self.stack.append(_Open(len(self.out)))
             elif token.value in (")", "]") and token.type != "BROKEN":
@@ -92,6 +98,30 @@ class _Brackets:
             here.semicolons.append(len(self.out))
         elif token.type == "NEWLINE":
             here.newlines.append(len(self.out))
+
+    def _turned(self, token: Token, at: int) -> Token:
+        """A bracket that looks the wrong way: `wilson]95%)`, `(refusing[`; or the token as it is."""
+        tokens = self.result.tokens
+        before = tokens[at - 1] if at else None
+        after = tokens[at + 1] if at + 1 < len(tokens) else None
+        if before is None or not adjacent(before, token):
+            return token
+        meant = None
+        if token.value in PARTNER:
+            ends = after is None or after.value in (",", ";", "}", "\n")
+            valued = before.value.isidentifier() or before.type in ("NUMBER", "STRING")
+            if self.stack and ends and valued:
+                meant = PARTNER[self.out[self.stack[-1].at].value]
+        elif not self.stack and before.type == "NAME" and after is not None and (
+            adjacent(token, after) and after.type in ("NAME", "NUMBER", "STRING")
+        ):  # fmt: skip
+            meant = "("
+        if meant is None:
+            return token
+        mistake = Mistake(
+            "REC123", f"this `{token}` looks the wrong way", help=replace(span_of(token), meant)
+        )
+        return slip(self.kinds[meant], meant, span_of(token), mistake)
 
     # --- Closing ------------------------------------------------------------------------------
 
@@ -166,10 +196,21 @@ class _Brackets:
 
     def _nothing_to_close(self, token: Token) -> None:
         """A closing bracket that nothing opened: `adam lr = 0.1)`, or one too many."""
-        for at in range(len(self.out) - 1, 0, -1):
+        if token.value == "]" and self._index_without_beginning(token):
+            return
+        for at in range(len(self.out) - 1, max(0, len(self.out) - _FAR), -1):
             first, second = self.out[at - 1], self.out[at]
             if first.type == "NEWLINE" or first.value in ("{", "}", ";"):
                 break
+            if first.value == token.value and second.value == ",":
+                mistake = Mistake(
+                    "REC105", f"there is nothing here for this `{token}` to close",
+                    help=Mend("remove it", (Edit(span_of(first), ""),)),
+                )  # fmt: skip
+                self.result.found.append((span_of(first), mistake))
+                self.dropped.add(at - 1)
+                self.out.append(token)
+                return
             starts = at == 1 or self.out[at - 2].value in ("=", "(", ",")
             if starts and first.type == "NAME" and second.type in ("NAME", "NUMBER", "STRING") and token.value == ")":  # fmt: skip
                 edit = between(first, second, "(")
@@ -186,6 +227,29 @@ class _Brackets:
             help=Mend("remove it", (Edit(span_of(token), ""),)),
         )  # fmt: skip
         self.result.found.append((span_of(token), mistake))
+
+    def _index_without_beginning(self, token: Token) -> bool:
+        """`layers14]`"""
+        name = self.out[-1] if self.out else None
+        split = re.fullmatch(r"([^\W\d]\w*?)([0-9]+)", str(name)) if name is not None else None
+        if name is None or split is None or name.type != "NAME" or not adjacent(name, token):
+            return False
+        whole = span_of(name)
+        middle = whole.start + len(split[1])
+        column = whole.column + len(split[1])
+        before = Span(whole.start, middle, whole.line, whole.column, whole.line, column)
+        behind = Span(middle, whole.end, whole.line, column, whole.line, whole.end_column)
+        mistake = Mistake(
+            "REC105", "this `]` has no `[`", span=span_of(token),
+            help=Mend("add a `[` before the number", (Edit(behind.before, "["),)),
+        )  # fmt: skip
+        self.out[-1:] = [
+            _at(before, "NAME", split[1]),
+            slip(self.kinds["["], "[", behind.before, mistake),
+            _at(behind, "NUMBER", split[2]),
+            token,
+        ]
+        return True
 
     # --- What stays open ----------------------------------------------------------------------
 
@@ -215,6 +279,13 @@ class _Brackets:
             self.out[opens[DEEPEST].at] = broken(deep, deep, mistake)
             return
         opening = self.out[outermost]
+        inner = self.out[outermost + 1] if outermost + 1 < len(self.out) else None
+        if len(opens) == 1 and inner is not None and inner.value == opening.value and adjacent(opening, inner):  # fmt: skip
+            message = f"there is a `{opening}` too many"
+            help = Mend("remove it", (Edit(span_of(opening), ""),))
+            self.result.found.append((span_of(opening), Mistake("REC105", message, help=help)))
+            self.dropped.add(outermost)
+            return
         stop = self._index_ends(outermost, stop) if len(opens) == 1 else stop
         last = next(self.out[i] for i in range(stop - 1, -1, -1) if self.out[i].type != "NEWLINE")
         ends = "".join(PARTNER[self.out[opened.at].value] for opened in reversed(opens))
@@ -239,8 +310,9 @@ class _Brackets:
 
 def _at(place: Span, kind: str, value: str) -> Token:
     return Token(
-        kind, value, place.start, place.line, place.column, place.line, place.column, place.start
-    )
+        kind, value, place.start, place.line, place.column,
+        place.end_line, place.end_column, place.end,
+    )  # fmt: skip
 
 
 def _limit_depth(result: Tokens) -> None:

@@ -104,7 +104,7 @@ class _Checker:
         if isinstance(first, nodes.Version):
             number = first.number.text
             if number != "1":
-                plain = number.rstrip("%0") == "1."
+                plain = number.rstrip("%0") in ("1", "1.")
                 self.report.add(
                     "REC112", f"this is version {number} of the language, and this tool knows version 1",
                     first.number.span,

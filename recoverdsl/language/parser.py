@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from lark import Lark, Token
 
 from recoverdsl.language.builder import Builder
@@ -117,6 +118,8 @@ class _Reader:
         self.fresh = True
         self.bracketed = False
         """Whether a bracket of the statement at hand is already said to lack its partner."""
+        self.slipped = 0
+        """How many mistakes were reported with the last slip in the statement at hand."""
         self.renamed: list[Span] = []
         """Where names stand that cannot be names as they are written."""
         self.repaired = -1
@@ -127,7 +130,7 @@ class _Reader:
         while self.at < len(self.tokens):
             token = self.tokens[self.at]
             if self.fresh:
-                self.began, self.bracketed = self.at, False
+                self.began, self.bracketed, self.slipped = self.at, False, 0
             if token.type == "BROKEN":
                 self._say(token)
                 self._recover()
@@ -160,7 +163,7 @@ class _Reader:
         if statements is None:
             if self._repaired():
                 return self.read()
-            if not self.bracketed:
+            if not self.slipped:
                 self._complain()
             self._replace(self.at)
             statements = self.parser.finish(last)
@@ -173,6 +176,7 @@ class _Reader:
         """Report what is wrong with a token that was taken, or broken."""
         if isinstance(token, Slip):
             self.bracketed = self.bracketed or token.mistake.code == "REC105"
+            self.slipped = len(self.report.found) + 1
             if token.mistake.code == "REC122":
                 self.renamed.append(span_of(token))
             _report(self.report, token.mistake, span_of(token))
@@ -180,7 +184,11 @@ class _Reader:
     def _unexpected(self) -> None:
         if self._repaired():
             return
-        if not self.bracketed:
+        if self.slipped and (self.bracketed or isinstance(self.tokens[self.at - 1], Slip)):
+            # What was meant by it, nobody can say, so that nothing else is said of this statement.
+            last = self.report.found[self.slipped - 1]
+            self.report.found[self.slipped - 1] = evolve(last, fix=())
+        else:
             self._complain()
         self._recover()
 

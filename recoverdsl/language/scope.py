@@ -10,7 +10,7 @@ from attrs import define, evolve, field, fields
 from recoverdsl.language import nodes, schema
 from recoverdsl.language.diagnostics import Collector, TooManyError
 from recoverdsl.language.nodes import Attribute, Block, Broken, Expression, Param, Path, Tree
-from recoverdsl.language.suggest import mend_word
+from recoverdsl.language.suggest import did_you_mean, mend_word
 from recoverdsl.language.tokens import DEEPEST
 
 MOST_INHERITED = 200_000
@@ -63,10 +63,13 @@ class Scope:
                     related=[(block.head, f"`{name}` is defined here")],
                 )
                 return False
+        near = did_you_mean(name, self.names(*kinds))
+        there = [self.blocks[kind, near] for kind in kinds if near and (kind, near) in self.blocks]
         self.report.add(
             "REC205",
             f"there is no {wanted} block named `{name}`",
             span,
+            related=[(block.head, f"`{near}` is defined here") for block in there],
             help=mend_word(span, name, self.names(*kinds), "known here"),
         )
         return False

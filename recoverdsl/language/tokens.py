@@ -72,7 +72,8 @@ def slip(kind: str, value: str, at: Span, mistake: Mistake) -> Slip:
 
 def broken(first: Token, last: Token, mistake: Mistake) -> Slip:
     """What stands from one token to another, as something that can be no part of a statement."""
-    return slip("BROKEN", str(first) if first is last else "", across(first, last), mistake)
+    # A token is a text, and an empty one would count as none.
+    return slip("BROKEN", str(first) if first is last else "…", across(first, last), mistake)
 
 
 def adjacent(first: Token, second: Token) -> bool:
