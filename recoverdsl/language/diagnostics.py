@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -107,9 +108,10 @@ class Collector:
         fix = () if span.source else tuple(sorted(mend.fix, key=lambda e: e.span.start))
         self.found.append(
             Diagnostic(
-                code, message, span, file, why, mend.help or None, tuple(related), fix, self.text
+                code, _cut(message), span, file, why and _cut(why), _cut(mend.help) or None,
+                tuple((place, _cut(label)) for place, label in related), fix, self.text,
             )
-        )
+        )  # fmt: skip
         if self.full:
             raise TooManyError
 
@@ -124,6 +126,14 @@ class Collector:
         mended = {_reach(d.fix[0].span): d for d in unique.values() if len(d.fix) == 1 and d.code not in SLIPS}  # fmt: skip
         kept = [d for d in unique.values() if not _within(d, mended)]
         return tuple(sorted(kept, key=lambda d: (d.file, d.span.start, d.span.end, d.code)))
+
+
+_QUOTED = re.compile(r"`([^`]{60})[^`]+`")
+
+
+def _cut(text: str) -> str:
+    """A sentence that quotes nothing at great length."""
+    return _QUOTED.sub(r"`\1…`", text)
 
 
 def _reach(span: Span) -> tuple[int, int]:

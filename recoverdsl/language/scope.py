@@ -13,7 +13,7 @@ from recoverdsl.language.nodes import Attribute, Block, Broken, Expression, Para
 from recoverdsl.language.suggest import did_you_mean, mend_word
 from recoverdsl.language.tokens import DEEPEST
 
-MOST_INHERITED = 200_000
+MOST_INHERITED = 100_000
 """Statements that all blocks together may take over from others."""
 
 SAME_SPACE = frozenset({"attack", "control"})
