@@ -21,6 +21,7 @@ from recoverdsl.language.tokens import (
     span_of,
 )
 
+_CLOSERS = {"(": ")", "[": "]"}
 _WITHIN_VALUE = frozenset(["=", "(", ",", "[", "<", "<=", ">", ">=", "+", "-", "*", "/"])
 
 
@@ -105,7 +106,7 @@ class _Blocks:
         elif previous.value in _WITHIN_VALUE and (stop := self._partner(at)):
             return self._braced_value(at, stop, out)
         elif adjacent(previous, brace) and not _is_head(out, begin, len(out)) and (
-            taken := self._braced_arguments(at, out)
+            taken := self._braced_arguments(at, out) or self._closing_brace(at, out, begin)
         ):  # fmt: skip
             return taken
         out.append(brace)
@@ -144,6 +145,22 @@ class _Blocks:
         out += tokens[at + 1 : stop]
         out.append(Token.new_borrow_pos(self.kinds[")"], ")", tokens[stop]))
         return stop + 1 - at
+
+    def _closing_brace(self, at: int, out: list[Token], begin: int) -> int:
+        """`[first, last_token{`"""
+        brace, line = self.result.tokens[at], out[max(begin, len(out) - 100) :]
+        unclosed: list[str] = []
+        for token in line:
+            if token.value in _CLOSERS:
+                unclosed.append(_CLOSERS[token.value])
+            elif unclosed and token.value == unclosed[-1]:
+                unclosed.pop()
+        if not unclosed or out[-1].type not in ("NAME", "NUMBER", "STRING"):
+            return 0
+        help = replace(span_of(brace), unclosed[-1])
+        mistake = Mistake("REC123", "this `{` looks the wrong way", help=help)
+        out.append(self._slip(unclosed[-1], span_of(brace), mistake))
+        return 1
 
     def _partner(self, at: int) -> int | None:
         depth = 0
@@ -252,14 +269,16 @@ class _Blocks:
         for i, token in enumerate(tokens):
             if token.value == "{":
                 depth += 1
+            elif token.value == "}" and self._opens_arguments(i):
+                closers = (t.value for t in tokens[i + 1 : i + 9] if t.value in (")", "]"))
+                opener = "[" if next(closers, ")") == "]" else "("
+                help = replace(span_of(token), opener)
+                mistake = Mistake("REC123", "this `}` looks the wrong way", help=help)
+                turned[i] = self._slip(opener, span_of(token), mistake)
             elif token.value == "}" and depth:
                 depth -= 1
                 if not depth:
                     closed, since = i, i + 1
-            elif token.value == "}" and self._opens_arguments(i):
-                help = replace(span_of(token), "(")
-                mistake = Mistake("REC123", "this `}` looks the wrong way", help=help)
-                turned[i] = self._slip("(", span_of(token), mistake)
             elif token.value == "}":
                 head = self._bare_head(since, i)
                 if head is not None:

@@ -10,7 +10,6 @@ from lark import Token
 
 from recoverdsl.language.blocks import match_braces
 from recoverdsl.language.diagnostics import Edit, Mend, replace
-from recoverdsl.language.nodes import Span
 from recoverdsl.language.tokens import (
     DEEPEST,
     Mistake,
@@ -19,11 +18,14 @@ from recoverdsl.language.tokens import (
     adjacent,
     between,
     broken,
+    halves,
+    placed,
     slip,
     span_of,
 )
 
 PARTNER = {"(": ")", "[": "]"}
+OPENER = {")": "(", "]": "["}
 _TURNED = frozenset("()[]")
 _FAR = 100
 """Tokens that are looked back at."""
@@ -115,7 +117,8 @@ class _Brackets:
         elif not self.stack and before.type == "NAME" and after is not None and (
             adjacent(token, after) and after.type in ("NAME", "NUMBER", "STRING")
         ):  # fmt: skip
-            meant = "("
+            closers = (t.value for t in tokens[at + 1 : at + 9] if t.value in OPENER)
+            meant = OPENER[next(closers, ")")]
         if meant is None:
             return token
         mistake = Mistake(
@@ -196,18 +199,17 @@ class _Brackets:
 
     def _nothing_to_close(self, token: Token) -> None:
         """A closing bracket that nothing opened: `adam lr = 0.1)`, or one too many."""
-        if token.value == "]" and self._index_without_beginning(token):
+        if self._without_beginning(token):
+            return
+        alone = bool(self.out) and self.out[-1].type == "NEWLINE"
+        if alone and self._closed_too_early(token):
             return
         for at in range(len(self.out) - 1, max(0, len(self.out) - _FAR), -1):
             first, second = self.out[at - 1], self.out[at]
             if first.type == "NEWLINE" or first.value in ("{", "}", ";"):
                 break
             if first.value == token.value and second.value == ",":
-                mistake = Mistake(
-                    "REC105", f"there is nothing here for this `{token}` to close",
-                    help=Mend("remove it", (Edit(span_of(first), ""),)),
-                )  # fmt: skip
-                self.result.found.append((span_of(first), mistake))
+                self._remove(first)
                 self.dropped.add(at - 1)
                 self.out.append(token)
                 return
@@ -222,34 +224,49 @@ class _Brackets:
                 self.put.setdefault(at, []).append(opening)
                 self.out.append(token)
                 return
-        mistake = Mistake(
-            "REC105", f"there is nothing here for this `{token}` to close",
-            help=Mend("remove it", (Edit(span_of(token), ""),)),
-        )  # fmt: skip
-        self.result.found.append((span_of(token), mistake))
+        # Alone on its line it rather shows that something above is closed too early.
+        self._remove(token, fix=not alone)
 
-    def _index_without_beginning(self, token: Token) -> bool:
-        """`layers14]`"""
+    def _without_beginning(self, token: Token) -> bool:
+        """`layers14]`, `greedy24)`"""
         name = self.out[-1] if self.out else None
         split = re.fullmatch(r"([^\W\d]\w*?)([0-9]+)", str(name)) if name is not None else None
         if name is None or split is None or name.type != "NAME" or not adjacent(name, token):
             return False
-        whole = span_of(name)
-        middle = whole.start + len(split[1])
-        column = whole.column + len(split[1])
-        before = Span(whole.start, middle, whole.line, whole.column, whole.line, column)
-        behind = Span(middle, whole.end, whole.line, column, whole.line, whole.end_column)
+        opening = OPENER[token.value]
+        before, behind = halves(span_of(name), len(split[1]))
         mistake = Mistake(
-            "REC105", "this `]` has no `[`", span=span_of(token),
-            help=Mend("add a `[` before the number", (Edit(behind.before, "["),)),
+            "REC105", f"this `{token}` has no `{opening}`", span=span_of(token),
+            help=Mend(f"add a `{opening}` before the number", (Edit(behind.before, opening),)),
         )  # fmt: skip
         self.out[-1:] = [
-            _at(before, "NAME", split[1]),
-            slip(self.kinds["["], "[", behind.before, mistake),
-            _at(behind, "NUMBER", split[2]),
+            placed("NAME", split[1], before),
+            slip(self.kinds[opening], opening, behind.before, mistake),
+            placed("NUMBER", split[2], behind),
             token,
         ]
         return True
+
+    def _closed_too_early(self, token: Token) -> bool:
+        """A list over lines of which an inner one is closed twice: `[a, b]],`."""
+        for at in range(len(self.out) - 2, max(1, len(self.out) - 2 * _FAR), -1):
+            pair = self.out[at - 1].value == self.out[at].value == token.value
+            if self.out[at].value in ("{", "}", "="):
+                return False
+            if pair and self.out[at + 1].value == "," and adjacent(self.out[at - 1], self.out[at]):
+                self._remove(self.out[at])
+                self.dropped.add(at)
+                later = range(at, len(self.out))
+                self.dropped.update(i for i in later if self.out[i].type == "NEWLINE")
+                self.out.append(token)
+                return True
+        return False
+
+    def _remove(self, token: Token, fix: bool = True) -> None:
+        edits = (Edit(span_of(token), ""),) if fix else ()
+        message = f"there is nothing here for this `{token}` to close"
+        mistake = Mistake("REC105", message, help=Mend("remove it", edits))
+        self.result.found.append((span_of(token), mistake))
 
     # --- What stays open ----------------------------------------------------------------------
 
@@ -296,7 +313,7 @@ class _Brackets:
         mistake = Mistake("REC105", message, help=Mend(f"add `{ends}`", (Edit(place, ends),)))
         self.out[outermost] = slip(opening.type, str(opening), span_of(opening), mistake)
         self.put[stop] = [
-            *(_at(place, self.kinds[end], end) for end in ends), *self.put.get(stop, ())
+            *(placed(self.kinds[end], end, place) for end in ends), *self.put.get(stop, ())
         ]  # fmt: skip
 
     def _index_ends(self, at: int, stop: int) -> int:
@@ -306,13 +323,6 @@ class _Brackets:
         if self.out[at].value == "[" and tight and len(inner) == 2 and inner[1].value == ".":
             return at + 2
         return stop
-
-
-def _at(place: Span, kind: str, value: str) -> Token:
-    return Token(
-        kind, value, place.start, place.line, place.column,
-        place.end_line, place.end_column, place.end,
-    )  # fmt: skip
 
 
 def _limit_depth(result: Tokens) -> None:

@@ -153,7 +153,9 @@ class _Lines:
             line = list(tokens[begin:end])
             if line:
                 opens = closing is not None and closing.value == "{"
-                line = self._statement(line, opens, depth == 0, first)
+                ended = closing is None or closing.type == "NEWLINE"
+                alone = ended and (begin == 0 or tokens[begin - 1].type == "NEWLINE")
+                line = self._statement(line, opens, depth == 0, first, alone)
                 first = False
             self.out += line
             if closing is not None:
@@ -161,8 +163,10 @@ class _Lines:
                 depth += {"{": 1, "}": -1}.get(closing.value, 0)
             begin = end + 1
 
-    def _statement(self, line: list[Token], opens: bool, outside: bool, first: bool) -> list[Token]:
-        if not opens and (prose := self._prose(line)) is not None:
+    def _statement(
+        self, line: list[Token], opens: bool, outside: bool, first: bool, alone: bool
+    ) -> list[Token]:
+        if not opens and (prose := self._prose(line, alone)) is not None:
             return [prose]
         line = self._arguments(self._dots(self._dashes(line, opens)))
         kind = line[0].type
@@ -176,15 +180,18 @@ class _Lines:
             return self._keyword(line)
         return line
 
-    def _prose(self, line: list[Token]) -> Token | None:
+    def _prose(self, line: list[Token], alone: bool) -> Token | None:
         """A line of words, which was meant as a comment."""
         words = [token.value.isidentifier() for token in line[:40]]
         if len(words) < 4 or line[0].type != "NAME" or not words[1] or sum(words) < 4:
             return None
-        if sum(a and b for a, b in pairwise(words)) * 2 < len(words):
+        kinds = [token.type for token in line[:40]]
+        named = any(kinds[i : i + 3] == ["NAME"] * 3 for i in range(len(kinds)))
+        if not named or sum(a and b for a, b in pairwise(words)) * 2 < len(words):
             return None
         place = across(line[0], line[-1])
-        help = Mend("if it is a comment, begin it with `#`", (Edit(place.before, "# "),))
+        fix = (Edit(place.before, "# "),) if alone else ()
+        help = Mend("if it is a comment, begin it with `#`", fix)
         mistake = Mistake("REC101", "these words are no statement", help=help)
         return broken(line[0], line[-1], mistake)
 

@@ -16,6 +16,8 @@ from recoverdsl.language.tokens import DEEPEST
 MOST_INHERITED = 100_000
 """Statements that all blocks together may take over from others."""
 
+_NAMED = [kind for kind in schema.BLOCKS if kind != "attribute"]
+"""Kinds of block that define a name; an `attribute` block bears that of its attack."""
 SAME_SPACE = frozenset({"attack", "control"})
 """Expectations name attacks and controls alike, so these share their names."""
 
@@ -53,7 +55,7 @@ class Scope:
         if name in self.lost or not self.unnamed.isdisjoint(kinds):
             return False
         wanted = " or ".join(f"`{kind}`" for kind in kinds)
-        for kind in (*schema.BLOCKS, "sweep"):
+        for kind in (*_NAMED, "sweep"):
             if block := self.blocks.get((kind, name)):
                 self.report.add(
                     "REC206",
