@@ -5,7 +5,9 @@ Importing this loads neither torch nor any other part of the tool.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
@@ -51,7 +53,8 @@ class Checked:
 
 def parse(text: str | bytes, file: str = "<text>") -> tuple[Tree, tuple[Diagnostic, ...]]:
     """Read a text without asking whether it makes sense. Never raises for any text."""
-    tree, report = _parse(text, file)
+    with _uncollected():
+        tree, report = _parse(text, file)
     return tree, report.in_order()
 
 
@@ -65,10 +68,11 @@ def check(
         file: its name in diagnostics.
         overrides: values that replace what is written, by path: `{"projected.steps": "50"}`.
     """
-    tree, report = _parse(text, file)
-    unread = report.full or any(d.code in ("REC107", "REC108") for d in report.found)
-    index = Index(tree.file, tree.text)
-    spec, points = (None, ()) if unread else check_tree(tree, report, overrides, index)
+    with _uncollected():
+        tree, report = _parse(text, file)
+        unread = report.full or any(d.code in ("REC107", "REC108") for d in report.found)
+        index = Index(tree.file, tree.text)
+        spec, points = (None, ()) if unread else check_tree(tree, report, overrides, index)
     return Checked(spec, report.in_order(), tree, index, points)
 
 
@@ -139,8 +143,21 @@ def format_text(text: str | bytes, file: str = "<text>") -> str:
     return formatted
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would look again and again at a tree of which all is used."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _parse(text: str | bytes, file: str) -> tuple[Tree, Collector]:
     if isinstance(text, str):
+        text = text.removeprefix("\ufeff")
         report = Collector(file, text)
         return parse_text(text, file, report), report
     try:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 from lark import Token
 
-from recoverdsl.language.diagnostics import Edit, Mend
+from recoverdsl.language.diagnostics import Edit, Mend, replace
 from recoverdsl.language.nodes import Span
-from recoverdsl.language.tokens import Mistake, Slip, Tokens, across, between, broken, slip, span_of
+from recoverdsl.language.tokens import (
+    Mistake,
+    Slip,
+    Tokens,
+    across,
+    adjacent,
+    between,
+    broken,
+    slip,
+    span_of,
+)
 
+_CLOSERS = {"(": ")", "[": "]"}
 _WITHIN_VALUE = frozenset(["=", "(", ",", "[", "<", "<=", ">", ">=", "+", "-", "*", "/"])
 
 
@@ -25,6 +37,8 @@ class _Blocks:
     def __init__(self, result: Tokens, text: str, kinds: Mapping[str, str]) -> None:
         self.result, self.text, self.kinds = result, text, kinds
         self.depth = 0
+        self.begins: list[int] = []
+        """For each token the first of its line."""
 
     def _slip(self, value: str, at: Span, mistake: Mistake) -> Slip:
         return slip(self.kinds[value], value, at, mistake)
@@ -42,7 +56,7 @@ class _Blocks:
             token = tokens[at]
             for end in ends.pop(at, ()):
                 out += [end, Token.new_borrow_pos("NEWLINE", "\n", end)]
-            taken = 1
+            taken, before = 1, out[-1] if out else None
             if token.value == "{" and out:
                 taken = self._brace(at, out, begin)
             elif token.value in ("(", "[") and _is_head(out, begin, len(out)) and (
@@ -57,10 +71,10 @@ class _Blocks:
                     out.append(token)
             else:
                 out.append(token)
-            if taken == 1:
+            if taken == 1 and out and out[-1] is not before:
                 self.depth += {"{": 1, "}": -1}.get(out[-1].value, 0)
             if token.type == "NEWLINE" or token.value in ("{", "}", ";"):
-                begin = len(out)
+                begin = len(out) if taken == 1 else begin
             at += taken
         for end in ends.pop(len(tokens), ()):
             out += [Token.new_borrow_pos("NEWLINE", "\n", end), end]
@@ -70,6 +84,13 @@ class _Blocks:
         """Put an opening brace, or what was meant by it; how many tokens that took."""
         brace = self.result.tokens[at]
         previous = out[-1]
+        if previous.value == "{" and adjacent(previous, brace):
+            mistake = Mistake(
+                "REC105", "there is a brace too many",
+                help=Mend("remove it", (Edit(span_of(brace), ""),)),
+            )  # fmt: skip
+            self.result.found.append((span_of(brace), mistake))
+            return 1
         if previous.type == "NEWLINE":
             self._join_head(brace, out)
         elif previous.value == "=" and _is_head(out, begin, len(out) - 1) and (
@@ -84,6 +105,10 @@ class _Blocks:
             self.result.found.append((span_of(previous), mistake))
         elif previous.value in _WITHIN_VALUE and (stop := self._partner(at)):
             return self._braced_value(at, stop, out)
+        elif adjacent(previous, brace) and not _is_head(out, begin, len(out)) and (
+            taken := self._braced_arguments(at, out) or self._closing_brace(at, out, begin)
+        ):  # fmt: skip
+            return taken
         out.append(brace)
         return 1
 
@@ -107,6 +132,35 @@ class _Blocks:
         )  # fmt: skip
         self.result.found.append((span_of(brace), mistake))
         del out[end:]
+
+    def _braced_arguments(self, at: int, out: list[Token]) -> int:
+        """`features{12, 480}`"""
+        tokens, stop = self.result.tokens, self._partner(at)
+        if out[-1].type != "NAME" or stop is None or any(t.type == "NEWLINE" for t in tokens[at:stop]):  # fmt: skip
+            return 0
+        opening, closing = span_of(tokens[at]), span_of(tokens[stop])
+        help = Mend("write `(…)`", (Edit(opening, "("), Edit(closing, ")")))
+        mistake = Mistake("REC123", "arguments stand in `( )`", help=help)
+        out.append(self._slip("(", opening, mistake))
+        out += tokens[at + 1 : stop]
+        out.append(Token.new_borrow_pos(self.kinds[")"], ")", tokens[stop]))
+        return stop + 1 - at
+
+    def _closing_brace(self, at: int, out: list[Token], begin: int) -> int:
+        """`[first, last_token{`"""
+        brace, line = self.result.tokens[at], out[max(begin, len(out) - 100) :]
+        unclosed: list[str] = []
+        for token in line:
+            if token.value in _CLOSERS:
+                unclosed.append(_CLOSERS[token.value])
+            elif unclosed and token.value == unclosed[-1]:
+                unclosed.pop()
+        if not unclosed or out[-1].type not in ("NAME", "NUMBER", "STRING"):
+            return 0
+        help = replace(span_of(brace), unclosed[-1])
+        mistake = Mistake("REC123", "this `{` looks the wrong way", help=help)
+        out.append(self._slip(unclosed[-1], span_of(brace), mistake))
+        return 1
 
     def _partner(self, at: int) -> int | None:
         depth = 0
@@ -203,13 +257,24 @@ class _Blocks:
     def drop_surplus(self) -> None:
         """Drop a `}` that closes nothing, or open the block that it was meant to close."""
         tokens = self.result.tokens
+        first = 0
+        for i in range(len(tokens)):
+            first = i if i and tokens[i - 1].type == "NEWLINE" else first
+            self.begins.append(first)
         depth, since = 0, 0
         closed: int | None = None
         dropped: set[int] = set()
         opened: dict[int, Token] = {}
+        turned: dict[int, Token] = {}
         for i, token in enumerate(tokens):
             if token.value == "{":
                 depth += 1
+            elif token.value == "}" and self._opens_arguments(i):
+                closers = (t.value for t in tokens[i + 1 : i + 9] if t.value in (")", "]"))
+                opener = "[" if next(closers, ")") == "]" else "("
+                help = replace(span_of(token), opener)
+                mistake = Mistake("REC123", "this `}` looks the wrong way", help=help)
+                turned[i] = self._slip(opener, span_of(token), mistake)
             elif token.value == "}" and depth:
                 depth -= 1
                 if not depth:
@@ -231,13 +296,23 @@ class _Blocks:
                 else:
                     self._surplus(i, "there is no block here for this `}` to close")
                     dropped.add(i)
-                closed, since = (i, i + 1) if i not in dropped else (closed, i + 1)
-        if dropped or opened:
+                closed, since = (None if i in dropped else i), i + 1
+        if dropped or opened or turned:
             out: list[Token] = []
             for i, token in enumerate(tokens):
                 out += [opened[i]] if i in opened else []
-                out += [] if i in dropped else [token]
+                out += [] if i in dropped else [turned.get(i, token)]
             self.result.tokens = out
+
+    def _opens_arguments(self, at: int) -> bool:
+        """`wilson}95%)`"""
+        near = self.result.tokens[max(0, at - 1) : at + 2]
+        return (
+            len(near) == 3
+            and near[0].type == "NAME"
+            and near[2].type in ("NAME", "NUMBER", "STRING")
+            and all(adjacent(a, b) for a, b in pairwise(near))
+        )
 
     def _surplus(self, at: int, message: str) -> None:
         place = span_of(self.result.tokens[at])
@@ -248,20 +323,14 @@ class _Blocks:
         help = Mend("remove it", (Edit(gone, ""),))
         self.result.found.append((place, Mistake("REC105", message, help=help)))
 
-    def _line_begins(self, at: int) -> int:
-        tokens = self.result.tokens
-        while at and tokens[at - 1].type != "NEWLINE":
-            at -= 1
-        return at
-
     def _bare_head(self, since: int, closing: int) -> int | None:
         """The end of the last line that looks like a block's first and lacks its brace."""
         tokens = self.result.tokens
-        column = tokens[self._line_begins(closing)].column
+        column = tokens[self.begins[closing]].column
         for i in range(closing - 1, since, -1):
             if tokens[i].type != "NEWLINE":
                 continue
-            begin = self._line_begins(i)
+            begin = self.begins[i]
             line = tokens[begin:i]
             if line and line[0].column == column:
                 shaped = _is_head(line, 0, len(line)) and (len(line) > 1 or i + 1 < closing)
@@ -269,12 +338,12 @@ class _Blocks:
         return None
 
     def _head_span(self, end: int) -> Span:
-        return across(self.result.tokens[self._line_begins(end)], self.result.tokens[end - 1])
+        return across(self.result.tokens[self.begins[end]], self.result.tokens[end - 1])
 
     def _ends_too_early(self, closed: int, surplus: int) -> bool:
         """Whether what follows a `}` is still further in than the `}` that is too many."""
         tokens = self.result.tokens
-        column = tokens[self._line_begins(surplus)].column
+        column = tokens[self.begins[surplus]].column
         behind = [i for i in range(closed + 1, surplus) if tokens[i].type != "NEWLINE"]
         firsts = [i for i in behind if tokens[i - 1].type == "NEWLINE"]
         return bool(firsts) and all(tokens[i].column > column for i in firsts)

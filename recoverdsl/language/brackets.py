@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from attrs import define, field
@@ -9,7 +10,6 @@ from lark import Token
 
 from recoverdsl.language.blocks import match_braces
 from recoverdsl.language.diagnostics import Edit, Mend, replace
-from recoverdsl.language.nodes import Span
 from recoverdsl.language.tokens import (
     DEEPEST,
     Mistake,
@@ -18,11 +18,17 @@ from recoverdsl.language.tokens import (
     adjacent,
     between,
     broken,
+    halves,
+    placed,
     slip,
     span_of,
 )
 
 PARTNER = {"(": ")", "[": "]"}
+OPENER = {")": "(", "]": "["}
+_TURNED = frozenset("()[]")
+_FAR = 100
+"""Tokens that are looked back at."""
 _OPERATORS = frozenset(
     ["or", "and", "not", "at", "except", "of", "..", "<", "<=", ">", ">=", "==", "+", "-", "*", "/", ".", "[", "="]
 )  # fmt: skip
@@ -36,7 +42,7 @@ def match_brackets(result: Tokens, text: str, kinds: Mapping[str, str]) -> None:
     brackets = _Brackets(result, kinds)
     brackets.run()
     result.tokens = brackets.tokens()
-    _limit_depth(result)
+    limit_depth(result)
 
 
 @define
@@ -60,7 +66,9 @@ class _Brackets:
         """Tokens to put before one of `out`."""
 
     def run(self) -> None:
-        for token in self.result.tokens:
+        for i, token in enumerate(self.result.tokens):
+            if token.value in _TURNED and token.type != "BROKEN":
+                token = self._turned(token, i)
             if token.value in PARTNER and token.type != "BROKEN":
                 self.stack.append(_Open(len(self.out)))
             elif token.value in (")", "]") and token.type != "BROKEN":
@@ -92,6 +100,31 @@ class _Brackets:
             here.semicolons.append(len(self.out))
         elif token.type == "NEWLINE":
             here.newlines.append(len(self.out))
+
+    def _turned(self, token: Token, at: int) -> Token:
+        """A bracket that looks the wrong way: `wilson]95%)`, `(refusing[`; or the token as it is."""
+        tokens = self.result.tokens
+        before = tokens[at - 1] if at else None
+        after = tokens[at + 1] if at + 1 < len(tokens) else None
+        if before is None or not adjacent(before, token):
+            return token
+        meant = None
+        if token.value in PARTNER:
+            ends = after is None or after.value in (",", ";", "}", "\n")
+            valued = before.value.isidentifier() or before.type in ("NUMBER", "STRING")
+            if self.stack and ends and valued:
+                meant = PARTNER[self.out[self.stack[-1].at].value]
+        elif not self.stack and before.type == "NAME" and after is not None and (
+            adjacent(token, after) and after.type in ("NAME", "NUMBER", "STRING")
+        ):  # fmt: skip
+            closers = (t.value for t in tokens[at + 1 : at + 9] if t.value in OPENER)
+            meant = OPENER[next(closers, ")")]
+        if meant is None:
+            return token
+        mistake = Mistake(
+            "REC123", f"this `{token}` looks the wrong way", help=replace(span_of(token), meant)
+        )
+        return slip(self.kinds[meant], meant, span_of(token), mistake)
 
     # --- Closing ------------------------------------------------------------------------------
 
@@ -166,10 +199,20 @@ class _Brackets:
 
     def _nothing_to_close(self, token: Token) -> None:
         """A closing bracket that nothing opened: `adam lr = 0.1)`, or one too many."""
-        for at in range(len(self.out) - 1, 0, -1):
+        if self._without_beginning(token):
+            return
+        alone = bool(self.out) and self.out[-1].type == "NEWLINE"
+        if alone and self._closed_too_early(token):
+            return
+        for at in range(len(self.out) - 1, max(0, len(self.out) - _FAR), -1):
             first, second = self.out[at - 1], self.out[at]
             if first.type == "NEWLINE" or first.value in ("{", "}", ";"):
                 break
+            if first.value == token.value and second.value == ",":
+                self._remove(first)
+                self.dropped.add(at - 1)
+                self.out.append(token)
+                return
             starts = at == 1 or self.out[at - 2].value in ("=", "(", ",")
             if starts and first.type == "NAME" and second.type in ("NAME", "NUMBER", "STRING") and token.value == ")":  # fmt: skip
                 edit = between(first, second, "(")
@@ -181,10 +224,48 @@ class _Brackets:
                 self.put.setdefault(at, []).append(opening)
                 self.out.append(token)
                 return
+        # Alone on its line it rather shows that something above is closed too early.
+        self._remove(token, fix=not alone)
+
+    def _without_beginning(self, token: Token) -> bool:
+        """`layers14]`, `greedy24)`"""
+        name = self.out[-1] if self.out else None
+        split = re.fullmatch(r"([^\W\d]\w*?)([0-9]+)", str(name)) if name is not None else None
+        if name is None or split is None or name.type != "NAME" or not adjacent(name, token):
+            return False
+        opening = OPENER[token.value]
+        before, behind = halves(span_of(name), len(split[1]))
         mistake = Mistake(
-            "REC105", f"there is nothing here for this `{token}` to close",
-            help=Mend("remove it", (Edit(span_of(token), ""),)),
+            "REC105", f"this `{token}` has no `{opening}`", span=span_of(token),
+            help=Mend(f"add a `{opening}` before the number", (Edit(behind.before, opening),)),
         )  # fmt: skip
+        self.out[-1:] = [
+            placed("NAME", split[1], before),
+            slip(self.kinds[opening], opening, behind.before, mistake),
+            placed("NUMBER", split[2], behind),
+            token,
+        ]
+        return True
+
+    def _closed_too_early(self, token: Token) -> bool:
+        """A list over lines of which an inner one is closed twice: `[a, b]],`."""
+        for at in range(len(self.out) - 2, max(1, len(self.out) - 2 * _FAR), -1):
+            pair = self.out[at - 1].value == self.out[at].value == token.value
+            if self.out[at].value in ("{", "}", "="):
+                return False
+            if pair and self.out[at + 1].value == "," and adjacent(self.out[at - 1], self.out[at]):
+                self._remove(self.out[at])
+                self.dropped.add(at)
+                later = range(at, len(self.out))
+                self.dropped.update(i for i in later if self.out[i].type == "NEWLINE")
+                self.out.append(token)
+                return True
+        return False
+
+    def _remove(self, token: Token, fix: bool = True) -> None:
+        edits = (Edit(span_of(token), ""),) if fix else ()
+        message = f"there is nothing here for this `{token}` to close"
+        mistake = Mistake("REC105", message, help=Mend("remove it", edits))
         self.result.found.append((span_of(token), mistake))
 
     # --- What stays open ----------------------------------------------------------------------
@@ -215,6 +296,13 @@ class _Brackets:
             self.out[opens[DEEPEST].at] = broken(deep, deep, mistake)
             return
         opening = self.out[outermost]
+        inner = self.out[outermost + 1] if outermost + 1 < len(self.out) else None
+        if len(opens) == 1 and inner is not None and inner.value == opening.value and adjacent(opening, inner):  # fmt: skip
+            message = f"there is a `{opening}` too many"
+            help = Mend("remove it", (Edit(span_of(opening), ""),))
+            self.result.found.append((span_of(opening), Mistake("REC105", message, help=help)))
+            self.dropped.add(outermost)
+            return
         stop = self._index_ends(outermost, stop) if len(opens) == 1 else stop
         last = next(self.out[i] for i in range(stop - 1, -1, -1) if self.out[i].type != "NEWLINE")
         ends = "".join(PARTNER[self.out[opened.at].value] for opened in reversed(opens))
@@ -225,7 +313,7 @@ class _Brackets:
         mistake = Mistake("REC105", message, help=Mend(f"add `{ends}`", (Edit(place, ends),)))
         self.out[outermost] = slip(opening.type, str(opening), span_of(opening), mistake)
         self.put[stop] = [
-            *(_at(place, self.kinds[end], end) for end in ends), *self.put.get(stop, ())
+            *(placed(self.kinds[end], end, place) for end in ends), *self.put.get(stop, ())
         ]  # fmt: skip
 
     def _index_ends(self, at: int, stop: int) -> int:
@@ -237,13 +325,7 @@ class _Brackets:
         return stop
 
 
-def _at(place: Span, kind: str, value: str) -> Token:
-    return Token(
-        kind, value, place.start, place.line, place.column, place.line, place.column, place.start
-    )
-
-
-def _limit_depth(result: Tokens) -> None:
+def limit_depth(result: Tokens) -> None:
     """Break the statement that nests too deeply.
 
     A chain of operators nests as well: `a + b + c` is two deep. Counting goes on through brackets
@@ -260,9 +342,11 @@ def _limit_depth(result: Tokens) -> None:
             depth = deepest = max(depth, deepest, outer, deepest_outside)
             if token.value == "}":
                 depth = deepest = outer
-        elif token.value in (",", ";") or token.type == "NEWLINE":
+        elif token.value == ",":
             deepest = max(depth, deepest)
             depth = outside[-1][0] + 1 if outside else 0
+        elif token.value == ";" or token.type == "NEWLINE":
+            depth = deepest = outside[-1][0] + 1 if outside else 0
         elif token.value in _OPERATORS:
             depth += 1
         if depth > DEEPEST and token.type not in ("NEWLINE", "BROKEN"):

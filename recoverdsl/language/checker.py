@@ -115,6 +115,7 @@ class _Checker:
         self.scope = Scope(report, index, lost=lost_names(tree.statements) | set(tree.unsure))
         self.values = Values(self.scope)
         self.spans: dict[str, Span] = {}
+        self.read: dict[tuple[int, type], Any] = {}
         self.partial: set[str] = set()
         """Paths of blocks of which a part could not be read, so that nothing can be said to be missing."""
         self.stray = {s.key.name: s.key.span for s in tree.statements if isinstance(s, Attribute)}
@@ -162,7 +163,7 @@ class _Checker:
         if isinstance(first, nodes.Version):
             number = first.number.text
             if number != "1":
-                plain = number.rstrip("%0") == "1."
+                plain = number.rstrip("%0") in ("1", "1.")
                 self.report.add(
                     "REC112", f"this is version {number} of the language, and this tool knows version 1",
                     first.number.span,
@@ -255,7 +256,7 @@ class _Checker:
                 help="give one of them another name",
                 related=[(earlier[0], "first defined here")],
             )
-        self.scope.blocks.setdefault((kind, name.text), block)
+        self.scope.define(kind, name.text, block)
         note = self.index.use if kind == "attribute" else partial(self.index.define, node=block)
         note(symbol_of(kind, name.text), name)
 
@@ -288,9 +289,7 @@ class _Checker:
             if a is None or key == "stage":
                 continue
             self.spans[f"{path}.{key}"] = attribute.span
-            given[a.alias or a.name] = self.values.read(
-                hints(cls)[a.name], attribute.value, f"`{key}`", a.metadata
-            )
+            given[a.alias or a.name] = self._value(cls, a, key, attribute)
         if has_stages and inner:
             given["stages"] = self._stages(inner, path)
         for key, a in known.items():
@@ -307,6 +306,14 @@ class _Checker:
             if a.default is attrs.NOTHING and a.alias not in given:
                 return INVALID
         return INVALID if any(v is INVALID for v in given.values()) else cls(**given)
+
+    def _value(self, cls: type, a: attrs.Attribute[Any], key: str, attribute: Attribute) -> Any:
+        """The value of an attribute, read once, however many blocks inherit it."""
+        known = self.read.get((id(attribute), cls))
+        if known is None:
+            known = self.values.read(hints(cls)[a.name], attribute.value, f"`{key}`", a.metadata)
+            self.read[id(attribute), cls] = known
+        return known
 
     def _stages(self, inner: list[Block], path: str) -> Any:
         read = []
@@ -326,16 +333,7 @@ class _Checker:
         for statement in block.body:
             if isinstance(statement, Attribute):
                 key = statement.key.name or ""
-                if key not in known or key == "stage":
-                    help = suggest(key, set(known) - {"stage"}, f"`{block.kind.text}` takes")
-                    kind = block.kind.text
-                    self.report.add(
-                        "REC202",
-                        f"{article(kind)} `{kind}` block has no attribute `{_dotted(statement.key)}`",
-                        statement.key.span,
-                        help=help,
-                    )
-                elif key in seen:
+                if key in seen:
                     self.report.add(
                         "REC208",
                         f"`{key}` is given twice",
@@ -396,9 +394,3 @@ class _Checker:
                 if expectation := read_expectation(statement, self.values, path, self.spans):
                     read.append(expectation)
         return tuple(read)
-
-
-def _dotted(path: nodes.Path) -> str:
-    return path.name or ".".join(
-        part.text if isinstance(part, nodes.Word) else "[…]" for part in path.parts
-    )

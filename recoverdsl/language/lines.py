@@ -6,8 +6,11 @@ Works on tokens whose brackets match, so that a newline is the end of a line and
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
+from attrs import evolve
 from lark import Token
 
 from recoverdsl.language.diagnostics import Edit, Mend, replace
@@ -21,6 +24,7 @@ from recoverdsl.language.tokens import (
     across,
     adjacent,
     between,
+    broken,
     slip,
     span_of,
 )
@@ -53,6 +57,9 @@ class _Lines:
         self.result, self.text, self.kinds = result, text, kinds
         self.words = [word for word in kinds if word.isidentifier()]
         self.out: list[Token] = []
+        self.joined: int | None = None
+        """The mistake of the statement at hand that it goes on behind its line."""
+        self.names: Counter[str] = Counter()
 
     def _found(self, span: Span, code: str, message: str, help: Mend | str) -> None:
         self.result.found.append((span, Mistake(code, message, help=help)))
@@ -79,6 +86,8 @@ class _Lines:
                     token = slip(self.kinds[";"], ";", span_of(token), mistake)
             elif token.type == "NEWLINE" and previous is not None and self._goes_on(previous, tokens, i):  # fmt: skip
                 continue
+            if _ends(token):
+                self.joined = None
             out.append(token)
         self.result.tokens = out
 
@@ -114,17 +123,26 @@ class _Lines:
             return False
         edit = between(previous, after, " ")
         gap = self.text[edit.span.start : edit.span.end]
-        help = "write it on one line, or put the value in `( )`"
-        self._found(
-            where, "REC121", "a statement ends with its line, and this one goes on",
-            Mend(help, () if gap.strip() else (edit,)),
-        )  # fmt: skip
+        fix = () if gap.strip() else (edit,)
+        help = Mend("write it on one line, or put the value in `( )`", fix)
+        message = "a statement ends with its line, and this one goes on"
+        if self.joined is not None:
+            # The next line of the same statement.
+            span, mistake = self.result.found[self.joined]
+            first = mistake.help.fix if isinstance(mistake.help, Mend) else ()
+            both = (*first, *fix) if first and fix else ()
+            help = evolve(help, fix=both)
+            self.result.found[self.joined] = (span, evolve(mistake, help=help))
+        else:
+            self.joined = len(self.result.found)
+            self._found(where, "REC121", message, help)
         return True
 
     # --- Statements -----------------------------------------------------------------------------
 
     def mend(self) -> None:
         tokens = self.result.tokens
+        self.names.update(str(token) for token in tokens if token.type == "NAME")
         depth, begin = 0, 0
         first = True
         while begin < len(tokens):
@@ -135,7 +153,9 @@ class _Lines:
             line = list(tokens[begin:end])
             if line:
                 opens = closing is not None and closing.value == "{"
-                line = self._statement(line, opens, depth == 0, first)
+                ended = closing is None or closing.type == "NEWLINE"
+                alone = ended and (begin == 0 or tokens[begin - 1].type == "NEWLINE")
+                line = self._statement(line, opens, depth == 0, first, alone)
                 first = False
             self.out += line
             if closing is not None:
@@ -143,8 +163,12 @@ class _Lines:
                 depth += {"{": 1, "}": -1}.get(closing.value, 0)
             begin = end + 1
 
-    def _statement(self, line: list[Token], opens: bool, outside: bool, first: bool) -> list[Token]:
-        line = self._dots(self._dashes(line, opens))
+    def _statement(
+        self, line: list[Token], opens: bool, outside: bool, first: bool, alone: bool
+    ) -> list[Token]:
+        if not opens and (prose := self._prose(line, alone)) is not None:
+            return [prose]
+        line = self._arguments(self._dots(self._dashes(line, opens)))
         kind = line[0].type
         if opens:
             return self._head(line)
@@ -155,6 +179,36 @@ class _Lines:
         if outside and kind == "NAME" and len(line) > 1:
             return self._keyword(line)
         return line
+
+    def _prose(self, line: list[Token], alone: bool) -> Token | None:
+        """A line of words, which was meant as a comment."""
+        words = [token.value.isidentifier() for token in line[:40]]
+        if len(words) < 4 or line[0].type != "NAME" or not words[1] or sum(words) < 4:
+            return None
+        kinds = [token.type for token in line[:40]]
+        named = any(kinds[i : i + 3] == ["NAME"] * 3 for i in range(len(kinds)))
+        if not named or sum(a and b for a, b in pairwise(words)) * 2 < len(words):
+            return None
+        place = across(line[0], line[-1])
+        fix = (Edit(place.before, "# "),) if alone else ()
+        help = Mend("if it is a comment, begin it with `#`", fix)
+        mistake = Mistake("REC101", "these words are no statement", help=help)
+        return broken(line[0], line[-1], mistake)
+
+    def _arguments(self, line: list[Token]) -> list[Token]:
+        """`with = adam lr=0.1`: a call without its brackets."""
+        if len(line) < 6 or line[1].value != "=" or line[4].value != "=" or adjacent(line[0], line[1]):  # fmt: skip
+            return line
+        name, key = line[2], line[3]
+        if name.type != "NAME" or key.type != "NAME" or not adjacent(key, line[4]):
+            return line
+        edits = (between(name, key, "("), Edit(span_of(line[-1]).behind, ")"))
+        mistake = Mistake(
+            "REC123", "arguments stand in `( )`", help=Mend(f"write `{name}(…)`", edits)
+        )
+        opening = slip(self.kinds["("], "(", span_of(key).before, mistake)
+        closing = Token.new_borrow_pos(self.kinds[")"], ")", line[-1])
+        return [*line[:3], opening, *line[3:], closing]
 
     def _dashes(self, line: list[Token], opens: bool) -> list[Token]:
         """`soft-suffix`: names are joined by `_`."""
@@ -225,7 +279,11 @@ class _Lines:
             return [*line[:2], slip(self.kinds["like"], "like", span_of(word), mistake), line[3]]
         if len(line) == 3:
             place = across(line[1], line[2])
-            name = f"{line[1]}_{line[2]}"
+            joined = f"{line[1]}_{line[2]}"
+            used = [
+                w for w in (joined, str(line[2]), str(line[1])) if self.names[w] > (w != joined)
+            ]
+            name = used[0] if used else joined
             mistake = Mistake("REC122", "a name is one word", help=replace(place, name))
             return [line[0], slip("NAME", name, place, mistake)]
         return line

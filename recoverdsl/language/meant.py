@@ -15,7 +15,7 @@ from recoverdsl.language.diagnostics import Collector, Edit, Mend, replace
 from recoverdsl.language.nodes import Attribute, Binary, Block, Path, Statement, Word
 from recoverdsl.language.readers import FORMS
 from recoverdsl.language.scope import article
-from recoverdsl.language.suggest import did_you_mean, mend_word
+from recoverdsl.language.suggest import did_you_mean, mend_word, suggest
 from recoverdsl.language.values import alternatives, hints, keys
 
 
@@ -41,8 +41,10 @@ class Meant:
 
     def _kind(self, block: Block, known: frozenset[str]) -> Block:
         kind = block.kind
-        near = did_you_mean(kind.text, known) if kind.text not in schema.BLOCKS else None
-        if near is None or kind.text in known or not block.whole:
+        if kind.text in known or kind.text in schema.BLOCKS or not block.whole:
+            return block
+        near = did_you_mean(kind.text, known)
+        if near is None:
             return block
         help = mend_word(kind.span, kind.text, known)
         self.report.add("REC201", f"there is no block `{kind.text}`", kind.span, help=help)
@@ -70,12 +72,12 @@ class Meant:
         self, statement: Attribute, cls: type, given: set[str | None], block: Block
     ) -> Statement:
         key, known = statement.key.name, keys(cls)
-        if key is None or (key in known and key != "stage"):
+        if key in known and key != "stage":
             return statement
         # A field has another name where the word of the spec is reserved in Python.
         near = next((word for word, a in known.items() if a.name == key and word != key), None)
         free = set(known) - {"stage"} - given
-        near = near if near in free else did_you_mean(key, free)
+        near = near if near in free else did_you_mean(key or "", free)
         limits = [k for k in _limits(cls) if k in free]
         if near is None and key == "norm" and limits and is_arithmetic(statement.value):
             near, norm = (
@@ -91,15 +93,18 @@ class Meant:
             given.add(near)
             word = Word(near, span=statement.key.span)
             return evolve(statement, key=evolve(statement.key, parts=(word,)), value=value)
-        if near is None:
-            return statement
         kind = block.kind.text
         self.report.add(
             "REC202",
-            f"{article(kind)} `{kind}` block has no attribute `{key}`",
+            f"{article(kind)} `{kind}` block has no attribute `{_dotted(statement.key)}`",
             statement.key.span,
-            help=replace(statement.key.span, near, f"did you mean `{near}`?"),
+            help=replace(statement.key.span, near, f"did you mean `{near}`?")
+            if near
+            else suggest("", set(known) - {"stage"}, f"`{kind}` takes"),
         )
+        if near is None:
+            # What is missing from the block may be what this was meant as.
+            return nodes.Broken((), span=statement.span)
         given.add(near)
         return evolve(
             statement, key=evolve(statement.key, parts=(Word(near, span=statement.key.span),))
@@ -137,3 +142,9 @@ class Meant:
             return nodes.Broken(words, span=statement.span)
         given.add(meant.key.name)
         return meant
+
+
+def _dotted(path: nodes.Path) -> str:
+    return path.name or ".".join(
+        part.text if isinstance(part, nodes.Word) else "[…]" for part in path.parts
+    )

@@ -5,10 +5,11 @@ Two nodes are equal when they say the same, wherever they stand: spans do not co
 
 from __future__ import annotations
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 
-@frozen
+# Frozen in spirit: so many are made that the guard of a frozen class would cost a second a mebibyte.
+@define(unsafe_hash=True)
 class Span:
     """A stretch of the source. Offsets from 0, end exclusive; lines and columns from 1."""
 
@@ -23,7 +24,10 @@ class Span:
 
     def to(self, other: Span) -> Span:
         """From the start of this span to the end of the other."""
-        return evolve(self, end=other.end, end_line=other.end_line, end_column=other.end_column)
+        return Span(
+            self.start, other.end, self.line, self.column, other.end_line, other.end_column,
+            self.source,
+        )  # fmt: skip
 
     @property
     def before(self) -> Span:

@@ -11,13 +11,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lark import Lark, Token, UnexpectedToken
+from attrs import evolve
+from lark import Lark, Token
 
 from recoverdsl.language.builder import Builder
 from recoverdsl.language.diagnostics import Collector, Edit, Mend, TooManyError
-from recoverdsl.language.lexer import tokenize
+from recoverdsl.language.lexer import MOST, tokenize
+from recoverdsl.language.machine import Machine, Stacks
 from recoverdsl.language.nodes import Span, Tree
 from recoverdsl.language.repairs import ENDS, Repairs, Stop
+from recoverdsl.language.straight import read_straight
 from recoverdsl.language.tokens import Mended, Mistake, Slip, Tokens, span_of
 
 LONGEST = 1 << 20
@@ -57,19 +60,17 @@ def terminals() -> dict[str, str]:
 def parse_text(text: str, file: str, report: Collector) -> Tree:
     """The tree of a text; statements that cannot be read are `Broken`, and reported."""
     if len(text) > LONGEST:
-        span = Span(0, 0, 1, 1, 1, 1)
-        report.add(
-            "REC108",
-            f"the file has {len(text):,} characters",
-            span,
-            why="a spec has at most 1,048,576",
-        )
-        return Tree((), text=text, file=file)
+        return _too_large(f"{len(text):,} characters", f"{LONGEST:,}", text, file, report)
     # A file from a time when lines ended so; no other is without any line feed.
     if "\r" in text and "\n" not in text:
         report.text = text = text.replace("\r", "\n")
         _old_line_ends(text, report)
+    if straight := read_straight(_lark(), text):
+        statements, comments = straight
+        return Tree(statements, tuple(comments), text=text, file=file)
     read = tokenize(_lark(), text)
+    if read is None:
+        return _too_large(f"more than {MOST:,} words and signs", f"{MOST:,}", text, file, report)
     try:
         for span, mistake in read.found:
             _report(report, mistake, span)
@@ -79,6 +80,17 @@ def parse_text(text: str, file: str, report: Collector) -> Tree:
     except TooManyError:
         return Tree((), text=text, file=file)
     return Tree(statements, tuple(read.comments), unsure, text, file)
+
+
+def _too_large(found: str, most: str, text: str, file: str, report: Collector) -> Tree:
+    report.add(
+        "REC108",
+        f"the file has {found}",
+        Span(0, 0, 1, 1, 1, 1),
+        why=f"a spec has at most {most}",
+        help="put prompts, texts and long lists into a data file",
+    )
+    return Tree((), text=text, file=file)
 
 
 def _old_line_ends(text: str, report: Collector) -> None:
@@ -111,7 +123,7 @@ class _Reader:
     """Feeds tokens to the parser, one file long."""
 
     def __init__(self, lark: Lark, read: Tokens, report: Collector) -> None:
-        self.parser = lark.parse_interactive("")
+        self.parser = Machine(lark)
         self.tokens, self.report = read.tokens, report
         self.repairs = Repairs(lark)
         self.at = 0
@@ -120,17 +132,19 @@ class _Reader:
         self.fresh = True
         self.bracketed = False
         """Whether a bracket of the statement at hand is already said to lack its partner."""
+        self.slipped = 0
+        """How many mistakes were reported with the last slip in the statement at hand."""
         self.renamed: list[Span] = []
         """Where names stand that cannot be names as they are written."""
         self.repaired = -1
         """Where a repair was last made, since one that did not help is not made again."""
-        self.before: tuple[list[Any], list[Any]] = ([], [])
+        self.before: Stacks = ([], [])
 
     def read(self) -> tuple[Any, ...]:
         while self.at < len(self.tokens):
             token = self.tokens[self.at]
             if self.fresh:
-                self.began, self.bracketed = self.at, False
+                self.began, self.bracketed, self.slipped = self.at, False, 0
             if token.type == "BROKEN":
                 self._say(token)
                 self._recover()
@@ -141,8 +155,7 @@ class _Reader:
             self._say(token)
             self.open += {"{": 1, "}": -1}.get(token.value, 0)
             if self.fresh:
-                state = self.parser.parser_state
-                self.before = (state.state_stack[:-1], state.value_stack[:-1])
+                self.before = self.parser.stacks()
             self.fresh = token.type in ENDS or token.value == "{"
             self.at += 1
         return self._finish()
@@ -156,25 +169,19 @@ class _Reader:
         possible = (
             self.open > 0 if token.type == "RBRACE" else not self.fresh or token.type in _STARTS
         )
-        if not possible:
-            return False
-        try:
-            self.parser.feed_token(token)
-        except UnexpectedToken:
-            return False
-        return True
+        return possible and self.parser.take(token)
 
     def _finish(self) -> tuple[Any, ...]:
         last = self.tokens[-1] if self.tokens else Token("NEWLINE", "", 0, 1, 1, 1, 1, 0)
-        try:
-            statements: tuple[Any, ...] = self.parser.feed_eof(last)
-        except UnexpectedToken:
+        statements: tuple[Any, ...] | None = self.parser.finish(last)
+        if statements is None:
             if self._repaired():
                 return self.read()
-            if not self.bracketed:
+            if not self.slipped:
                 self._complain()
             self._replace(self.at)
-            statements = self.parser.feed_eof(last)
+            statements = self.parser.finish(last)
+        assert statements is not None
         return statements
 
     # --- What to say --------------------------------------------------------------------------
@@ -183,6 +190,7 @@ class _Reader:
         """Report what is wrong with a token that was taken, or broken."""
         if isinstance(token, Slip):
             self.bracketed = self.bracketed or token.mistake.code == "REC105"
+            self.slipped = len(self.report.found) + 1
             if token.mistake.code == "REC122":
                 self.renamed.append(span_of(token))
             _report(self.report, token.mistake, span_of(token))
@@ -190,13 +198,17 @@ class _Reader:
     def _unexpected(self) -> None:
         if self._repaired():
             return
-        if not self.bracketed:
+        if self.slipped and (self.bracketed or isinstance(self.tokens[self.at - 1], Slip)):
+            # What was meant by it, nobody can say, so that nothing else is said of this statement.
+            last = self.report.found[self.slipped - 1]
+            self.report.found[self.slipped - 1] = evolve(last, fix=())
+        else:
             self._complain()
         self._recover()
 
     def _stop(self) -> Stop:
         return Stop(
-            self.parser.accepts(), self.tokens, self.began, self.at, self.fresh, self.open > 0,
+            self.parser.accepted(), self.tokens, self.began, self.at, self.fresh, self.open > 0,
             self.report.text,
         )  # fmt: skip
 
@@ -209,10 +221,9 @@ class _Reader:
         if repair.anew:
             self._rewind()
         for put in repair.tokens:
-            self.parser.feed_token(put)
+            self.parser.take(put)
             if self.fresh:
-                state = self.parser.parser_state
-                self.before = (state.state_stack[:-1], state.value_stack[:-1])
+                self.before = self.parser.stacks()
             self.fresh = put.type in ENDS
         if repair.mistake:
             _report(self.report, repair.mistake, repair.span)
@@ -260,18 +271,16 @@ class _Reader:
         if first.type != "NAME" or behind != "NEWLINE" or self.tokens[brace].type == "BROKEN":
             return False
         self._rewind()
-        self.parser.feed_token(Mended.new_borrow_pos("NAME", str(first), first))
+        self.parser.take(Mended.new_borrow_pos("NAME", str(first), first))
         if brace > self.began + 1 and self.tokens[self.began + 1].type == "NAME":
-            self.parser.feed_token(self.tokens[self.began + 1])
+            self.parser.take(self.tokens[self.began + 1])
         self.at, self.fresh = brace, False
-        state = self.parser.parser_state
-        self.before = (list(state.state_stack), list(state.value_stack))
+        self.before = (list(self.parser.states), list(self.parser.values))
         return True
 
     def _rewind(self) -> None:
         if not self.fresh:
-            state = self.parser.parser_state
-            state.state_stack[:], state.value_stack[:] = self.before
+            self.parser.set_back(self.before)
             self.fresh = True
 
     def _replace(self, stop: int) -> None:
@@ -280,8 +289,7 @@ class _Reader:
         skipped = self.tokens[self.began : max(stop, self.began + 1)]
         words = " ".join(t for t in skipped[:50] if t.type == "NAME")
         broken = Token.new_borrow_pos("BROKEN", words, skipped[0])
-        self.parser.feed_token(broken)
+        self.parser.take(broken)
         self.fresh = False
         self.at = stop
-        state = self.parser.parser_state
-        self.before = (state.state_stack[:-1], state.value_stack[:-1])
+        self.before = self.parser.stacks()

@@ -363,9 +363,10 @@ class Forms:
 
 def without_percent(value: Expression) -> Mend | str:
     """The mending of a share that should be a plain number."""
-    if isinstance(value, Number):
-        return replace(value.span, value.text.rstrip("%"), "write a plain number")
-    return "write a plain number"
+    help = "write a plain number"
+    if isinstance(value, Unary) and isinstance(value.operand, Number):
+        return replace(value.span, f"-{value.operand.text.rstrip('%')}", help)
+    return replace(value.span, value.text.rstrip("%"), help) if isinstance(value, Number) else help
 
 
 def _ascending(value: Expression, norms: list[Quantity | None]) -> Mend | str:

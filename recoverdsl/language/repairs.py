@@ -268,10 +268,18 @@ class Repairs:
             end += 1
         if end - stop.began < 3 or stop.at > end or stop.tokens[stop.began].type != "NAME":
             return None
-        if end < len(stop.tokens) and stop.tokens[end].value in ("{", "="):
+        stops = next(
+            (t for t in stop.tokens[end : end + 100] if t.type in ENDS or t.value in "{}"), None
+        )
+        if end < len(stop.tokens) and (
+            stop.tokens[end].value == "=" or (stops is not None and stops.value == "{")
+        ):
             return None
         place = across(stop.tokens[stop.began], stop.tokens[end - 1])
-        help = Mend("if it is a comment, begin it with `#`", (Edit(place.before, "# "),))
+        alone = stop.began == 0 or stop.tokens[stop.began - 1].type == "NEWLINE"
+        alone = alone and (stops is None or stops.type == "NEWLINE")
+        fix = (Edit(place.before, "# "),) if alone else ()
+        help = Mend("if it is a comment, begin it with `#`", fix)
         return Mistake("REC101", "these words are no statement", help=help, span=place)
 
     def _expected(self, stop: Stop) -> str:

@@ -15,6 +15,8 @@ from recoverdsl.language.diagnostics import Diagnostic, visible
 from recoverdsl.language.explain import Page, pages, render_page
 from recoverdsl.language.nodes import Span
 
+_LONGEST = 400
+"""Characters of a line that is quoted."""
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -78,7 +80,9 @@ def _result(d: Diagnostic, rule: int) -> dict[str, Any]:
 
 
 def _location(d: Diagnostic, span: Span) -> dict[str, Any]:
-    region = {**_region(span), "snippet": {"text": visible(d.line(span))}}
+    region: dict[str, Any] = _region(span)
+    if len(line := d.line(span)) <= _LONGEST:
+        region["snippet"] = {"text": visible(line)}
     return {"physicalLocation": {"artifactLocation": _artifact(d.file), "region": region}}
 
 

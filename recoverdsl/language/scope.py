@@ -8,12 +8,17 @@ from typing import Any
 from attrs import define, evolve, field, fields
 
 from recoverdsl.language import nodes, schema
-from recoverdsl.language.diagnostics import Collector
+from recoverdsl.language.diagnostics import Collector, TooManyError
 from recoverdsl.language.index import Index, Symbol
 from recoverdsl.language.nodes import Attribute, Block, Broken, Expression, Param, Path, Tree
-from recoverdsl.language.suggest import mend_word
+from recoverdsl.language.suggest import did_you_mean, mend_word
 from recoverdsl.language.tokens import DEEPEST
 
+MOST_INHERITED = 100_000
+"""Statements that all blocks together may take over from others."""
+
+_NAMED = [kind for kind in schema.BLOCKS if kind != "attribute"]
+"""Kinds of block that define a name; an `attribute` block bears that of its attack."""
 SAME_SPACE = frozenset({"attack", "control"})
 """Expectations name attacks and controls alike, so these share their names."""
 
@@ -25,14 +30,25 @@ class Scope:
     report: Collector
     index: Index = field(factory=Index)
     blocks: dict[tuple[str, str], Block] = field(factory=dict)
+    by_kind: dict[str, list[str]] = field(factory=dict)
     lost: set[str] = field(factory=set)
     """Names in statements that could not be read: a use of one is no further mistake."""
     unnamed: set[str] = field(factory=set)
     """Kinds of which a block lacks its name, which may be the one that is used."""
 
+    inherited: int = 0
+    """Statements that blocks have taken over from others."""
+
+    def define(self, kind: str, name: str, block: Block) -> None:
+        """Note a block; of two with one name, the first counts."""
+        if self.blocks.setdefault((kind, name), block) is block:
+            self.by_kind.setdefault(kind, []).append(name)
+
     def names(self, *kinds: str) -> list[str]:
         """The names of all blocks of these kinds."""
-        return [name for kind, name in self.blocks if kind in kinds]
+        if len(kinds) == 1:
+            return self.by_kind.get(kinds[0], [])
+        return [name for kind in kinds for name in self.by_kind.get(kind, ())]
 
     def find(self, name: str, span: nodes.Span, kinds: tuple[str, ...]) -> bool:
         """Whether a name stands for a block of one of these kinds; reports it if not."""
@@ -43,7 +59,7 @@ class Scope:
         if name in self.lost or not self.unnamed.isdisjoint(kinds):
             return False
         wanted = " or ".join(f"`{kind}`" for kind in kinds)
-        for kind in (*schema.BLOCKS, "sweep"):
+        for kind in (*_NAMED, "sweep"):
             if block := self.blocks.get((kind, name)):
                 self.index.use(symbol_of(kind, name), nodes.Word(name, span=span))
                 self.report.add(
@@ -54,10 +70,13 @@ class Scope:
                     related=[(block.head, f"`{name}` is defined here")],
                 )
                 return False
+        near = did_you_mean(name, self.names(*kinds))
+        there = [self.blocks[kind, near] for kind in kinds if near and (kind, near) in self.blocks]
         self.report.add(
             "REC205",
             f"there is no {wanted} block named `{name}`",
             span,
+            related=[(block.head, f"`{near}` is defined here") for block in there],
             help=mend_word(span, name, self.names(*kinds), "known here"),
         )
         return False
@@ -74,6 +93,8 @@ class Scope:
             if part is None:
                 whole = False
                 continue
+            if part is not block:
+                self._inherit(block, len(part.body))
             whole = whole and part.whole and not any(isinstance(s, Broken) for s in part.body)
             for at, statement in enumerate(part.body):
                 if isinstance(statement, Attribute) and statement.key.name:
@@ -89,6 +110,17 @@ class Scope:
         holders = [part for part in line if any(s.name.text == name for s in stages(part))]
         owner = (holders or [attack])[-1].name
         return Symbol("stage", name, owner.text if owner else None)
+
+    def _inherit(self, block: Block, statements: int) -> None:
+        self.inherited += statements
+        if self.inherited > MOST_INHERITED and block.like:
+            self.report.add(
+                "REC108",
+                f"blocks take over more than {MOST_INHERITED:,} statements through `like`",
+                block.like.span,
+                help="say what is shared in fewer blocks",
+            )
+            raise TooManyError
 
     def _lineage(self, block: Block) -> list[Block | None]:
         """The block and what it inherits from, nearest first; None where that is unknown."""

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from heapq import nsmallest
+from itertools import islice
 
 from recoverdsl.language.diagnostics import Edit, Mend
 from recoverdsl.language.nodes import Span
+
+_MOST_SEEN = 10_000
+"""Known words that are looked at."""
 
 _MOST_COMPARED = 500
 """Known words that are compared, so that a huge spec full of mistakes is still checked at once."""
@@ -37,13 +42,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """
     plain = _plain(word)
     most = 1 if len(word) < 3 else 2
-    others = sorted(set(known) - {word})
-    near = [k for k in others if abs(len(k) - len(word)) <= most][:_MOST_COMPARED]
+    others = [k for k in islice(known, _MOST_SEEN) if k != word]
+    near = islice((k for k in others if abs(len(k) - len(word)) <= most), _MOST_COMPARED)
     ranked = sorted((distance(plain, _plain(k), most), distance(word, k, most), k) for k in near)
     if ranked and ranked[0][0] <= most:
         return ranked[0][2]
-    longer = [k for k in others if len(word) > 3 and k.startswith(f"{plain}_")]
-    return longer[0] if len(longer) == 1 else None
+    longer = {k for k in others if len(word) > 3 and k.startswith(f"{plain}_")}
+    return longer.pop() if len(longer) == 1 else None
 
 
 def _plain(word: str) -> str:
@@ -52,21 +57,19 @@ def _plain(word: str) -> str:
 
 def suggest(word: str, known: Iterable[str], noun: str | None = None) -> str | None:
     """A line of help: the word that was probably meant, or all of them if they are few."""
-    known = set(known)
-    if near := did_you_mean(word, known):
-        return f"did you mean `{near}`?"
-    if noun and known:
-        first = [f"`{k}`" for k in sorted(known)[:_MOST_LISTED]]
-        rest = f" and {len(known) - len(first)} more" if len(known) > len(first) else ""
-        return f"{noun}: {', '.join(first)}{rest}"
-    return None
+    help = mend_word(None, word, known, noun)
+    return help.help if isinstance(help, Mend) else help
 
 
 def mend_word(
-    span: Span, word: str, known: Iterable[str], noun: str | None = None
+    span: Span | None, word: str, known: Iterable[str], noun: str | None = None
 ) -> Mend | str | None:
     """The same, with the edit that puts the word in place of what stands at `span`."""
-    known = set(known)
-    help = suggest(word, known, noun)
-    near = did_you_mean(word, known)
-    return Mend(help, (Edit(span, near),)) if help and near else help
+    known = tuple(known)
+    if near := did_you_mean(word, known):
+        return Mend(f"did you mean `{near}`?", (Edit(span, near),) if span else ())
+    if noun and known:
+        first = [f"`{k}`" for k in nsmallest(_MOST_LISTED, set(known))]
+        rest = f" and {len(known) - len(first)} more" if len(known) > len(first) else ""
+        return f"{noun}: {', '.join(first)}{rest}"
+    return None

@@ -70,9 +70,26 @@ def slip(kind: str, value: str, at: Span, mistake: Mistake) -> Slip:
     return token
 
 
+def placed(kind: str, value: str, at: Span) -> Token:
+    """A token that stands somewhere."""
+    return Token(
+        kind, value, at.start, at.line, at.column, at.end_line, at.end_column, at.end
+    )  # fmt: skip
+
+
+def halves(span: Span, at: int) -> tuple[Span, Span]:
+    """A stretch of one line, cut behind some characters."""
+    middle, column = span.start + at, span.column + at
+    return (
+        Span(span.start, middle, span.line, span.column, span.line, column),
+        Span(middle, span.end, span.line, column, span.line, span.end_column),
+    )
+
+
 def broken(first: Token, last: Token, mistake: Mistake) -> Slip:
     """What stands from one token to another, as something that can be no part of a statement."""
-    return slip("BROKEN", str(first) if first is last else "", across(first, last), mistake)
+    # A token is a text, and an empty one would count as none.
+    return slip("BROKEN", str(first) if first is last else "…", across(first, last), mistake)
 
 
 def adjacent(first: Token, second: Token) -> bool:

@@ -16,6 +16,8 @@ from recoverdsl.language.constants import fold, is_arithmetic
 from recoverdsl.language.conversions import meant_by, meant_name, written
 from recoverdsl.language.diagnostics import Collector, Mend, replace
 from recoverdsl.language.nodes import (
+    Argument,
+    Binary,
     Boolean,
     Call,
     Expression,
@@ -25,6 +27,7 @@ from recoverdsl.language.nodes import (
     Span,
     String,
     Unary,
+    Word,
 )  # fmt: skip
 from recoverdsl.language.readers import FORMS, Forms, without_percent
 from recoverdsl.language.scope import Scope, article
@@ -49,6 +52,7 @@ def keys(cls: type) -> dict[str, attrs.Attribute[Any]]:
     return {a.metadata.get("key") or a.name: a for a in attrs.fields(cls)}
 
 
+@cache
 def alternatives(annotation: Any) -> list[Any]:
     """The members of a union without None, or the annotation alone; a form stays whole."""
     if annotation in FORMS or get_origin(annotation) not in (Union, types.UnionType):
@@ -306,7 +310,8 @@ class Values(Forms):
         """Arguments by key. A first field that takes a list takes all that have no name."""
         known = keys(cls)
         given: dict[str, Expression] = {}
-        unnamed = [a for a in call.arguments if a.name is None]
+        arguments = [self._equated(a, known) for a in call.arguments]
+        unnamed = [a for a in arguments if a.name is None]
         first = next(iter(known), None)
         if first and len(unnamed) > 1 and get_origin(hints(cls)[known[first].name]) is tuple:
             span = unnamed[0].span.to(unnamed[-1].span)
@@ -320,7 +325,7 @@ class Values(Forms):
                 f"`{call.function.text}` takes no more than {len(known)} argument{'s' * (len(known) != 1)}",
                 argument.span,
             )
-        for argument in call.arguments:
+        for argument in arguments:
             if argument.name is None:
                 continue
             key = argument.name.text
@@ -343,6 +348,18 @@ class Values(Forms):
             else:
                 given[key] = argument.value
         return given
+
+    def _equated(self, argument: Argument, known: Mapping[str, Any]) -> Argument:
+        """`lr == 0.1`, where `lr = 0.1` is meant."""
+        match argument:
+            case Argument(None, Binary("==", Path((Word(key) as word,)), value)) if key in known:
+                between = word.span.behind.to(value.span.before)
+                self.report.add(
+                    "REC114", "a name and its value are joined by `=`, not by `==`", between,
+                    help=replace(between, " = ", "write `=`"),
+                )  # fmt: skip
+                return Argument(word, value, span=argument.span)
+        return argument
 
     def _one_number(self, first: Expression, second: Expression) -> Mend | None:
         """`prompts = 1,280`, which is one number to some and two arguments here."""

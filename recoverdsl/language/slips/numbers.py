@@ -9,11 +9,21 @@ from lark import Token
 from recoverdsl.language.diagnostics import Edit, Mend, replace
 from recoverdsl.language.slips.comments import comment
 from recoverdsl.language.slips.cursor import Cursor
-from recoverdsl.language.tokens import Mistake, across, adjacent, slip, span_of
+from recoverdsl.language.tokens import (
+    Mistake,
+    Slip,
+    across,
+    adjacent,
+    halves,
+    placed,
+    slip,
+    span_of,
+)
 
 _BEFORE_VALUE = frozenset(
     ["=", "(", ",", "[", "<", "<=", ">", ">=", "==", "+", "-", "*", "/", ".."]
 )
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _THOUSANDS = {"k": 1_000, "K": 1_000, "M": 1_000_000}
 
 
@@ -22,6 +32,13 @@ def percent(cursor: Cursor, at: int) -> int:
     token, previous, after = cursor.tokens[at], cursor.previous(), cursor.peek(at + 1)
     if cursor.begins() and after is not None and after.value.isidentifier():
         return comment(cursor, at, len(token), cursor.line_end(at), str(token))
+    if after is not None and after.value == ")" and without_opening(cursor, token):
+        return 1
+    if previous is not None and isinstance(previous, Slip) and _NUMBER.fullmatch(previous[1:-1]):
+        # `“95”%`: the number in quotation marks is the token before.
+        cursor.out.pop()
+        cursor.number(f"{previous[1:-1]}%", at - 1, 2)
+        return 1
     if previous is not None and previous.type == "NUMBER" and not hasattr(previous, "mistake"):
         cursor.out.pop()
         start = next(i for i in range(at, -1, -1) if cursor.tokens[i] is previous)
@@ -33,6 +50,25 @@ def percent(cursor: Cursor, at: int) -> int:
         "a share is written `5%`, with the sign behind the number", (Edit(span_of(token), ""),)
     )
     return cursor.broken(at, 1, Mistake("REC117", f"`{token}` has no number here", help=help))
+
+
+def without_opening(cursor: Cursor, percent: Token) -> bool:
+    """`wilson95%)`: a call whose bracket is missing before its number."""
+    name = cursor.previous()
+    split = re.fullmatch(r"([^\W\d]\w*?)([0-9]+)", str(name)) if name is not None else None
+    if name is None or split is None or name.type != "NAME" or not adjacent(name, percent):
+        return False
+    before, behind = halves(span_of(name), len(split[1]))
+    mistake = Mistake(
+        "REC105", "this `)` has no `(`",
+        help=Mend("add a `(` before the number", (Edit(behind.before, "("),)),
+    )  # fmt: skip
+    cursor.out[-1:] = [
+        placed("NAME", split[1], before),
+        slip(cursor.kinds["("], "(", behind.before, mistake),
+        placed("NUMBER", f"{split[2]}%", behind.to(span_of(percent))),
+    ]
+    return True
 
 
 def number(cursor: Cursor, at: int) -> int:

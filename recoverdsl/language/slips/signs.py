@@ -9,7 +9,7 @@ from lark import Token
 from recoverdsl.language.diagnostics import Edit, Mend, replace
 from recoverdsl.language.slips.comments import comment
 from recoverdsl.language.slips.cursor import Cursor
-from recoverdsl.language.tokens import Mistake, across, between, slip, span_of
+from recoverdsl.language.tokens import Mistake, across, adjacent, between, slip, span_of
 
 SIGNS = {
     "≤": "<=", "⩽": "<=", "≥": ">=", "⩾": ">=", "×": "*", "·": "*", "÷": "/", "−": "-", "–": "-",
@@ -31,6 +31,12 @@ def unknown(cursor: Cursor, at: int) -> int:
     meant = SIGNS.get(written, written)
     if meant == ":":
         return colon(cursor, at)
+    if _hangs(cursor, at):
+        place = span_of(cursor.tokens[at])
+        help = Mend("remove it", (Edit(place, ""),))
+        mistake = Mistake("REC103", f"`{written}` has no meaning here", help=help)
+        cursor.found.append((place, mistake))
+        return 1
     if meant in cursor.kinds:
         return cursor.sign(meant, at, 1)
     if written == "$" and (taken := dollar(cursor, at)):
@@ -41,12 +47,25 @@ def unknown(cursor: Cursor, at: int) -> int:
     )
 
 
+def _hangs(cursor: Cursor, at: int) -> bool:
+    """Whether a sign hangs on the end of a word, where no operator does: `refuses?`"""
+    token, previous, after = cursor.tokens[at], cursor.previous(), cursor.peek(at + 1)
+    if (
+        previous is None
+        or len(token) > 1
+        or not adjacent(previous, token)
+        or not previous.value.isidentifier()
+    ):
+        return False
+    return after is None or not adjacent(token, after) or after.value in ("\n", ",", ")", "]", "=")
+
+
 def dollar(cursor: Cursor, at: int) -> int:
     """`$k` or `${k}`: a param is used by its name."""
     behind = cursor.tokens[at + 1 : at + 4]
     braced = len(behind) == 3 and behind[0].value == "{" and behind[2].value == "}"
     name = behind[1] if braced else behind[0] if behind else None
-    if name is None or name.type != "NAME":
+    if name is None or name.type != "NAME" or not adjacent(cursor.tokens[at], behind[0]):
         return 0
     taken = 4 if braced else 2
     place = across(cursor.tokens[at], cursor.tokens[at + taken - 1])
@@ -78,8 +97,7 @@ def colon(cursor: Cursor, at: int) -> int:
     written = cursor.text[place.start : place.end]
     if previous is None or end is None or end.type == "NEWLINE":
         # At the end of a line it may begin a block, which the brackets will tell.
-        help = Mend("remove it", (Edit(place, ""),))
-        mistake = Mistake("REC103", f"`{written}` has no meaning here", help=help)
+        mistake = Mistake("REC103", f"`{written}` has no meaning here", help="remove it")
         return cursor.broken(at, taken, mistake)
     if end.value == "{":
         mistake = Mistake(
@@ -163,7 +181,7 @@ def calls(cursor: Cursor, at: int) -> bool:
 
 def equals(cursor: Cursor, at: int) -> int:
     """`steps == 100`"""
-    if not cursor.second() or cursor.out[-1].type != "NAME":
+    if cursor.previous() is None or cursor.out[-1].type != "NAME" or not cursor.first_word():
         return 0
     place = span_of(cursor.tokens[at])
     mistake = Mistake(

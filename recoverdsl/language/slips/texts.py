@@ -77,6 +77,11 @@ def closing_quote(cursor: Cursor, at: int) -> int:
         first -= 1
     begin = cursor.out[first]
     place = across(begin, token)
+    if '"' in cursor.text[place.start : place.end - 1]:
+        mistake = Mistake(
+            "REC102", "this quotation mark has no other", help="remove it, or add one"
+        )
+        return cursor.broken(at, 1, mistake)
     mistake = Mistake(
         "REC102", "this string has no opening quotation mark",
         help=Mend('begin it with `"`', (Edit(place.before, '"'),)),
