@@ -91,6 +91,3 @@ CODES: dict[str, Code] = {
     "REC419": Code("position not for this"),
 }
 """Every code. A code is never reused."""
-
-SLIPS = frozenset({"REC113", "REC116", "REC117"})
-"""Slips of the pen within a value, which are no mistake of their own where the whole value is wrong."""
