@@ -92,6 +92,3 @@ CODES: dict[str, Code] = {
     "REC420": Code("too many points"),
 }
 """Every code. A code is never reused."""
-
-SLIPS = frozenset({"REC113", "REC116", "REC117"})
-"""Slips of the pen within a value, which are no mistake of their own where the whole value is wrong."""

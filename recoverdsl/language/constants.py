@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 from attrs import frozen
 
-from recoverdsl.language.diagnostics import Collector
-from recoverdsl.language.nodes import Binary, Expression, Number, Unary
+from recoverdsl.language.diagnostics import Collector, Mend, replace
+from recoverdsl.language.nodes import Binary, Expression, Number, String, Unary
 
 _ARITHMETIC = ("+", "-", "*", "/")
 
@@ -48,7 +49,9 @@ def fold(value: Expression, report: Collector) -> Quantity | None:
     if isinstance(value, Binary) and value.operator in _ARITHMETIC:
         left, right = fold(value.left, report), fold(value.right, report)
         return _combine(value, left, right, report) if left and right else None
-    help = "write a number, or the name of a `param` that is one"
+    help: Mend | str = "write a number, or the name of a `param` that is one"
+    if isinstance(value, String) and re.fullmatch(r"[0-9]+(\.[0-9]+)?%?", value.value):
+        help = replace(value.span, value.value, "write it without quotation marks")
     report.add("REC309", "only numbers can be calculated with", value.span, help=help)
     return None
 

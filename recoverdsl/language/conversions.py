@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import attrs
 
 from recoverdsl.language import nodes, schema
-from recoverdsl.language.constants import is_arithmetic
+from recoverdsl.language.constants import Quantity, is_arithmetic
 from recoverdsl.language.diagnostics import Edit, Mend, replace
-from recoverdsl.language.nodes import Binary, Call, Expression, List, Number, Path, String
-from recoverdsl.language.printer import quote
+from recoverdsl.language.nodes import Binary, Call, Expression, List, Number, Path, String, Unary
+from recoverdsl.language.printer import print_expression, quote
 from recoverdsl.language.scope import Scope
-from recoverdsl.language.suggest import did_you_mean
+from recoverdsl.language.suggest import did_you_mean, mend_word
 
 _TRUTHS = {"true": "true", "yes": "true", "on": "true", "1": "true",
            "false": "false", "no": "false", "off": "false", "0": "false"}  # fmt: skip
@@ -166,3 +166,35 @@ _CONVERTERS: dict[Any, Callable[[Any, Expression, Scope], Mend | str | None]] = 
 def flipped(operator: str) -> str:
     """The comparison that says the same with its sides exchanged."""
     return _FLIPPED[operator]
+
+
+def without_percent(value: Expression) -> Mend | str:
+    """The mending of a share that should be a plain number."""
+    help = "write a plain number"
+    if isinstance(value, Unary) and isinstance(value.operand, Number):
+        return replace(value.span, f"-{value.operand.text.rstrip('%')}", help)
+    return replace(value.span, value.text.rstrip("%"), help) if isinstance(value, Number) else help
+
+
+def ascending(value: Expression, norms: list[Quantity | None]) -> Mend | str:
+    """Budgets in their order."""
+    items = value.items if isinstance(value, List) else (value,)
+    texts = {
+        norm.value: print_expression(item) for norm, item in zip(norms, items, strict=True) if norm
+    }
+    kept = [texts[norm] for norm in sorted(texts) if norm > 0]
+    if not kept or not isinstance(value, List):
+        return "write a number above 0"
+    return replace(value.span, f"[{', '.join(kept)}]")
+
+
+def meant_objective(value: Expression, scope: Scope) -> Mend | str | None:
+    """How a value is mended that an attack cannot maximize."""
+    known = scope.names("behavior")
+    inner = value.arguments[0].value if isinstance(value, Call) and value.arguments else None
+    if isinstance(inner, Path) and inner.name in known:
+        return replace(value.span, inner.name)
+    if isinstance(value, Call):
+        help = mend_word(value.function.span, value.function.text, ("logprob",))
+        return help or "write `logprob(base_answer)`"
+    return meant_name(("behavior",), value, scope)

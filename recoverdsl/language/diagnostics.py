@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import field, frozen
 
-from recoverdsl.language.codes import CODES, SLIPS, Severity
+from recoverdsl.language.codes import CODES, Severity
 from recoverdsl.language.nodes import Span
 
 MOST = 100
@@ -122,9 +122,10 @@ class Collector:
 
     def in_order(self) -> tuple[Diagnostic, ...]:
         """The mistakes as a reader meets them. What is inherited is wrong once, not once per heir."""
+        from recoverdsl.language.cascades import plausible
+
         unique = {(d.file, d.span, d.code, d.message): d for d in self.found}
-        mended = {_reach(d.fix[0].span): d for d in unique.values() if len(d.fix) == 1 and d.code not in SLIPS}  # fmt: skip
-        kept = [d for d in unique.values() if not _within(d, mended)]
+        kept = plausible(list(unique.values()))
         return tuple(sorted(kept, key=lambda d: (d.file, d.span.start, d.span.end, d.code)))
 
 
@@ -134,20 +135,6 @@ _QUOTED = re.compile(r"`([^`]{60})[^`]+`")
 def _cut(text: str) -> str:
     """A sentence that quotes nothing at great length."""
     return _QUOTED.sub(r"`\1…`", text)
-
-
-def _reach(span: Span) -> tuple[int, int]:
-    return span.start, span.end
-
-
-def _within(slip: Diagnostic, mended: Mapping[tuple[int, int], Diagnostic]) -> bool:
-    """Whether a slip of the pen goes away with the value in which it was made: `steps = “100”`."""
-    if slip.code not in SLIPS or not mended:
-        return False
-    return any(
-        start <= slip.span.start and slip.span.end <= end and other.file == slip.file
-        for (start, end), other in mended.items()
-    )
 
 
 def apply_edits(text: str, edits: Iterable[Edit]) -> str:

@@ -8,11 +8,11 @@ from functools import cache
 
 from lark import Lark, Token
 
-from recoverdsl.language.brackets import match_brackets
 from recoverdsl.language.diagnostics import replace
-from recoverdsl.language.lines import mend_lines
+from recoverdsl.language.mending.brackets import match_brackets
+from recoverdsl.language.mending.lines import mend_lines
+from recoverdsl.language.mending.slips import mend_slips
 from recoverdsl.language.nodes import Comment
-from recoverdsl.language.slips import mend_slips
 from recoverdsl.language.tokens import Mistake, Tokens, broken, slip, span_of
 
 _ESCAPE = re.compile(r"\\(?:u(?P<hex>[0-9a-fA-F]{4})|(?P<one>.))", re.DOTALL)

@@ -18,8 +18,8 @@ from recoverdsl.language.builder import Builder
 from recoverdsl.language.diagnostics import Collector, Edit, Mend, TooManyError
 from recoverdsl.language.lexer import MOST, tokenize
 from recoverdsl.language.machine import Machine, Stacks
+from recoverdsl.language.mending.repairs import ENDS, Repairs, Stop
 from recoverdsl.language.nodes import Span, Tree
-from recoverdsl.language.repairs import ENDS, Repairs, Stop
 from recoverdsl.language.straight import read_straight
 from recoverdsl.language.tokens import Mended, Mistake, Slip, Tokens, span_of
 

@@ -15,9 +15,9 @@ import attrs
 from attrs import frozen
 
 from recoverdsl.language import schema
-from recoverdsl.language.constants import Quantity, fold, is_arithmetic
-from recoverdsl.language.conversions import meant_by, meant_name
-from recoverdsl.language.diagnostics import Mend, replace
+from recoverdsl.language.constants import fold, is_arithmetic
+from recoverdsl.language.conversions import ascending, meant_by, meant_objective, without_percent
+from recoverdsl.language.diagnostics import Mend
 from recoverdsl.language.nodes import (
     Argument,
     Binary,
@@ -31,7 +31,6 @@ from recoverdsl.language.nodes import (
     Unary,
     Word,
 )  # fmt: skip
-from recoverdsl.language.printer import print_expression
 from recoverdsl.language.scope import Scope
 from recoverdsl.language.suggest import mend_word, suggest
 
@@ -168,7 +167,7 @@ class Forms:
             if high <= low:
                 above = "above 0" if item is items[0] else "above the one before it"
                 self._add(
-                    "REC308", f"this budget must be {above}", item, _ascending(value.right, norms)
+                    "REC308", f"this budget must be {above}", item, ascending(value.right, norms)
                 )
                 return None
         return schema.Limit(tuple(float(norm) for norm in exact))
@@ -338,19 +337,9 @@ class Forms:
                 return schema.LogProb("base_answer", tokens) if isinstance(tokens, int) else None
         self._add(
             "REC301", "an attack maximizes a behavior's score or `logprob(base_answer)`", value,
-            self._behavior_in(value),
+            meant_objective(value, self.scope),
         )  # fmt: skip
         return None
-
-    def _behavior_in(self, value: Expression) -> Mend | str | None:
-        known = self.scope.names("behavior")
-        inner = value.arguments[0].value if isinstance(value, Call) and value.arguments else None
-        if isinstance(inner, Path) and inner.name in known:
-            return replace(value.span, inner.name)
-        if isinstance(value, Call):
-            help = mend_word(value.function.span, value.function.text, ("logprob",))
-            return help or "write `logprob(base_answer)`"
-        return meant_name(("behavior",), value, self.scope)
 
     def answer_of(self, value: Expression) -> Any:
         match value:
@@ -359,26 +348,6 @@ class Forms:
             ):
                 return schema.AnswerOf("another_example")
         return self.wrong_type(value, "`target`", FORMS[schema.AnswerOf].doc) and None
-
-
-def without_percent(value: Expression) -> Mend | str:
-    """The mending of a share that should be a plain number."""
-    help = "write a plain number"
-    if isinstance(value, Unary) and isinstance(value.operand, Number):
-        return replace(value.span, f"-{value.operand.text.rstrip('%')}", help)
-    return replace(value.span, value.text.rstrip("%"), help) if isinstance(value, Number) else help
-
-
-def _ascending(value: Expression, norms: list[Quantity | None]) -> Mend | str:
-    """Budgets in their order."""
-    items = value.items if isinstance(value, List) else (value,)
-    texts = {
-        norm.value: print_expression(item) for norm, item in zip(norms, items, strict=True) if norm
-    }
-    kept = [texts[norm] for norm in sorted(texts) if norm > 0]
-    if not kept or not isinstance(value, List):
-        return "write a number above 0"
-    return replace(value.span, f"[{', '.join(kept)}]")
 
 
 def _is(value: Expression, name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lark import Lark, Token
 
-from recoverdsl.language.brackets import PARTNER, limit_depth
+from recoverdsl.language.mending.brackets import PARTNER, limit_depth
 from recoverdsl.language.lexer import MOST, read_literal, scan
 from recoverdsl.language.machine import Machine
 from recoverdsl.language.nodes import Comment

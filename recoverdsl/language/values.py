@@ -13,7 +13,7 @@ import attrs
 
 from recoverdsl.language import schema
 from recoverdsl.language.constants import fold, is_arithmetic
-from recoverdsl.language.conversions import meant_by, meant_name, written
+from recoverdsl.language.conversions import meant_by, meant_name, without_percent, written
 from recoverdsl.language.diagnostics import Collector, Mend, replace
 from recoverdsl.language.nodes import (
     Argument,
@@ -29,7 +29,7 @@ from recoverdsl.language.nodes import (
     Unary,
     Word,
 )  # fmt: skip
-from recoverdsl.language.readers import FORMS, Forms, without_percent
+from recoverdsl.language.readers import FORMS, Forms
 from recoverdsl.language.scope import Scope, article
 from recoverdsl.language.suggest import mend_word
 

@@ -15,7 +15,6 @@ from lark import Token
 
 from recoverdsl.language.diagnostics import Edit, Mend, replace
 from recoverdsl.language.nodes import Span
-from recoverdsl.language.printer import quote
 from recoverdsl.language.suggest import did_you_mean
 from recoverdsl.language.tokens import (
     Mistake,
@@ -57,6 +56,8 @@ class _Lines:
         self.result, self.text, self.kinds = result, text, kinds
         self.words = [word for word in kinds if word.isidentifier()]
         self.out: list[Token] = []
+        self.column = 1
+        """Of the first token of the statement at hand."""
         self.joined: int | None = None
         """The mistake of the statement at hand that it goes on behind its line."""
         self.names: Counter[str] = Counter()
@@ -86,6 +87,8 @@ class _Lines:
                     token = slip(self.kinds[";"], ";", span_of(token), mistake)
             elif token.type == "NEWLINE" and previous is not None and self._goes_on(previous, tokens, i):  # fmt: skip
                 continue
+            if not out or _ends(out[-1]):
+                self.column = token.column
             if _ends(token):
                 self.joined = None
             out.append(token)
@@ -117,7 +120,9 @@ class _Lines:
         hanging = previous.value in _JOINING and previous.type not in ("NAME", "BROKEN")
         if hanging and _continues(tokens, at + 1):
             where = span_of(previous)
-        elif after.value in _LEADING and after.type != "NAME" and not _ends(previous):
+        elif after.value in _LEADING and after.type != "NAME" and not _ends(previous) and (
+            after.column > self.column
+        ):  # fmt: skip
             where = span_of(after)
         else:
             return False
@@ -174,8 +179,6 @@ class _Lines:
             return self._head(line)
         if first and (version := self._version(line)):
             return version
-        if kind == "AUDIT" and (len(line) > 2 or len(line) < 2 or line[1].type != "STRING"):
-            return self._audit(line)
         if outside and kind == "NAME" and len(line) > 1:
             return self._keyword(line)
         return line
@@ -316,21 +319,6 @@ class _Lines:
         )  # fmt: skip
         number = Token.new_borrow_pos("NUMBER", "1", line[-1])
         return [slip(self.kinds["recoverdsl"], "recoverdsl", place, mistake), number]
-
-    def _audit(self, line: list[Token]) -> list[Token]:
-        """`audit Does it hold?`"""
-        if len(line) < 2:
-            return line
-        if line[1].type == "STRING" and not isinstance(line[1], Slip):
-            return line
-        if isinstance(line[1], Slip) and line[1].type == "STRING" and len(line) == 2:
-            return line
-        place = across(line[1], line[-1])
-        literal = quote(self.text[place.start : place.end].strip("'\"“”‘’`"))
-        mistake = Mistake(
-            "REC113", "a text is written in quotation marks", help=replace(place, literal)
-        )
-        return [line[0], slip("STRING", literal, place, mistake)]
 
     def _keyword(self, line: list[Token]) -> list[Token]:
         """`expct rate(a) < 5%`, `audti "…"`, `let k = 3`: a first word that is nearly known."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from recoverdsl.language.diagnostics import Edit, Mend, replace
+from recoverdsl.language.mending.cursor import Cursor
 from recoverdsl.language.nodes import Span
-from recoverdsl.language.slips.cursor import Cursor
 from recoverdsl.language.tokens import Mistake, across, adjacent, span_of
 
 

@@ -7,8 +7,8 @@ import re
 from lark import Token
 
 from recoverdsl.language.diagnostics import Edit, Mend, replace
-from recoverdsl.language.slips.comments import comment
-from recoverdsl.language.slips.cursor import Cursor
+from recoverdsl.language.mending.comments import comment
+from recoverdsl.language.mending.cursor import Cursor
 from recoverdsl.language.tokens import (
     Mistake,
     Slip,

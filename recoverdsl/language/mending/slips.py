@@ -13,9 +13,9 @@ from itertools import pairwise
 from lark import Token
 
 from recoverdsl.language.diagnostics import Edit, Mend
-from recoverdsl.language.slips import numbers, signs, texts
-from recoverdsl.language.slips.comments import slash
-from recoverdsl.language.slips.cursor import Cursor
+from recoverdsl.language.mending import numbers, signs, texts
+from recoverdsl.language.mending.comments import slash
+from recoverdsl.language.mending.cursor import Cursor
 from recoverdsl.language.tokens import Mistake, Tokens, span_of
 
 _WORDLIKE = frozenset(["NAME", "NUMBER", "DOT", "SLASH", "BROKEN"])
@@ -44,6 +44,8 @@ def mend_slips(result: Tokens, text: str, kinds: Mapping[str, str]) -> None:
             taken = rule(cursor, at)
         elif token.type == "NUMBER":
             taken = numbers.number(cursor, at)
+        elif token.type == "AUDIT":
+            taken = texts.audit(cursor, at)
         if not taken and token.type in _WORDLIKE:
             taken = texts.unquoted(cursor, at)
         if not taken:

@@ -7,8 +7,8 @@ import re
 from lark import Token
 
 from recoverdsl.language.diagnostics import Edit, Mend, replace
-from recoverdsl.language.slips.comments import comment
-from recoverdsl.language.slips.cursor import Cursor
+from recoverdsl.language.mending.comments import comment
+from recoverdsl.language.mending.cursor import Cursor
 from recoverdsl.language.tokens import Mistake, across, adjacent, between, slip, span_of
 
 SIGNS = {
@@ -193,7 +193,8 @@ def equals(cursor: Cursor, at: int) -> int:
 
 def minus(cursor: Cursor, at: int) -> int:
     token, after = cursor.tokens[at], cursor.peek(at + 1)
-    if cursor.next(at, "-") and cursor.begins():
+    words = [t.type == "NAME" for t in cursor.tokens[at + 2 : at + 4]]
+    if cursor.next(at, "-") and (cursor.begins() or words == [True, True]):
         return comment(cursor, at, 2, cursor.line_end(at), "--")
     if cursor.next(at, ">") and cursor.second():
         place = across(token, cursor.tokens[at + 1])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from recoverdsl.language.diagnostics import Edit, Mend, replace
+from recoverdsl.language.mending.cursor import Cursor
+from recoverdsl.language.mending.unquoted import unquoted_text
 from recoverdsl.language.nodes import Span
 from recoverdsl.language.printer import quote
-from recoverdsl.language.slips.cursor import Cursor
-from recoverdsl.language.slips.unquoted import unquoted_text
 from recoverdsl.language.tokens import Mistake, across, adjacent, slip, span_of
 
 QUOTES = "'‘’`“”„«»"
@@ -106,3 +106,19 @@ def unquoted(cursor: Cursor, at: int) -> int:
     )
     cursor.out.append(slip("STRING", literal, place, mistake))
     return taken
+
+
+def audit(cursor: Cursor, at: int) -> int:
+    """`audit Does it hold?`"""
+    first = cursor.peek(at + 1)
+    stop = cursor.line_end(at)
+    if not cursor.begins() or first is None or stop == at + 1:
+        return 0
+    if first.type == "STRING" or first.value in ("=", ":") or first.value[0] in QUOTES + '"':
+        return 0
+    place = across(first, cursor.tokens[stop - 1])
+    literal = quote(cursor.text[place.start : place.end].strip("'\"“”‘’`"))
+    help = replace(place, literal)
+    mistake = Mistake("REC113", "a text is written in quotation marks", help=help)
+    cursor.out += [cursor.tokens[at], slip("STRING", literal, place, mistake)]
+    return stop - at

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from attrs import define, field
 from lark import Token
 
-from recoverdsl.language.blocks import match_braces
 from recoverdsl.language.diagnostics import Edit, Mend, replace
+from recoverdsl.language.mending.blocks import match_braces
 from recoverdsl.language.tokens import (
     DEEPEST,
     Mistake,
@@ -32,6 +32,7 @@ _FAR = 100
 _OPERATORS = frozenset(
     ["or", "and", "not", "at", "except", "of", "..", "<", "<=", ">", ">=", "==", "+", "-", "*", "/", ".", "[", "="]
 )  # fmt: skip
+_COMPARISONS = {"<", "<=", ">", ">="}
 _CONTINUES = frozenset([",", "(", "[", "\n"])
 """Behind these a newline ends no statement."""
 
@@ -61,6 +62,8 @@ class _Brackets:
         self.result, self.kinds = result, kinds
         self.out: list[Token] = []
         self.stack: list[_Open] = []
+        self.began = 0
+        """The first token of the statement at hand."""
         self.dropped: set[int] = set()
         self.put: dict[int, list[Token]] = {}
         """Tokens to put before one of `out`."""
@@ -78,6 +81,8 @@ class _Brackets:
                 self._give_up()
             elif self.stack:
                 self._note(token)
+            if not self.stack and (token.type == "NEWLINE" or token.value in ("{", "}", ";")):
+                self.began = len(self.out) + 1
             self.out.append(token)
         self._give_up()
 
@@ -111,7 +116,12 @@ class _Brackets:
         meant = None
         if token.value in PARTNER:
             ends = after is None or after.value in (",", ";", "}", "\n")
-            valued = before.value.isidentifier() or before.type in ("NUMBER", "STRING")
+            valued = before.value.isidentifier() or before.type in (
+                "NUMBER",
+                "STRING",
+                "RPAR",
+                "RSQB",
+            )
             if self.stack and ends and valued:
                 meant = PARTNER[self.out[self.stack[-1].at].value]
         elif not self.stack and before.type == "NAME" and after is not None and (
@@ -274,16 +284,25 @@ class _Brackets:
         """Close what is open where its statement ends: with the line, unless that ends in a comma."""
         if not self.stack:
             return
-        ends = sorted(
-            i for opened in self.stack for i in (*opened.newlines, *opened.semicolons)
-            if self.out[i].value == ";" or self.out[i - 1].value not in _CONTINUES
-        )  # fmt: skip
+        places = (i for opened in self.stack for i in (*opened.newlines, *opened.semicolons))
+        ends = sorted(i for i in places if self._ends(i))
         stop = ends[0] if ends else len(self.out)
         open_here = [opened for opened in self.stack if opened.at < stop]
         newlines = [i for opened in self.stack for i in opened.newlines]
         self.dropped.update(i for i in newlines if i < stop)
         self.stack.clear()
         self._unclosed(open_here, stop)
+
+    def _ends(self, at: int) -> bool:
+        """Whether a statement with an open bracket ends at a newline or `;`."""
+        if self.out[at].value == ";" or self.out[at - 1].value not in _CONTINUES:
+            return True
+        after = self.out[at + 1] if at + 1 < len(self.out) else None
+        begin = self.out[self.began] if self.began < at else None
+        return (
+            after is not None and begin is not None and after.type == "NAME"
+            and after.column <= begin.column
+        )  # fmt: skip
 
     def _unclosed(self, opens: list[_Open], stop: int) -> None:
         """Put the missing ends before one of the tokens."""
@@ -317,7 +336,12 @@ class _Brackets:
         ]  # fmt: skip
 
     def _index_ends(self, at: int, stop: int) -> int:
-        """`layers[14.output`: an index ends behind its number."""
+        """Where a single bracket ends: `layers[14.output`, `expect drift(a <= 5%`, `[a, b except c`."""
+        expects = self.out[self.began].type == "EXPECT" if self.began < len(self.out) else False
+        ending = _COMPARISONS if expects else {"except"} if self.out[at].value == "[" else set()
+        for i in range(at + 1, min(stop, at + _FAR)):
+            if self.out[i].value in ending and self.out[i].type != "NAME":
+                return i
         inner = self.out[at + 1 : at + 3]
         tight = at > 0 and adjacent(self.out[at - 1], self.out[at])
         if self.out[at].value == "[" and tight and len(inner) == 2 and inner[1].value == ".":
