@@ -50,7 +50,9 @@ def main() -> NoReturn:
     register()
     code = _run()
     try:
-        sys.stdout.flush()
+        # The language server closes its output when the editor ends the connection.
+        if not sys.stdout.closed:
+            sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output has had enough. What Python still flushes at its end goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

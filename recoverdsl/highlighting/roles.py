@@ -71,8 +71,8 @@ SHAPES: dict[str, Role] = {
 """The grammar's terminals that are regular expressions, by their names."""
 
 LITERALS: dict[str, Role] = {
-    **dict.fromkeys(["recoverdsl", "audit", "param", "expect"], Role.STATEMENT),
-    "like": Role.LINK,
+    **dict.fromkeys(["recoverdsl", "import", "audit", "param", "expect"], Role.STATEMENT),
+    **dict.fromkeys(["like", "from"], Role.LINK),
     **dict.fromkeys(["or", "and", "not", "at", "except", "of", "in"], Role.OPERATOR_WORD),
     **dict.fromkeys(["true", "false"], Role.TRUTH),
     **dict.fromkeys(["<=", ">=", "==", "<", ">", "..", "+", "-", "*", "/", "="], Role.OPERATOR),

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from recoverdsl.errors import BugError, SpecError, UsageError
 from recoverdsl.language.canonical import canonical, digest
 from recoverdsl.language.checker import SpecAt, check_tree
 from recoverdsl.language.codes import CODES
-from recoverdsl.language.diagnostics import Collector, Diagnostic, render_json, render_text
+from recoverdsl.language.diagnostics import (
+    Collector,
+    Diagnostic,
+    TooManyError,
+    render_json,
+    render_text,
+)
+from recoverdsl.language.imports import Reader, beside, resolve
 from recoverdsl.language.index import Index, Symbol
 from recoverdsl.language.layout import print_tree
 from recoverdsl.language.nodes import Span, Tree
@@ -26,7 +33,7 @@ from recoverdsl.language.schema import Spec
 from recoverdsl.language.sweeps import without_sweeps
 
 __all__ = [
-    "CODES", "Checked", "Diagnostic", "Index", "Span", "Spec", "SpecAt", "Symbol", "Tree", "canonical", "check", "check_file",
+    "CODES", "Checked", "Diagnostic", "Index", "Reader", "Span", "Spec", "SpecAt", "Symbol", "Tree", "beside", "canonical", "check", "check_file",
     "digest", "effective_text", "format_text", "load_spec", "parse", "print_tree", "read_file", "render_json", "render_text", "spec_error",
 ]  # fmt: skip
 
@@ -40,6 +47,8 @@ class Checked:
     diagnostics: tuple[Diagnostic, ...]
     """Every mistake and warning, in the order of the text."""
     tree: Tree
+    whole: Tree
+    """With what it imports in the places of its `import` statements."""
     index: Index
     """Where its names are defined and used."""
     points: tuple[SpecAt, ...] = ()
@@ -54,12 +63,16 @@ class Checked:
 def parse(text: str | bytes, file: str = "<text>") -> tuple[Tree, tuple[Diagnostic, ...]]:
     """Read a text without asking whether it makes sense. Never raises for any text."""
     with _uncollected():
-        tree, report = _parse(text, file)
+        tree, report = read_text(text, file)
     return tree, report.in_order()
 
 
 def check(
-    text: str | bytes, file: str = "<text>", *, overrides: Mapping[str, str] | None = None
+    text: str | bytes,
+    file: str = "<text>",
+    *,
+    overrides: Mapping[str, str] | None = None,
+    read: Reader | None = None,
 ) -> Checked:
     """Read and check a text; every mistake is found in one pass. Never raises for any text.
 
@@ -67,13 +80,19 @@ def check(
         text: the spec, as text or as the bytes of its file.
         file: its name in diagnostics.
         overrides: values that replace what is written, by path: `{"projected.steps": "50"}`.
+        read: gives the files beside it, from which it may import.
     """
     with _uncollected():
-        tree, report = _parse(text, file)
+        tree, report = read_text(text, file)
         unread = report.full or any(d.code in ("REC107", "REC108") for d in report.found)
         index = Index(tree.file, tree.text)
-        spec, points = (None, ()) if unread else check_tree(tree, report, overrides, index)
-    return Checked(spec, report.in_order(), tree, index, points)
+        checked = Checked(None, (), tree, tree, index)
+        if not unread:
+            with suppress(TooManyError):
+                whole = resolve(tree, read, report)
+                spec, points = check_tree(whole, report, overrides, index)
+                checked = evolve(checked, spec=spec, whole=whole, points=points)
+    return evolve(checked, diagnostics=report.in_order())
 
 
 def check_file(path: str | Path, *, overrides: Mapping[str, str] | None = None) -> Checked:
@@ -82,7 +101,7 @@ def check_file(path: str | Path, *, overrides: Mapping[str, str] | None = None) 
     Raises:
         UsageError: the file cannot be read.
     """
-    return check(read_file(path), str(path), overrides=overrides)
+    return check(read_file(path), str(path), overrides=overrides, read=beside(Path(path)))
 
 
 def read_file(path: str | Path) -> bytes:
@@ -155,13 +174,14 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _parse(text: str | bytes, file: str) -> tuple[Tree, Collector]:
+def read_text(text: str | bytes, file: str) -> tuple[Tree, Collector]:
+    """The tree of a text or of a file's bytes, and what is wrong with them."""
     if isinstance(text, str):
         text = text.removeprefix("\ufeff")
         report = Collector(file, text)
         return parse_text(text, file, report), report
     try:
-        return _parse(text.decode("utf-8"), file)
+        return read_text(text.decode("utf-8"), file)
     except UnicodeDecodeError as error:
         shown = text.decode("utf-8", errors="replace")
         before = text[: error.start].decode("utf-8")
@@ -174,17 +194,18 @@ def _parse(text: str | bytes, file: str) -> tuple[Tree, Collector]:
 
 
 def effective_text(checked: Checked, overrides: Mapping[str, str], at: SpecAt | None = None) -> str:
-    """The text of a checked spec with the values that `overrides` replaced written into it.
+    """The text of a checked file with what it imports, and the values that `overrides` replaced, written
+    into it.
 
     Checking what comes out without overrides gives the same spec.
 
     Args:
         at: a point of a sweep, whose values then stand in the text in place of the sweeps.
     """
-    if not overrides and at is None:
+    if checked.whole is checked.tree and not overrides and at is None:
         return checked.tree.text
     report = Collector(checked.tree.file, checked.tree.text)
-    tree = apply_overrides(checked.tree, {**overrides, **(at.point.values if at else {})}, report)
+    tree = apply_overrides(checked.whole, {**overrides, **(at.point.values if at else {})}, report)
     return print_tree(without_sweeps(tree) if at else tree)
 
 

@@ -41,6 +41,10 @@ class Builder:
         number = nodes.Number(str(children[1]), span=span_of(children[1]))
         return nodes.Version(number, span=_across(children))
 
+    def imports(self, children: Children) -> nodes.Import:
+        names = tuple(_word(child) for child in children[1:-1] if child.type == "NAME")
+        return nodes.Import(names, self.string(children[-1:]), span=_across(children))
+
     def audit(self, children: Children) -> nodes.Audit:
         return nodes.Audit(self.string(children[1:]), span=_across(children))
 

@@ -5,7 +5,7 @@ Each step reports its mistakes and goes on; a spec comes out only if there was n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -60,6 +60,7 @@ def check_tree(
     """
     index = index or Index()
     try:
+        check_version(tree.statements, report)
         tree = apply_overrides(tree, overrides or {}, report)
         tree = evolve(tree, statements=Meant(report, KINDS).statements(tree.statements))
         spec = _check(tree, report, index)
@@ -122,7 +123,6 @@ class _Checker:
 
     def check(self, params: Mapping[str, schema.Param]) -> schema.Spec:
         """Read everything. The spec is whole only if nothing was reported."""
-        self._version()
         self._names()
         self.scope.check_likes()
         found: dict[str, dict[str, Any]] = {plural: {} for plural in PLURALS.values()}
@@ -155,35 +155,6 @@ class _Checker:
         )
         check_meaning(spec, self.report, self.partial)
         return spec
-
-    def _version(self) -> None:
-        first, *others = self.tree.statements or (None,)
-        start = Span(0, 0, 1, 1, 1, 1)
-        versions = [s for s in others if isinstance(s, nodes.Version)]
-        if isinstance(first, nodes.Version):
-            number = first.number.text
-            if number != "1":
-                plain = number.rstrip("%0") in ("1", "1.")
-                self.report.add(
-                    "REC112", f"this is version {number} of the language, and this tool knows version 1",
-                    first.number.span,
-                    help=replace(first.number.span, "1") if plain else "write `recoverdsl 1`, or update recoverdsl",
-                )  # fmt: skip
-        elif not isinstance(first, nodes.Broken):
-            span = versions[0].span if versions else first.span if first else start
-            message = (
-                "the version comes first"
-                if versions
-                else "the spec does not say which version of the language it is in"
-            )
-            put = Edit((first.span if first else start).before, "recoverdsl 1\n\n")
-            gone = tuple(Edit(version.span, "") for version in versions[:1])
-            help = Mend("begin the file with `recoverdsl 1`", (put, *gone))
-            self.report.add("REC112", message, span.before, help=help)
-            versions = versions[1:]
-        for version in versions:
-            help = Mend("remove it", (Edit(version.span, ""),))
-            self.report.add("REC213", "the version is given a second time", version.span, help=help)
 
     def _names(self) -> None:
         """Gather the blocks, and report those of no kind and those that are defined twice."""
@@ -394,3 +365,34 @@ class _Checker:
                 if expectation := read_expectation(statement, self.values, path, self.spans):
                     read.append(expectation)
         return tuple(read)
+
+
+def check_version(statements: Sequence[nodes.Statement], report: Collector) -> None:
+    """Report a file that does not begin with its version, or gives it twice."""
+    first, *others = statements or (None,)
+    start = Span(0, 0, 1, 1, 1, 1)
+    versions = [s for s in others if isinstance(s, nodes.Version)]
+    if isinstance(first, nodes.Version):
+        number = first.number.text
+        if number != "1":
+            plain = number.rstrip("%0") in ("1", "1.")
+            report.add(
+                "REC112", f"this is version {number} of the language, and this tool knows version 1",
+                first.number.span,
+                help=replace(first.number.span, "1") if plain else "write `recoverdsl 1`, or update recoverdsl",
+            )  # fmt: skip
+    elif not isinstance(first, nodes.Broken):
+        span = versions[0].span if versions else first.span if first else start
+        message = (
+            "the version comes first"
+            if versions
+            else "the spec does not say which version of the language it is in"
+        )
+        put = Edit((first.span if first else start).before, "recoverdsl 1\n\n")
+        gone = tuple(Edit(version.span, "") for version in versions[:1])
+        help = Mend("begin the file with `recoverdsl 1`", (put, *gone))
+        report.add("REC112", message, span.before, help=help)
+        versions = versions[1:]
+    for version in versions:
+        help = Mend("remove it", (Edit(version.span, ""),))
+        report.add("REC213", "the version is given a second time", version.span, help=help)

@@ -57,6 +57,8 @@ CODES: dict[str, Code] = {
     "REC212": Code("unknown path"),
     "REC213": Code("misplaced"),
     "REC214": Code("name of a block"),
+    "REC215": Code("nothing to import"),
+    "REC216": Code("circular import"),
     # Values.
     "REC301": Code("wrong type"),
     "REC302": Code("out of range"),

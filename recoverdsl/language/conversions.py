@@ -46,8 +46,7 @@ def _converter(annotation: Any) -> Callable[[Any, Expression, Scope], Mend | str
 
 def written(value: Expression, scope: Scope) -> str:
     """A value as it is written in the source."""
-    span = value.span
-    return (scope.report.text if span.source is None else span.source)[span.start : span.end]
+    return scope.report.text_of(value.span)
 
 
 def _boolean(_: Any, value: Expression, scope: Scope) -> Mend | None:

@@ -59,16 +59,22 @@ class Diagnostic:
     fix: tuple[Edit, ...] = ()
     """What a program would change to mend it, in the order of the text; empty where that takes a person."""
     text: str = field(default="", eq=False, repr=False)
-    """The text of the file, for excerpts."""
+    """The text of the file that was checked, for excerpts."""
+    checked: str = field(default="<text>", eq=False, repr=False)
+    """Its name; `file` is another where the mistake is in an imported file or a value of `--set`."""
     severity: Severity = field(init=False)
 
     @severity.default
     def _severity(self) -> Severity:
         return CODES[self.code].severity
 
+    def file_of(self, span: Span) -> str:
+        """The file that a span is in: that of the mistake, or of something related to it."""
+        return span.source.file if span.source else self.checked
+
     def line(self, span: Span) -> str:
         """The line on which a span begins."""
-        text = self.text if span.source is None else span.source
+        text = span.source.text if span.source else self.text
         end = text.find("\n", span.start)
         return text[text.rfind("\n", 0, span.start) + 1 : end if end >= 0 else len(text)]
 
@@ -102,18 +108,29 @@ class Collector:
         if len(self.found) == MOST:
             code, message = "REC109", f"more than {MOST} mistakes; the rest is not shown"
             why, help, related = None, None, ()
-        file = "--set" if span.source else self.file
+        file = span.source.file if span.source else self.file
         mend = help if isinstance(help, Mend) else Mend(help or "")
-        # What `--set` gives stands in no file that could be edited.
+        # What `--set` gives stands in no file that could be edited, and an imported file is another.
         fix = () if span.source else tuple(sorted(mend.fix, key=lambda e: e.span.start))
         self.found.append(
             Diagnostic(
                 code, _cut(message), span, file, why and _cut(why), _cut(mend.help) or None,
-                tuple((place, _cut(label)) for place, label in related), fix, self.text,
+                tuple((place, _cut(label)) for place, label in related), fix, self.text, self.file,
             )
         )  # fmt: skip
         if self.full:
             raise TooManyError
+
+    def take(self, other: Collector) -> None:
+        """Record what was gathered of another file."""
+        for d in other.found:
+            self.found.append(d)
+            if self.full:
+                raise TooManyError
+
+    def text_of(self, span: Span) -> str:
+        """What is written there."""
+        return (span.source.text if span.source else self.text)[span.start : span.end]
 
     @property
     def full(self) -> bool:
@@ -184,7 +201,9 @@ def as_record(d: Diagnostic) -> dict[str, Any]:
         "help": visible(d.help) if d.help else None,
         "file": d.file,
         **_place(d.span),
-        "related": [{"message": visible(m), "file": d.file, **_place(s)} for s, m in d.related],
+        "related": [
+            {"message": visible(m), "file": d.file_of(s), **_place(s)} for s, m in d.related
+        ],
         "fix": [{**_place(e.span), "text": e.text} for e in d.fix] or None,
     }
 
@@ -215,7 +234,10 @@ def _plain(d: Diagnostic) -> str:
     out.append(f"{' ' * width}--> {visible(d.file)}:{d.span.line}:{d.span.column}")
     out.append(f"{' ' * width} |")
     for i, (span, mark, message) in enumerate(places):
-        if i:
+        if i and d.file_of(span) != d.file:
+            place = f"{visible(d.file_of(span))}:{span.line}:{span.column}"
+            out += [f"{' ' * width}::: {place}", f"{' ' * width} |"]
+        elif i:
             out.append(f"{' ' * width} :")
         excerpt, under = _marked(d.line(span), span, mark)
         out.append(f"{span.line:>{width}} | {excerpt}".rstrip())

@@ -54,11 +54,10 @@ def _operator(condition: Binary, values: Values) -> Span:
     if left.end_line != right.line:
         return condition.span
     between = left.behind.to(right.before)
-    text = values.report.text if left.source is None else left.source
-    at = text.find(condition.operator, between.start, between.end)
-    if at < 0:
+    within = values.report.text_of(between).find(condition.operator)
+    if within < 0:
         return between
-    column = between.column + at - between.start
+    at, column = between.start + within, between.column + within
     end = len(condition.operator)
     return Span(at, at + end, between.line, column, between.line, column + end, left.source)
 

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define, field, fields, frozen
 
 from recoverdsl.language import nodes
-from recoverdsl.language.nodes import Block, Param, Path, Span, Word
+from recoverdsl.language.nodes import SET, Block, Param, Path, Source, Span, Word
 
 
 @frozen
@@ -61,9 +61,10 @@ class Index:
         self._note(symbol, word)
 
     def _note(self, symbol: Symbol, word: Word) -> Place | None:
-        place = Place(word.span, self.file)
+        source = word.span.source or Source(self.file, self.text)
+        place = Place(word.span, source.file)
         # A param's value stands where the param is used, and what `--set` gives stands in no file.
-        if word.span.source or self.text[word.span.start : word.span.end] != word.text:
+        if source.file == SET or source.text[word.span.start : word.span.end] != word.text:
             return None
         # What is inherited is read once for each heir.
         return place if self.symbols.setdefault(place, symbol) == symbol else None
@@ -92,25 +93,25 @@ class Index:
         alone: dict[str, Symbol | None] = {}
         for symbol in self.definitions:
             alone[symbol.name] = None if symbol.name in alone else symbol
-        for word in _heads(tuple(statements)):
+        for word in heads(tuple(statements)):
             likely = alone.get(word.text)
             if likely and word.text not in words:
                 self._note(likely, word)
 
 
-def _heads(node: Any) -> Iterator[Word]:
-    """The first word of every path in a value."""
+def heads(node: Any) -> Iterator[Word]:
+    """The first word of every path in a node: the names that it may refer to."""
     if isinstance(node, tuple):
         for item in node:
-            yield from _heads(item)
+            yield from heads(item)
     elif isinstance(node, Path):
         if isinstance(node.parts[0], Word):
             yield node.parts[0]
-        yield from _heads(node.parts[1:])
+        yield from heads(node.parts[1:])
     elif isinstance(node, nodes.Attribute):
         # A key is a word of its block, unless it is the path of an axis.
-        yield from _heads(node.key if len(node.key.parts) > 1 else ())
-        yield from _heads(node.value)
+        yield from heads(node.key if len(node.key.parts) > 1 else ())
+        yield from heads(node.value)
     elif hasattr(node, "__attrs_attrs__") and not isinstance(node, (Word, Span)):
         for a in fields(type(node)):
-            yield from _heads(getattr(node, a.name))
+            yield from heads(getattr(node, a.name))

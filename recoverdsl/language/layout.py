@@ -18,7 +18,15 @@ from attrs import define, evolve
 
 from recoverdsl.language import nodes
 from recoverdsl.language.breaking import WIDTH, Laid, Line, Place, lay
-from recoverdsl.language.nodes import Attribute, Block, Comment, Expression, Statement, Tree
+from recoverdsl.language.nodes import (
+    Attribute,
+    Block,
+    Comment,
+    Expression,
+    Statement,
+    Tree,
+    from_source,
+)
 from recoverdsl.language.printer import print_expression, quote
 
 
@@ -97,6 +105,9 @@ class _Layout:
     # --- Statements ---------------------------------------------------------------------------
 
     def _statement(self, statement: Statement, depth: int, until: int | None) -> Sequence[_Entry]:
+        if isinstance(statement, Block) and not _written(statement):
+            # Of another file, whose comments stay there.
+            return _Layout(Tree(()))._block(from_source(statement, None), depth, None)
         if isinstance(statement, Block):
             return self._block(statement, depth, until)
         given = statement.span.source is not None
@@ -139,7 +150,7 @@ class _Layout:
 
 
 def _written(statement: Statement) -> bool:
-    """Whether a statement stands in the file; `--set` may have added it."""
+    """Whether a statement stands in the file; `--set` may have added it, or an `import`."""
     return statement.span.source is None
 
 
@@ -180,6 +191,9 @@ def _flat(statement: Statement) -> str:
     match statement:
         case nodes.Version(number):
             return f"recoverdsl {number.text}"
+        case nodes.Import(names, path):
+            taken = f"{', '.join(name.text for name in names)} from " if names else ""
+            return f"import {taken}{quote(path.value)}"
         case nodes.Audit(text):
             return f"audit {quote(text.value)}"
         case nodes.Param(name, value, bounds):

@@ -5,7 +5,21 @@ Two nodes are equal when they say the same, wherever they stand: spans do not co
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import define, evolve, field, frozen
+
+SET = "--set"
+"""The name of what `--set` gives, in place of a file's."""
+
+
+@frozen
+class Source:
+    """A text that is not the file at hand: what `--set` gives, or an imported file."""
+
+    file: str
+    """Its name in diagnostics."""
+    text: str = field(repr=False)
 
 
 # Frozen in spirit: so many are made that the guard of a frozen class would cost a second a mebibyte.
@@ -19,8 +33,8 @@ class Span:
     column: int
     end_line: int
     end_column: int
-    source: str | None = None
-    """The text that it is a stretch of, where that is not the file: a value given by `--set`."""
+    source: Source | None = None
+    """What it is a stretch of, where that is not the file."""
 
     def to(self, other: Span) -> Span:
         """From the start of this span to the end of the other."""
@@ -147,6 +161,15 @@ class Version:
 
 
 @frozen
+class Import:
+    """`import smollm2, mid from "ioi.rec"`; without names, everything that has one."""
+
+    names: tuple[Word, ...]
+    path: String
+    span: Span = field(eq=False, repr=False, kw_only=True)
+
+
+@frozen
 class Audit:
     text: String
     span: Span = field(eq=False, repr=False, kw_only=True)
@@ -197,7 +220,7 @@ class Broken:
     span: Span = field(eq=False, repr=False, kw_only=True)
 
 
-Statement = Version | Audit | Param | Expect | Attribute | Block | Broken
+Statement = Version | Import | Audit | Param | Expect | Attribute | Block | Broken
 
 
 @frozen
@@ -218,3 +241,15 @@ class Tree:
     """Words that may have been meant as names, so that a use of one is no further mistake."""
     text: str = field(default="", eq=False, repr=False)
     file: str = field(default="<text>", eq=False)
+
+
+def from_source(node: Any, source: Source | None) -> Any:
+    """The node with what it is from noted in every span; None: the file at hand."""
+    if isinstance(node, Span):
+        return evolve(node, source=source)
+    if isinstance(node, tuple):
+        return tuple(from_source(item, source) for item in node)
+    if not hasattr(node, "__attrs_attrs__"):
+        return node
+    changes = {a.name: from_source(getattr(node, a.name), source) for a in node.__attrs_attrs__}
+    return evolve(node, **changes)

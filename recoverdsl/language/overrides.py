@@ -9,7 +9,7 @@ from attrs import evolve
 
 from recoverdsl.language import nodes
 from recoverdsl.language.diagnostics import Collector
-from recoverdsl.language.nodes import Attribute, Block, Param, Span, Tree
+from recoverdsl.language.nodes import SET, Attribute, Block, Param, Source, Span, Tree, from_source
 from recoverdsl.language.parser import parse_text
 from recoverdsl.language.paths import Paths, target_field
 
@@ -34,10 +34,11 @@ def set_value(tree: Tree, change: Attribute, report: Collector) -> Tree:
 
 
 def _parse(path: str, value: str, report: Collector) -> Attribute | None:
-    source = f"{path} = {value}"
-    found = Collector("--set", source)
-    statements = parse_text(source, "--set", found).statements
-    everything = Span(0, len(source), 1, 1, 1, len(source) + 1, source=source)
+    source = Source(SET, f"{path} = {value}")
+    found = Collector(SET, source.text)
+    statements = parse_text(source.text, SET, found).statements
+    end = len(source.text)
+    everything = Span(0, end, 1, 1, 1, end + 1, source=source)
     one = statements[0] if len(statements) == 1 else None
     if found.found:
         first = found.found[0]
@@ -47,21 +48,8 @@ def _parse(path: str, value: str, report: Collector) -> Attribute | None:
     if not isinstance(one, Attribute):
         report.add("REC212", "this sets nothing", everything, help="write `--set path=value`")
         return None
-    sourced: Attribute = _sourced(one, source)
+    sourced: Attribute = from_source(one, source)
     return sourced
-
-
-def _sourced(node: Any, source: str) -> Any:
-    """The node with its text noted in every span."""
-    if isinstance(node, Span):
-        return evolve(node, source=source)
-    if isinstance(node, tuple):
-        return tuple(_sourced(item, source) for item in node)
-    if not hasattr(node, "__attrs_attrs__"):
-        return node
-    return evolve(
-        node, **{a.name: _sourced(getattr(node, a.name), source) for a in node.__attrs_attrs__}
-    )
 
 
 def _replace(tree: Tree, old: nodes.Statement, new: nodes.Statement) -> Tree:

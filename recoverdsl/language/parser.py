@@ -26,7 +26,7 @@ from recoverdsl.language.tokens import Mended, Mistake, Slip, Tokens, span_of
 LONGEST = 1 << 20
 """Characters in a spec."""
 
-_STARTS = ("RECOVERDSL", "AUDIT", "PARAM", "EXPECT", "NAME", *ENDS)
+_STARTS = ("RECOVERDSL", "IMPORT", "AUDIT", "PARAM", "EXPECT", "NAME", *ENDS)
 
 
 @cache

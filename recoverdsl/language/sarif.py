@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from recoverdsl.language.diagnostics import Diagnostic, visible
 from recoverdsl.language.explain import Page, pages, render_page
-from recoverdsl.language.nodes import Span
+from recoverdsl.language.nodes import SET, Span
 
 _LONGEST = 400
 """Characters of a line that is quoted."""
@@ -58,12 +58,12 @@ def _result(d: Diagnostic, rule: int) -> dict[str, Any]:
         "level": d.severity,
         "message": {"text": text},
     }
-    if d.span.source is not None:
+    if d.span.source is not None and d.file == SET:
         # What `--set` gives stands in no file.
-        result["message"]["text"] = f"--set {visible(d.span.source)}: {text}"
+        result["message"]["text"] = f"--set {visible(d.span.source.text)}: {text}"
         return result
     result["locations"] = [_location(d, d.span)]
-    if related := [(span, message) for span, message in d.related if span.source is None]:
+    if related := [(span, message) for span, message in d.related if d.file_of(span) != SET]:
         result["relatedLocations"] = [
             {"id": i, "message": {"text": visible(message)}, **_location(d, span)}
             for i, (span, message) in enumerate(related, 1)
@@ -83,7 +83,7 @@ def _location(d: Diagnostic, span: Span) -> dict[str, Any]:
     region: dict[str, Any] = _region(span)
     if len(line := d.line(span)) <= _LONGEST:
         region["snippet"] = {"text": visible(line)}
-    return {"physicalLocation": {"artifactLocation": _artifact(d.file), "region": region}}
+    return {"physicalLocation": {"artifactLocation": _artifact(d.file_of(span)), "region": region}}
 
 
 def _artifact(file: str) -> dict[str, str]:

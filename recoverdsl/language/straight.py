@@ -11,9 +11,9 @@ from typing import Any
 
 from lark import Lark, Token
 
-from recoverdsl.language.mending.brackets import PARTNER, limit_depth
 from recoverdsl.language.lexer import MOST, read_literal, scan
 from recoverdsl.language.machine import Machine
+from recoverdsl.language.mending.brackets import PARTNER, limit_depth
 from recoverdsl.language.nodes import Comment
 from recoverdsl.language.tokens import Slip, Tokens, span_of
 

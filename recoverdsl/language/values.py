@@ -364,7 +364,7 @@ class Values(Forms):
     def _one_number(self, first: Expression, second: Expression) -> Mend | None:
         """`prompts = 1,280`, which is one number to some and two arguments here."""
         both = first.span.to(second.span)
-        text = (self.report.text if both.source is None else both.source)[both.start : both.end]
+        text = self.report.text_of(both)
         if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+", text):
             return replace(both, text.replace(",", ""), "a number has no separators")
         return None

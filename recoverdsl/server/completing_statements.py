@@ -37,7 +37,10 @@ def offer_statements(cursor: Cursor) -> Iterator[Offer]:
 def _blocks(cursor: Cursor) -> Iterator[Offer]:
     for kind in KINDS:
         yield Offer(kind, Kind.Class, _block(kind, cursor), meaning.statement(kind), "block")
-    heads = {"expect": "expect ", "param": "param ${1:name} = $2", "audit": 'audit "$1"'}
+    heads = {
+        "expect": "expect ", "param": "param ${1:name} = $2", "audit": 'audit "$1"',
+        "import": 'import "$1.rec"',
+    }  # fmt: skip
     for word in schema.STATEMENTS:
         if word not in KINDS:
             rank = 0 if cursor.first and word == "recoverdsl" else 2

@@ -13,7 +13,7 @@ from recoverdsl.language.values import describe, hints
 from recoverdsl.server import describe as meaning
 from recoverdsl.server.cursor import Cursor, is_string
 from recoverdsl.server.document import Document
-from recoverdsl.server.offers import Offer, call, escaped, names, referred
+from recoverdsl.server.offers import Offer, call, escaped, named, names, referred
 from recoverdsl.server.releases import releases, saes
 from recoverdsl.server.wanted import COMPARISONS, FUNCTION_NAMES, Wanted, parameters
 
@@ -48,9 +48,8 @@ def offer_values(cursor: Cursor, wanted: Wanted, document: Document) -> Iterator
 def _begun(one: Any, cursor: Cursor, wanted: Wanted) -> Iterator[Offer]:
     """What a value of a type may begin with."""
     if kinds := referred(one):
-        heads = {b.name: b.kind for b in cursor.blocks if b.kind in kinds}
-        for name in names(cursor, kinds):
-            yield Offer(name, Kind.Reference, detail=f"{heads[name]} {name}")
+        for kind, name in named(cursor, kinds):
+            yield Offer(name, Kind.Reference, detail=f"{kind} {name}")
     elif one in FUNCTION_NAMES:
         name = FUNCTION_NAMES[one]
         snippet = call(name, parameters(name)[0], cursor)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from attrs import define, field
 from lark import Token
 
+from recoverdsl.language.nodes import Block
 from recoverdsl.server.document import Document
 
 OPENING, CLOSING = frozenset("(["), frozenset(")]")
@@ -49,6 +50,8 @@ class Cursor:
     """Every block at the top of the file."""
     params: dict[str, str] = field(factory=dict)
     """The file's params, each with the first token of its value."""
+    imported: list[tuple[str, str]] = field(factory=list)
+    """Kind and name of the blocks that the file imports."""
 
     @property
     def others(self) -> list[str]:
@@ -81,7 +84,11 @@ def look(document: Document, offset: int) -> Cursor | None:
             return None
     tokens = [token for token in document.tokens if token.type != "COMMENT"]
     word = _word(tokens, offset)
-    cursor = Cursor(word, word.start_pos if word else offset)
+    imported = [
+        (s.kind.text, s.name.text) for s in document.checked.whole.statements
+        if isinstance(s, Block) and s.name and s.span.source
+    ]  # fmt: skip
+    cursor = Cursor(word, word.start_pos if word else offset, imported=imported)
     _read(cursor, tokens)
     return cursor
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lsprotocol.types import (
     Diagnostic,
     DiagnosticRelatedInformation,
     DiagnosticSeverity,
-    Location,
 )
-from pygls.uris import to_fs_path
 
 from recoverdsl import language
 from recoverdsl.language.diagnostics import visible
+from recoverdsl.language.nodes import Import
 from recoverdsl.pinning.coverage import uncovered
 from recoverdsl.server.document import Document
 
@@ -25,10 +25,27 @@ def diagnose(document: Document, *, related: bool = True) -> list[Diagnostic]:
 
     As in `recoverdsl check`, a source that the lock beside the file pins is not warned of.
     """
-    path = to_fs_path(document.uri)
     checked = document.checked
-    found = uncovered(checked, Path(path)) if path else checked.diagnostics
-    return [shown(document, one, related=related) for one in found]
+    found = uncovered(checked, document.path) if document.path else checked.diagnostics
+    own = [one for one in found if one.file == document.file]
+    return [
+        *(shown(document, one, related=related) for one in own),
+        *_imported(document, [one for one in found if one.file != document.file]),
+    ]
+
+
+def _imported(document: Document, found: Sequence[language.Diagnostic]) -> Iterator[Diagnostic]:
+    """The mistakes in imported files, where this file imports them: one for each file."""
+    imports = [s for s in document.checked.tree.statements if isinstance(s, Import)]
+    for file in dict.fromkeys(one.file for one in found):
+        first = next(one for one in found if one.file == file)
+        # What is imported by an imported file is told at the first import.
+        here = next((s for s in imports if s.path.value == Path(file).name), imports[0])
+        said = f"{Path(file).name}, line {first.span.line}: {first.message}"
+        yield Diagnostic(
+            document.lines.of(here.path.span), visible(said),
+            severity=_SEVERITIES[first.severity], code=first.code, source="recoverdsl",
+        )  # fmt: skip
 
 
 def shown(document: Document, found: language.Diagnostic, *, related: bool = True) -> Diagnostic:
@@ -44,9 +61,7 @@ def shown(document: Document, found: language.Diagnostic, *, related: bool = Tru
         code=found.code,
         source="recoverdsl",
         related_information=[
-            DiagnosticRelatedInformation(
-                Location(document.uri, document.lines.of(span)), visible(message)
-            )
+            DiagnosticRelatedInformation(document.location(span), visible(message))
             for span, message in found.related
         ]
         if related

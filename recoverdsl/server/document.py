@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 
 from lark import Token
-from lsprotocol.types import PositionEncodingKind
+from lsprotocol.types import Location, PositionEncodingKind
+from pygls.uris import from_fs_path, to_fs_path
 
-from recoverdsl.language import Checked, check
+from recoverdsl.language import Checked, Reader, beside, check
+from recoverdsl.language.nodes import SET, Span
 from recoverdsl.language.parser import lexed
 from recoverdsl.server.lines import Lines
 
 
 class Document:
-    """A text as an editor shows it. What is known of it is worked out when it is asked for."""
+    """A text as an editor shows it. What is known of it is worked out when it is asked for.
+
+    Args:
+        read: gives the files beside it, those that are open in the editor as they are there; if not
+            given, as they are on the disk.
+    """
 
     def __init__(
         self,
@@ -21,13 +29,23 @@ class Document:
         uri: str = "file:///spec.rec",
         version: int | None = None,
         encoding: str = PositionEncodingKind.Utf16,
+        read: Reader | None = None,
     ) -> None:
         self.text, self.uri, self.version, self.encoding = text, uri, version, encoding
+        path = to_fs_path(uri) if uri.startswith("file:") else None
+        self.file = path or uri
+        """Its name in diagnostics and in the index."""
+        self.path = Path(path) if path else None
+        self.read = read or (beside(self.path) if self.path else None)
+
+    def check(self, text: str) -> Checked:
+        """What the language says of a text in the place of this one."""
+        return check(text, self.file, read=self.read)
 
     @cached_property
     def checked(self) -> Checked:
         """Its tree, its mistakes, and the places of its names."""
-        return check(self.text, self.uri)
+        return self.check(self.text)
 
     @cached_property
     def tokens(self) -> list[Token]:
@@ -38,3 +56,10 @@ class Document:
     def lines(self) -> Lines:
         """Its lines, in the client's encoding."""
         return Lines(self.text, self.encoding)
+
+    def location(self, span: Span) -> Location:
+        """Where a span is, in this file or in one that it imports."""
+        if span.source is None or span.source.file == SET:
+            return Location(self.uri, self.lines.of(span))
+        lines = Lines(span.source.text, self.encoding)
+        return Location(from_fs_path(span.source.file) or span.source.file, lines.of(span))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lsprotocol.types import Hover, MarkupContent, MarkupKind
 
 from recoverdsl.language import Checked, schema
@@ -37,16 +39,18 @@ def _name(checked: Checked, definition: Definition) -> str:
     """The head of a block, or a whole param, with the comment above it."""
     node, tree = definition.node, checked.tree
     span = node.head if isinstance(node, Block) else node.span
-    code = tree.text[span.start : span.end].rstrip("{ \t\r\n")
+    text = span.source.text if span.source else tree.text
+    code = text[span.start : span.end].rstrip("{ \t\r\n")
     said: list[str] = []
     line = span.line
-    for comment in reversed(tree.comments):
+    for comment in reversed(() if span.source else tree.comments):
         if comment.span.line == line - 1 and tree.text[: comment.span.start].endswith("\n"):
             line -= 1
             said.insert(0, comment.text.lstrip("# "))
     kind = node.kind.text if isinstance(node, Block) else "param"
     doc = getattr(schema.BLOCKS.get(kind), "__doc__", None) or schema.STATEMENTS.get(kind, "")
-    return "\n\n".join(part for part in (f"```rec\n{code}\n```", " ".join(said), doc) if part)
+    place = f"In {Path(span.source.file).name}, line {span.line}." if span.source else ""
+    return "\n\n".join(p for p in (f"```rec\n{code}\n```", " ".join(said), doc, place) if p)
 
 
 def _word(cursor: Cursor, word: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lsprotocol.types import DocumentHighlight, DocumentHighlightKind, Location
 
-from recoverdsl.language.index import Place, Symbol
+from recoverdsl.language.index import Symbol
 from recoverdsl.language.values import value_words
 from recoverdsl.server.cursor import look
 from recoverdsl.server.document import Document
@@ -30,7 +30,7 @@ def definitions(document: Document, offset: int) -> list[Location]:
     index = document.checked.index
     found = symbols_at(document, offset)
     return [
-        _location(document, definition.place)
+        document.location(definition.place.span)
         for symbol in found
         for definition in index.definitions.get(symbol, [])
     ]
@@ -42,7 +42,7 @@ def references(document: Document, offset: int, *, declaration: bool = True) -> 
     found = symbols_at(document, offset)
     given = [d.place for symbol in found for d in index.definitions.get(symbol, [])]
     places = [place for symbol in found for place in index.places(symbol)]
-    return [_location(document, p) for p in places if declaration or p not in given]
+    return [document.location(p.span) for p in places if declaration or p not in given]
 
 
 def highlights(document: Document, offset: int) -> list[DocumentHighlight]:
@@ -57,9 +57,5 @@ def highlights(document: Document, offset: int) -> list[DocumentHighlight]:
             DocumentHighlightKind.Write if place in given else DocumentHighlightKind.Read,
         )
         for place in index.places(found[0])
-        if place.file == document.uri
+        if place.file == document.file
     ]
-
-
-def _location(document: Document, place: Place) -> Location:
-    return Location(place.file, document.lines.of(place.span))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from attrs import frozen
@@ -82,10 +82,16 @@ def referred(one: Any) -> Sequence[str]:
     return marks[0].kinds if marks else ()
 
 
-def names(cursor: Cursor, kinds: Iterable[str]) -> list[str]:
-    """The names of the file's blocks of these kinds, without the one around the cursor."""
+def names(cursor: Cursor, kinds: Collection[str]) -> list[str]:
+    """The names of the blocks of these kinds, without the one around the cursor."""
+    return [name for _, name in named(cursor, kinds)]
+
+
+def named(cursor: Cursor, kinds: Collection[str]) -> list[tuple[str, str]]:
+    """Kind and name of the blocks of these kinds, without the one around the cursor."""
     here = cursor.block
     while here and here.outer:
         here = here.outer
-    found = [b.name for b in cursor.blocks if b.kind in kinds and b is not here and b.name]
-    return list(dict.fromkeys(found))
+    own = [(b.kind, b.name) for b in cursor.blocks if b is not here and b.name]
+    found = {name: kind for kind, name in [*own, *cursor.imported] if kind in kinds}
+    return [(kind, name) for name, kind in found.items()]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from attrs import evolve
 from lsprotocol.types import PrepareRenamePlaceholder, TextEdit
 
 from recoverdsl.errors import UsageError
-from recoverdsl.language import Checked, Symbol, check, parse
+from recoverdsl.language import Checked, Symbol, nodes, parse
 from recoverdsl.language.index import Place
-from recoverdsl.language.nodes import Attribute, Path
+from recoverdsl.language.nodes import Attribute
 from recoverdsl.language.scope import lost_names
 from recoverdsl.server.document import Document
 
@@ -52,7 +53,12 @@ def rename(document: Document, offset: int, name: str) -> list[TextEdit]:
             help="mend that statement first",
         )
     places = index.places(symbol)
-    if not _same(document.checked, places, symbol, name):
+    if elsewhere := [Path(place.file).name for place in places if place.file != document.file]:
+        raise UsageError(
+            f"`{symbol.name}` is imported from {elsewhere[0]}",
+            help="change it there, and then here and wherever else it is imported",
+        )
+    if not _same(document, places, symbol, name):
         raise UsageError(f"with `{name}` in its place the spec would mean something else")
     return [TextEdit(document.lines.of(place.span), name) for place in places]
 
@@ -63,7 +69,9 @@ def _is_name(text: str) -> bool:
     if diagnostics or len(tree.statements) != 1:
         return False
     (one,) = tree.statements
-    return isinstance(one, Attribute) and isinstance(one.value, Path) and one.value.name == text
+    return (
+        isinstance(one, Attribute) and isinstance(one.value, nodes.Path) and one.value.name == text
+    )
 
 
 def _taken(checked: Checked, symbol: Symbol, name: str) -> bool:
@@ -87,13 +95,14 @@ def _hidden(document: Document, symbol: Symbol) -> bool:
     )
 
 
-def _same(checked: Checked, places: Sequence[Place], symbol: Symbol, name: str) -> bool:
+def _same(document: Document, places: Sequence[Place], symbol: Symbol, name: str) -> bool:
     """Whether every name stands for what it stood for, and nothing else is wrong than before."""
+    checked = document.checked
     text, starts = checked.tree.text, [place.span.start for place in places]
     longer = len(name) - len(symbol.name)
     ends = [place.span.end for place in places]
     parts = [text[a:b] for a, b in zip([0, *ends], [*starts, len(text)], strict=True)]
-    after = check(name.join(parts), checked.tree.file)
+    after = document.check(name.join(parts))
 
     def moved(start: int) -> int:
         return start + longer * sum(place < start for place in starts)
@@ -104,7 +113,11 @@ def _same(checked: Checked, places: Sequence[Place], symbol: Symbol, name: str) 
             return evolve(other, name=name)
         return evolve(other, owner=name) if owned else other
 
-    expected = {(moved(p.span.start), named(s)) for p, s in checked.index.symbols.items()}
-    found = {(p.span.start, s) for p, s in after.index.symbols.items()}
+    def own(one: Checked) -> dict[int, Symbol]:
+        symbols = one.index.symbols.items()
+        return {p.span.start: s for p, s in symbols if p.file == document.file}
+
+    expected = {(moved(start), named(s)) for start, s in own(checked).items()}
+    found = set(own(after).items())
     codes = [Counter(d.code for d in one.diagnostics) for one in (checked, after)]
     return expected == found and codes[0] == codes[1]

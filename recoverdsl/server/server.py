@@ -6,15 +6,18 @@ import asyncio
 import gc
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
+from pygls.uris import from_fs_path, to_fs_path
 
 from recoverdsl import __version__
 from recoverdsl.errors import RecoverdslError
-from recoverdsl.language import check
+from recoverdsl.language import Reader, beside, check
+from recoverdsl.language.nodes import Import
 from recoverdsl.server.actions import KINDS, actions
 from recoverdsl.server.completion import complete
 from recoverdsl.server.diagnosing import diagnose
@@ -58,7 +61,33 @@ class Server(LanguageServer):
         """Take a new version of a text."""
         given = self.workspace.get_text_document(uri)
         encoding = types.PositionEncodingKind(self.workspace.position_encoding)
-        self.documents[uri] = Document(given.source, uri, given.version, encoding)
+        self.documents[uri] = Document(
+            given.source, uri, given.version, encoding, self._beside(uri)
+        )
+
+    def _beside(self, uri: str) -> Reader | None:
+        """Reads the files beside one: as they are in the editor, or else on the disk."""
+        path = to_fs_path(uri) if uri.startswith("file:") else None
+        if path is None:
+            return None
+        on_disk = beside(Path(path))
+
+        def read(name: str) -> str | bytes | None:
+            shown = self.documents.get(from_fs_path(str(Path(path).with_name(name))) or "")
+            return shown.text if shown else on_disk(name)
+
+        return read
+
+    def importing(self, uri: str) -> list[str]:
+        """The other texts that import anything, taken anew: what they say rests on other files."""
+        found = [
+            other
+            for other, document in self.documents.items()
+            if other != uri and any(isinstance(s, Import) for s in document.checked.tree.statements)
+        ]
+        for other in found:
+            self.keep(other)
+        return found
 
     def document(self, uri: str) -> Document:
         """The present version of a text; an empty one where none is open."""
@@ -140,8 +169,10 @@ def _watch(server: Server) -> None:
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     def changed(params: types.DidChangeTextDocumentParams) -> None:
-        server.keep(params.text_document.uri)
-        server.publish_soon(params.text_document.uri)
+        uri = params.text_document.uri
+        server.keep(uri)
+        for changed in (uri, *server.importing(uri)):
+            server.publish_soon(changed)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def closed(params: types.DidCloseTextDocumentParams) -> None:

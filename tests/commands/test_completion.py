@@ -50,7 +50,7 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> Offered:
         ("recoverdsl check a.rec b", ["<spec>"]),
         ("recoverdsl fmt --check ", ["<spec>"]),
         ("recoverdsl new ", ["<spec>"]),
-        ("recoverdsl check --format ", ["text", "json"]),
+        ("recoverdsl check --format ", ["text", "json", "sarif"]),
         ("recoverdsl check --format=j", ["--format=json"]),
         ("recoverdsl graph x.rec --format d", ["dot"]),
         ("recoverdsl run x.rec --out ", ["<dir>"]),

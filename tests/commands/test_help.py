@@ -71,7 +71,7 @@ def test_help_imports_nothing_that_takes_time(arguments: list[str]) -> None:
         (["chek"], "recoverdsl: there is no command `chek`", "did you mean `check`?"),
         (["check"], "recoverdsl check: SPEC.rec|FOLDER… is missing", "see `recoverdsl check --help`"),
         (["check", "--formt", "json", "x"], "recoverdsl check: there is no option `--formt`", "did you mean `--format`?"),
-        (["check", "--format", "xml", "x"], "recoverdsl check: `--format` cannot be this: 'xml' is not one of 'text', 'json'.", "see `recoverdsl check --help`"),
+        (["check", "--format", "xml", "x"], "recoverdsl check: `--format` cannot be this: 'xml' is not one of 'text', 'json', 'sarif'.", "see `recoverdsl check --help`"),
         (["run", "a", "b"], "recoverdsl run: got unexpected extra argument (b)", "see `recoverdsl run --help`"),
         (["run", "a", "--out"], "recoverdsl run: option '--out' requires an argument", "see `recoverdsl run --help`"),
         (["run", "a", "--set", "x"], "recoverdsl run: `--set` cannot be this: 'x' is not PATH=VALUE", "see `recoverdsl run --help`"),

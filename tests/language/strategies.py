@@ -236,7 +236,7 @@ class Draw:
             if given["find"]:
                 self.searching.add(name)
         elif mode == "stages":
-            given["steps"] = None
+            given["steps"] = given["forward_passes"] = None
             given["stage"] = [
                 f"  stage s{i} {{ perturb = {self.perturbation()}; limit = norm <= {self.one(3, 5)} }}\n"
                 for i in range(self.one(1, 2))

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from recoverdsl.errors import SpecError, UsageError
-from recoverdsl.language import CODES, check, check_file, load_spec, render_json, render_text
+from recoverdsl.language import (
+    CODES,
+    beside,
+    check,
+    check_file,
+    load_spec,
+    render_json,
+    render_text,
+)
 from tests.language.fixing import unfixed
 from tests.language.texts import DIAGNOSTICS, FULL, IOI, SMALL
 
@@ -25,7 +33,7 @@ def codes(text: str | bytes) -> list[str]:
 
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
 def test_broken_spec_is_explained(path: Path) -> None:
-    checked = check(path.read_text(encoding="utf-8"), path.name)
+    checked = check(path.read_text(encoding="utf-8"), path.name, read=beside(path))
     text = "\n\n".join(render_text(d) for d in checked.diagnostics) + "\n"
     assert text == path.with_suffix(".txt").read_text(encoding="utf-8")
     assert {d.code for d in checked.diagnostics} == {path.stem}

@@ -99,7 +99,11 @@ def fetcher(tmp_path: Path, hub: Hub) -> Fetcher:
     return Fetcher(tmp_path / "spec", cache=tmp_path / "cache")
 
 
-@pytest.mark.parametrize(("block", "names"), FOUND, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    ("block", "names"),
+    FOUND,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value)[:60],
+)
 def test_what_the_hub_says_is_what_is_fetched(
     block: Block, names: set[str], fetcher: Fetcher, hub: Hub
 ) -> None:

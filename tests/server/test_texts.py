@@ -15,8 +15,9 @@ from lsprotocol.types import (
     PositionEncodingKind,
     SymbolKind,
 )
+from pygls.uris import from_fs_path
 
-from recoverdsl.language import check, format_text
+from recoverdsl.language import beside, check, format_text
 from recoverdsl.language.diagnostics import MOST
 from recoverdsl.server.diagnosing import diagnose
 from recoverdsl.server.document import Document
@@ -80,9 +81,10 @@ def test_positions_behind_the_end() -> None:
 @pytest.mark.parametrize("path", sorted(DIAGNOSTICS.glob("*.rec")), ids=lambda path: path.stem)
 def test_every_mistake_is_shown_at_its_place(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    document = Document(text)
+    document = Document(text, from_fs_path(str(path)) or "")
     found = diagnose(document)
-    for shown, known in zip(found, check(text).diagnostics, strict=True):
+    known_of_it = check(text, str(path), read=beside(path)).diagnostics
+    for shown, known in zip(found, known_of_it, strict=True):
         start, end = (document.lines.offset(p) for p in (shown.range.start, shown.range.end))
         assert (start, end) == (known.span.start, known.span.end)
         assert shown.code == known.code == path.stem

@@ -64,8 +64,7 @@ class Meaning:
     def in_place_of(self, word: str, path: str, other: str, help: str | None = None) -> Mend:
         """The mending that writes another word in an attribute."""
         span = self.span(path)
-        text = self.report.text if span.source is None else span.source
-        found = re.search(rf"\b{re.escape(word)}\b", text[span.start : span.end])
+        found = re.search(rf"\b{re.escape(word)}\b", self.report.text_of(span))
         if found is None or span.line != span.end_line:
             return Mend(help or f"write `{other}`")
         start, column = span.start + found.start(), span.column + found.start()
@@ -76,12 +75,11 @@ class Meaning:
     def text_for(self, text: str, path: str, other: str) -> Mend:
         """The mending that writes another text in an attribute."""
         span = self.span(path)
-        source = self.report.text if span.source is None else span.source
         literal = quote(text)
-        at = source.find(literal, span.start, span.end)
-        if at < 0 or span.line != span.end_line:
+        within = self.report.text_of(span).find(literal)
+        if within < 0 or span.line != span.end_line:
             return Mend(f"write `{quote(other)}`")
-        column = span.column + at - span.start
+        at, column = span.start + within, span.column + within
         place = Span(
             at, at + len(literal), span.line, column, span.line, column + len(literal), span.source
         )

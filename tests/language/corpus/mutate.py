@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from tests.language.corpus import Case, diagnostics, read
 
-SEED = 20
-HOW_MANY = 240
+SEED = 1
+OF_EACH = 10
 BASES = ("specs/ioi.rec", "specs/preserve.rec", "specs/refusal.rec", "specs/suffixes.rec", "tests/language/full.rec")  # fmt: skip
 
 Mutation = Callable[[str, random.Random], str | None]
@@ -74,16 +74,22 @@ MUTATIONS: dict[str, Mutation] = {
 }  # fmt: skip
 
 
-def mutated() -> Iterator[Case]:
-    """The cases, the same for one seed: each mutation of each base in turn."""
-    chance = random.Random(SEED)
-    made: set[str] = set()
-    while len(made) < HOW_MANY:
-        for title, mutate in MUTATIONS.items():
-            base = chance.choice(BASES)
-            good = read(base)
-            lines = [line for line in good.split("\n") if line.strip() and good.count(line) == 1]
-            line = chance.choice(lines)
+def mutated(but: Collection[str] = ()) -> Iterator[Case]:
+    """The cases: of each mutation, those that the seed draws from all lines that it can break.
+
+    Each line draws for itself, so that a change of a spec changes the cases of its own lines.
+
+    Args:
+        but: broken texts that there are already.
+    """
+    made = set(but)
+    lines = [(base, line) for base in BASES for line in _lines(read(base))]
+    for title, mutate in MUTATIONS.items():
+        drawn = [
+            (random.Random(f"{SEED} {title} {base} {line}"), base, line) for base, line in lines
+        ]
+        count = 0
+        for chance, base, line in sorted(drawn, key=lambda one: one[0].random()):
             if line.startswith("#") != (title == "another comment"):
                 continue
             new = mutate(line, chance)
@@ -91,5 +97,11 @@ def mutated() -> Iterator[Case]:
             if case and case.text not in made and diagnostics(case.text):
                 made.add(case.text)
                 yield case
-            if len(made) == HOW_MANY:
-                return
+                count += 1
+            if count == OF_EACH:
+                break
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines that stand in a text once."""
+    return (line for line in text.split("\n") if line.strip() and text.count(line) == 1)
