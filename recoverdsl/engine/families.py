@@ -45,6 +45,9 @@ class Family:
     """Whether attention adds its mask to the scores, as eager attention does; else masks are boolean."""
     softcap: float | None = None
     """Logits are squashed into ±softcap by a tanh."""
+    mean_is_idle: bool = False
+    """Whether nothing reads the mean of the residual stream: every norm takes it out, as LayerNorm
+    does and RMSNorm does not."""
 
     @property
     def n_layers(self) -> int:
@@ -247,6 +250,7 @@ def adapt(model: Any) -> Family:
         return GPT2(
             model=model, layers=model.transformer.h, final_norm=model.transformer.ln_f,
             head=model.lm_head, max_positions=model.config.n_positions, additive_masks=eager,
+            mean_is_idle=True,
             embedding=model.transformer.wte, position_embedding=model.transformer.wpe,
         )  # fmt: skip
     raise UnavailableError(

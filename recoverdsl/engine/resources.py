@@ -141,8 +141,9 @@ class Resources:
             else:
                 sae = saes.load(locate(block, self.fetcher), self.device)
         return saes.adopt(
-            sae, name=name, site=block.reads, n_layers=family.n_layers, d_model=family.d_model
-        )
+            sae, name=name, site=block.reads, n_layers=family.n_layers, d_model=family.d_model,
+            mean_is_idle=family.mean_is_idle,
+        )  # fmt: skip
 
     def features(self, sae: int, ids: list[int]) -> saes.Features:
         """A view on features of one of the SAEs, by its place among them.

@@ -139,8 +139,13 @@ def boundary_of(site: Site) -> int:
     return site.layer + (site.side == "output")
 
 
-def adopt(sae: Any, *, name: str, site: Site, n_layers: int, d_model: int) -> Autoencoder:
+def adopt(
+    sae: Any, *, name: str, site: Site, n_layers: int, d_model: int, mean_is_idle: bool = False
+) -> Autoencoder:
     """Checks a loaded sae_lens SAE against the model and the site that it is said to read.
+
+    Args:
+        mean_is_idle: whether nothing in the model reads the mean of the residual stream.
 
     Raises:
         UnavailableError: its width, hook point or normalization does not fit.
@@ -186,14 +191,37 @@ def adopt(sae: Any, *, name: str, site: Site, n_layers: int, d_model: int) -> Au
             "the SAE reshapes attention heads, which is not supported", where=where
         )
     loading = cfg.metadata.model_from_pretrained_kwargs or {}
-    if loading.get("center_writing_weights"):
+    centred = bool(loading.get("center_writing_weights"))
+    if centred and not (mean_is_idle and cfg.architecture() in _CENTRED):
         raise UnavailableError(
-            "the SAE was trained on a model with centred writing weights, which is not supported yet",
-            where=where, why="the residual stream of the unmodified model does not match it",
+            "the SAE was trained on a model with centred writing weights, which is not supported here",
+            where=where, why="the residual stream of this model does not match it",
         )  # fmt: skip
     if not all(torch.isfinite(value).all() for value in sae.state_dict().values()):
         raise UnavailableError("the SAE's weights hold values that are not finite", where=where)
-    return Autoencoder(sae.to(dtype=torch.float32).requires_grad_(False).eval(), boundary_of(site))
+    sae = sae.to(dtype=torch.float32).requires_grad_(False).eval()
+    if centred:
+        sae = _reading_uncentred(sae)
+    return Autoencoder(sae, boundary_of(site))
+
+
+_CENTRED = ("standard", "jumprelu", "topk", "batchtopk")
+"""Architectures whose encoder is one matrix and one bias."""
+
+
+@torch.no_grad()
+def _reading_uncentred(sae: Any) -> Any:
+    """An SAE of the residual stream less its mean, made to read the stream as it is.
+
+    TransformerLens takes the mean out of all that is written to the stream, which changes nothing
+    in a model that reads it through LayerNorm alone. Such an SAE encodes C h with C = I − 11ᵀ/d; here
+    C goes into its encoder: (C h − b_dec)·W = (h − b_dec)·C W − (b_dec − C b_dec)·W.
+    """
+    made = copy.deepcopy(sae)
+    if made.cfg.apply_b_dec_to_input:
+        made.b_enc -= made.b_dec.mean() * made.W_enc.sum(dim=0)
+    made.W_enc -= made.W_enc.mean(dim=0)
+    return made
 
 
 def load(path: Path, device: torch.device) -> Any:

@@ -68,13 +68,6 @@ class Pretrained:
         return name if name.count("/") == 1 else None
 
     @property
-    def centred(self) -> bool:
-        """Whether it reads the residual stream of a model whose weights were centred."""
-        overrides = self.of.get("config_overrides") or {}
-        loading = overrides.get("model_from_pretrained_kwargs") or {}
-        return bool(loading.get("center_writing_weights"))
-
-    @property
     def understood(self) -> bool:
         """Whether it is known where it reads; if it then has no site, it is not the residual stream."""
         return str(self.of.get("conversion_func")) in _CONVERTERS

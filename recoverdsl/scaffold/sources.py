@@ -129,20 +129,15 @@ def _released(found: Pretrained, layer: int | None) -> tuple[Sae, Model | None]:
         )
     source = f"release({quote(found.release)}, id = {quote(found.id)})"
     site = _agreed(f"{found.release}/{found.id}", found.site, layer)
-    warning = "it was trained on a model with centred writing weights, which no run supports yet"
-    sae = _sae(source, site, (f"Trained on {found.model}.",), (warning,) * found.centred)
+    sae = _sae(source, site, (f"Trained on {found.model}.",))
     model = read_model(f"huggingface:{found.repository}", Path()) if found.repository else None
     return sae, model
 
 
-def _sae(
-    source: str,
-    site: tuple[int, str],
-    notes: tuple[str, ...],
-    warnings: tuple[str, ...] = (),
-) -> Sae:
+def _sae(source: str, site: tuple[int, str], notes: tuple[str, ...]) -> Sae:
     layer, side = site
-    return Sae(f"layer{layer}" if side == "output" else f"before_layer{layer}", source, layer, side, notes, warnings)  # fmt: skip
+    name = f"layer{layer}" if side == "output" else f"before_layer{layer}"
+    return Sae(name, source, layer, side, notes)
 
 
 def _agreed(named: str, known: tuple[int, str] | None, layer: int | None) -> tuple[int, str]:

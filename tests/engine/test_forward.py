@@ -74,6 +74,20 @@ def test_an_edit_at_a_boundary_is_a_hook_on_the_layer_below() -> None:
     assert torch.allclose(family.logits(edited[:, -1])[0], hooked, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_mean_of_the_stream_is_idle_where_the_family_says_so(name: str) -> None:
+    family = adapt(FAMILIES[name]())
+    tokens = Tokens.pad(prompts(), family.device)
+    same, shifted = (
+        run_layers(
+            family, embed(family, tokens), tokens, start=0, stop=4, edits={2: lambda h: h + by}
+        )
+        for by in (0.0, 3.0)
+    )
+    apart = (family.logits(same[:, -1]) - family.logits(shifted[:, -1])).abs().max()
+    assert (apart < 1e-5) == family.mean_is_idle
+
+
 def test_an_unknown_family_says_what_is_missing() -> None:
     model = llama()
     model.config.model_type = "mamba"

@@ -97,10 +97,34 @@ def test_an_sae_of_separate_heads_is_refused() -> None:
     assert "attention heads" in refusal(made).what
 
 
-def test_an_sae_of_a_model_with_centred_weights_is_refused() -> None:
-    made = jumprelu(model_from_pretrained_kwargs={"center_writing_weights": True})
-    assert "centred writing weights" in refusal(made).what
+CENTRED = {"model_from_pretrained_kwargs": {"center_writing_weights": True}}
+
+
+def test_an_sae_of_centred_weights_is_refused_where_a_mean_is_read() -> None:
+    assert "centred writing weights" in refusal(jumprelu(**CENTRED)).what
     adopted(jumprelu(model_from_pretrained_kwargs={"center_writing_weights": False}))
+
+
+@pytest.mark.parametrize("architecture", ["standard", "jumprelu", "topk"])
+@pytest.mark.parametrize("shifted", [True, False])
+def test_an_sae_of_centred_weights_reads_the_stream_less_its_mean(
+    architecture: str, shifted: bool
+) -> None:
+    config = {"k": 8} if architecture == "topk" else {}
+    made = sae(architecture, apply_b_dec_to_input=shifted, **config)
+    made.cfg.metadata.model_from_pretrained_kwargs = CENTRED["model_from_pretrained_kwargs"]
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    h_ND = torch.randn(9, 24, generator=torch.Generator().manual_seed(0)) + 3.0
+    centred_ND = h_ND - h_ND.mean(dim=1, keepdim=True)
+    taken = adopt(made, name="mid", site=OUTPUT_1, n_layers=4, d_model=24, mean_is_idle=True)
+    assert torch.allclose(taken.encode(h_ND), made.encode(centred_ND), atol=1e-5)
+    features = taken.features(torch.tensor([3, 8, 21]))
+    assert torch.allclose(features.encode(h_ND), taken.encode(h_ND)[:, [3, 8, 21]], atol=1e-5)
+    if architecture != "topk":
+        active_NS = (h_ND @ features.W_enc_DS) > features.bound_S
+        assert torch.equal(active_NS, features.encode(h_ND) > 0)
+    # The SAE itself is left as it was.
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
 
 
 @pytest.mark.parametrize("layer", [4, 40, -1])

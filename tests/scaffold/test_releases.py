@@ -83,9 +83,9 @@ def test_where_an_sae_reads_is_what_sae_lens_says(everything: list[Pretrained]) 
 
 def test_the_model_is_found_where_the_table_names_a_repository() -> None:
     scope = pretrained("gemma-scope-2b-pt-res-canonical", "layer_12/width_16k/canonical")
-    assert (scope.model, scope.repository, scope.centred) == ("gemma-2-2b", "google/gemma-2-2b", False)  # fmt: skip
+    assert (scope.model, scope.repository) == ("gemma-2-2b", "google/gemma-2-2b")
     small = pretrained("gpt2-small-res-jb", "blocks.8.hook_resid_pre")
-    assert (small.repository, small.site, small.centred) == ("openai-community/gpt2", (8, "input"), True)  # fmt: skip
+    assert (small.repository, small.site) == ("openai-community/gpt2", (8, "input"))
 
 
 def test_a_name_that_is_nearly_right_is_told_the_right_one() -> None:
