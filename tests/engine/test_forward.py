@@ -78,13 +78,13 @@ def test_an_edit_at_a_boundary_is_a_hook_on_the_layer_below() -> None:
 def test_the_mean_of_the_stream_is_idle_where_the_family_says_so(name: str) -> None:
     family = adapt(FAMILIES[name]())
     tokens = Tokens.pad(prompts(), family.device)
-    same, shifted = (
-        run_layers(
-            family, embed(family, tokens), tokens, start=0, stop=4, edits={2: lambda h: h + by}
-        )
-        for by in (0.0, 3.0)
-    )
-    apart = (family.logits(same[:, -1]) - family.logits(shifted[:, -1])).abs().max()
+
+    def logits(shift: float) -> torch.Tensor:
+        edits = {2: lambda h: h + shift}
+        h_BTD = run_layers(family, embed(family, tokens), tokens, start=0, stop=4, edits=edits)
+        return family.logits(h_BTD[:, -1])
+
+    apart = (logits(0.0) - logits(3.0)).abs().max()
     assert (apart < 1e-5) == family.mean_is_idle
 
 
