@@ -12,7 +12,15 @@ from recoverdsl.report.cells import generates, value_of
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.html import template
 from recoverdsl.report.sweep_plots import over_axis
-from recoverdsl.report.words import clean_line, figure, interval, norm, percent, plural
+from recoverdsl.report.words import (
+    clean_line,
+    enumerated,
+    figure,
+    interval,
+    norm,
+    percent,
+    plural,
+)
 
 VERDICTS = {
     "holds": "✓ holds", "does not hold": "✗ does not hold", "undefined": "? undefined", "not judged": "–",
@@ -34,6 +42,20 @@ class Cells:
     name: str
     kind: str
     figures: tuple[str, ...]
+
+
+@frozen
+class Expected:
+    """One expectation of a sweep's spec, and the numbers of the points at which it came out how."""
+
+    text: str
+    met: tuple[int, ...]
+    broken: tuple[int, ...]
+    undefined: tuple[int, ...]
+
+    def __str__(self) -> str:
+        parts = {"met": self.met, "not met": self.broken, "undefined": self.undefined}
+        return ", ".join(f"{word} at {ranges(points)}" for word, points in parts.items() if points)
 
 
 @frozen
@@ -59,7 +81,11 @@ def render_sweep(swept: SweepResult, *, spec: str = "") -> str:
         title=clean_line(swept.spec.audit or swept.spec.name),
         headline=sweep_headline(swept),
         cautions=sweep_cautions(swept),
-        sweeps=[_curves(name, points) for name, points in swept.sweeps.items()],
+        expectations=sweep_expectations(swept),
+        sweeps=[
+            _curves(name, points, swept.points.index(points[0]) + 1)
+            for name, points in swept.sweeps.items()
+        ],
         spec=spec,
     )
 
@@ -81,18 +107,46 @@ def sweep_cautions(swept: SweepResult) -> list[str]:
     for number, point in enumerate(swept.points, start=1):
         for caution in cautions(point.result):
             at.setdefault(caution, []).append(number)
+    return [f"At {ranges(points)}: {caution}" for caution, points in at.items()]
+
+
+def sweep_expectations(swept: SweepResult) -> list[Expected]:
+    """At which points each expectation is met; where a value in it is swept, it is one of its own."""
+    at: dict[str, dict[bool | None, list[int]]] = {}
+    for number, point in enumerate(swept.points, start=1):
+        for judged in point.result.expectations:
+            sides = at.setdefault(judged.text, {True: [], False: [], None: []})
+            sides[judged.passed].append(number)
     return [
-        f"At point{'s' * (len(points) > 1)} {', '.join(map(str, points))}: {caution}"
-        for caution, points in at.items()
+        Expected(clean_line(text), *(tuple(sides[passed]) for passed in (True, False, None)))
+        for text, sides in at.items()
     ]
 
 
-def sweep_rows(points: Sequence[PointResult], *, decimals: int = 1) -> tuple[Cells, ...]:
-    """The rows of a sweep's table, at the largest limit of each attack and control."""
+def ranges(points: Sequence[int]) -> str:
+    """Numbers of points in a row: `points 1–3 and 7`."""
+    runs: list[list[int]] = []
+    for point in points:
+        if runs and point == runs[-1][-1] + 1:
+            runs[-1].append(point)
+        else:
+            runs.append([point])
+    told = enumerated(f"{r[0]}–{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
+    return f"point{'s' * (len(points) > 1)} {told}"
+
+
+def sweep_rows(
+    points: Sequence[PointResult], *, decimals: int = 1, start: int = 1
+) -> tuple[Cells, ...]:
+    """The rows of a sweep's table, at the largest limit of each attack and control.
+
+    Args:
+        start: the number of the first point among those of all sweeps.
+    """
     texts = any(generates(point.result) for point in points)
     shown = axes_of(points)
     rows: list[Cells] = []
-    for number, point in enumerate(points, start=1):
+    for number, point in enumerate(points, start=start):
         result = point.result
         outcomes = [("attack", *item) for item in result.attacks.items()]
         outcomes += [("control", *item) for item in result.controls.items()]
@@ -126,7 +180,7 @@ def sweep_headings(points: Sequence[PointResult]) -> tuple[str, ...]:
     return ("norm ≤", "recovered", "drift", "norm")
 
 
-def _curves(name: str, points: Sequence[PointResult]) -> Curves:
+def _curves(name: str, points: Sequence[PointResult], start: int) -> Curves:
     from markupsafe import Markup
 
     texts = any(generates(point.result) for point in points)
@@ -142,5 +196,5 @@ def _curves(name: str, points: Sequence[PointResult]) -> Curves:
     )
     return Curves(
         clean_line(name), tuple(map(clean_line, axes_of(points))), sweep_headings(points),
-        sweep_rows(points), figures,
+        sweep_rows(points, start=start), figures,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 MOST_LINES = 8
 """More lines than this cannot be told apart: then controls are left out, and then other values."""
+
+_LIMIT = re.compile(r"\s*norm\s*<=\s*")
+
+CLOSE = 0.065
+"""Numbers nearer to each other than this share of the axis would cover each other."""
 
 LOGARITHMIC = 30.0
 """From this ratio of the largest to the smallest value on, the axis is logarithmic."""
@@ -55,7 +61,8 @@ def over_axis(points: Sequence[PointResult], metric: str, name: str, *, rate: bo
     lines = _lines(points, axis, others, metric)
     places = _places([p.values[axis] for p in points])
     fig, ax = axes()
-    ax.set_xlabel(axis)
+    limits = all(_LIMIT.match(value) for value in places)
+    ax.set_xlabel(f"{axis}: norm ≤" if limits else axis)
     _scale(ax, places)
     top = 1.0 if rate else _plain_height(ax, lines, metric)
     drawn = styles(points[0].result)
@@ -137,12 +144,28 @@ def _scale(ax: Axes, places: dict[str, float]) -> None:
     # Only what was run has a tick, as it is written.
     from matplotlib.ticker import NullLocator
 
-    crowded = len("".join(places)) > 40
+    labels = [shortened(_LIMIT.sub("", value)) for value in places]
+    numbers = all(number(value) is not None for value in places)
+    crowded = not numbers and len("".join(labels)) > 40
+    shown = _apart(ax, list(places.values())) if numbers else set(places.values())
     ax.set_xticks(
-        list(places.values()), [shortened(value) for value in places],
+        list(places.values()),
+        [label if at in shown else "" for label, at in zip(labels, places.values(), strict=True)],
         rotation=30 if crowded else 0, ha="right" if crowded else "center",
     )  # fmt: skip
     ax.xaxis.set_minor_locator(NullLocator())
+
+
+def _apart(ax: Axes, spots: Sequence[float]) -> set[float]:
+    """Those of the spots whose labels have room: the ends, and what is far enough from them and from
+    each other."""
+    along = {spot: float(ax.transAxes.inverted().transform(ax.transData.transform((spot, 0)))[0]) for spot in spots}  # fmt: skip
+    ordered = sorted(spots)
+    kept = list(dict.fromkeys((ordered[0], ordered[-1])))
+    for spot in ordered:
+        if all(abs(along[spot] - along[other]) >= CLOSE for other in kept):
+            kept.append(spot)
+    return set(kept)
 
 
 def _plain_height(ax: Axes, lines: Sequence[Line], metric: str) -> float:

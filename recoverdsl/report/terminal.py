@@ -16,7 +16,12 @@ from recoverdsl.report import parts as delta_parts
 from recoverdsl.report.cells import Row, caption, costs, generates, table
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.sentences import control_sentence, expectation, funnel, headline
-from recoverdsl.report.sweep_page import sweep_headings, sweep_headline, sweep_rows
+from recoverdsl.report.sweep_page import (
+    sweep_expectations,
+    sweep_headings,
+    sweep_headline,
+    sweep_rows,
+)
 from recoverdsl.report.words import clean_line, figure
 
 _STYLES = {"holds": "green", "does not hold": "red", "undefined": "yellow", "not judged": "yellow"}
@@ -155,6 +160,8 @@ def show_sweep(swept: SweepResult, console: Console | None = None) -> None:
     console.print(text(clean_line(swept.spec.audit or swept.spec.name), "bold"))
     style = "red" if swept.failing else "green"
     console.print(text(sweep_headline(swept), f"bold {style}"))
+    for expected in sweep_expectations(swept):
+        console.print(Padding(text(f"{expected.text}: {expected}"), (0, 0, 0, 2)))
     for name, points in swept.sweeps.items():
         grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for heading in (*axes_of(points), "flips", "attack or control", *sweep_headings(points)):

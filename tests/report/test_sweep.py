@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from recoverdsl.errors import UsageError
 from recoverdsl.measure.intervals import wilson
@@ -23,8 +24,14 @@ from recoverdsl.measure.sweeps import (
     to_frame,
     to_json,
 )
-from recoverdsl.report.sweep_page import render_sweep, sweep_headline, sweep_rows
+from recoverdsl.report.sweep_page import (
+    render_sweep,
+    sweep_expectations,
+    sweep_headline,
+    sweep_rows,
+)
 from recoverdsl.report.sweep_plots import over_axis
+from recoverdsl.report.terminal import show_sweep
 from tests.report.test_report import Page
 
 FLIPS = 70
@@ -113,6 +120,46 @@ def test_the_page_tells_every_point_and_links_its_report(swept: SweepResult) -> 
     assert "&lt;b&gt;" in page and "<b>" not in page
     assert sweep_headline(swept) in page
     assert sweep_headline(swept) == "An expectation is not met, or undefined, at 7 of 7 points."
+
+
+def test_points_have_one_number_throughout_the_page(swept: SweepResult) -> None:
+    links = re.findall(r'href="([^"]*)/report.html">(\d+)<', render_sweep(swept))
+    assert links == [(p.folder, str(at)) for at, p in enumerate(swept.points, start=1)]
+
+
+def test_the_page_says_at_which_points_an_expectation_is_met(swept: SweepResult) -> None:
+    first, *others = swept.points[0].result.expectations
+    outcomes = [True, True, False, None, False, False, True]
+    points = [
+        attrs.evolve(
+            p,
+            result=attrs.evolve(
+                p.result, expectations=(attrs.evolve(first, passed=passed), *others)
+            ),
+        )
+        for p, passed in zip(swept.points, outcomes, strict=True)
+    ]
+    mixed = attrs.evolve(swept, points=tuple(points))
+    told, *_ = sweep_expectations(mixed)
+    says = "met at points 1–2 and 7, not met at points 3 and 5–6, undefined at point 4"
+    assert (told.text, str(told)) == (first.text, says)
+    assert says in render_sweep(mixed)
+    console = Console(file=io.StringIO(), width=200, highlight=False)
+    show_sweep(mixed, console)
+    assert f"{first.text}: {says}" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_numbers_that_have_no_room_on_the_axis_are_left_out(result: Result) -> None:
+    values = ["0.5", "1", "1.5", "2", "2.5", "3", "10", "100"]
+    points = [
+        PointResult("s", {"projected.limit": f"norm <= {v}"}, v, at(result, 7)) for v in values
+    ]
+    drawn = over_axis(points, "recovery_rate", "one", rate=True)
+    labels = re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
+    assert "projected.limit: norm ≤" in labels
+    shown = [label for label in labels if label in values]
+    assert {"0.5", "1", "100"} <= set(shown)
+    assert not {"2.5", "3"} <= set(shown)
 
 
 def test_figures_stand_where_their_numbers_are(swept: SweepResult) -> None:
