@@ -33,11 +33,13 @@ def qwen2(seed: int = 0) -> Any:
     return transformers.Qwen2ForCausalLM(config).eval().requires_grad_(False)
 
 
-def gpt2(seed: int = 0) -> Any:
+def gpt2(seed: int = 0, **changes: Any) -> Any:
     torch.manual_seed(seed)
     config = transformers.GPT2Config(
-        vocab_size=61, n_embd=24, n_layer=4, n_head=4, n_positions=64, initializer_range=0.25,
-        bos_token_id=0, eos_token_id=0,
+        **{
+            "vocab_size": 61, "n_embd": 24, "n_layer": 4, "n_head": 4, "n_positions": 64,
+            "initializer_range": 0.25, "bos_token_id": 0, "eos_token_id": 0, **changes,
+        }
     )  # fmt: skip
     return transformers.GPT2LMHeadModel(config).eval().requires_grad_(False)
 

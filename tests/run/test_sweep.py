@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from attrs import define, field
 
 import recoverdsl
 from recoverdsl.errors import UsageError
@@ -20,6 +16,7 @@ from recoverdsl.measure.sweeps import from_json
 from recoverdsl.sweeping import SweepRun
 from tests.run import claims
 from tests.run.commands import cli
+from tests.run.watching import Watching
 
 LIMITS = [0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10]
 BUDGETS = (
@@ -28,29 +25,6 @@ BUDGETS = (
 PLAIN = claims.SPEC.replace(
     "  limit    = norm <= [2, 4, 8]\n  find     = smallest_norm(within = 10%)\n", ""
 )
-
-
-@define
-class Watching:
-    """Notes what a run loads and computes."""
-
-    loaded: Counter[str] = field(factory=Counter)
-    steps: Counter[tuple[str, str]] = field(factory=Counter)
-    points: list[str] = field(factory=list)
-
-    @contextmanager
-    def busy(self, what: str) -> Iterator[None]:
-        self.loaded[what] += 1
-        yield
-
-    def point(self, what: str) -> None:
-        self.points.append(what)
-
-    def began(self, node: Any, examples: int) -> Callable[[int], None]:
-        return lambda done: None
-
-    def ended(self, node: Any, state: str, seconds: float, batch_size: int | None) -> None:
-        self.steps[node.kind, state] += 1
 
 
 @pytest.fixture(scope="module")

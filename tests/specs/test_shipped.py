@@ -1,0 +1,269 @@
+"""Every spec in `specs/` is in the one style, checks, and runs to a true result on a small model."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+import recoverdsl
+from recoverdsl.engine.sources.releases import find
+from recoverdsl.language import check_file
+from recoverdsl.language.schema import Features, Release, Spec
+from recoverdsl.measure.results import Result, from_json
+from recoverdsl.measure.sweeps import from_json as sweep_from_json
+from recoverdsl.report.words import clean_line
+from recoverdsl.sweeping import SweepRun
+from tests.hub import Hub
+from tests.run.commands import cli
+from tests.run.watching import Watching
+from tests.specs.small import GPT2, PROMPTS, SMALL, SPECS, copied
+
+NAMES = sorted(path.stem for path in SPECS.glob("*.rec"))
+each_spec = pytest.mark.parametrize("name", NAMES)
+
+
+# --- As they stand ----------------------------------------------------------------------------
+
+
+def test_every_shipped_spec_is_run_by_these_tests() -> None:
+    assert sorted(SMALL) == NAMES
+    assert len(NAMES) >= 8
+
+
+@each_spec
+def test_a_shipped_spec_is_in_the_one_style(name: str) -> None:
+    done = cli("fmt", "--check", SPECS / f"{name}.rec")
+    assert done.code == 0, done.said
+
+
+@each_spec
+def test_a_shipped_spec_checks_and_only_hubs_are_unpinned(name: str) -> None:
+    checked = check_file(SPECS / f"{name}.rec")
+    assert checked.spec is not None, checked.errors
+    assert {d.code for d in checked.diagnostics} <= {"REC403"}
+    hubs = {"gpt2", "gemma"}
+    assert bool(checked.diagnostics) == (name in hubs)
+
+
+@each_spec
+def test_a_shipped_spec_asks_a_question(name: str) -> None:
+    spec = check_file(SPECS / f"{name}.rec").spec
+    assert spec is not None
+    assert (spec.audit or "").endswith("?")
+
+
+# --- Run small --------------------------------------------------------------------------------
+
+
+@frozen
+class Ran:
+    """What a run of a shipped spec left."""
+
+    audit: recoverdsl.Audit
+    out: Path
+    watching: Watching
+    results: tuple[Result, ...]
+    """One, or one for each point of its sweeps."""
+
+
+def ran(name: str, tmp_path: Path, hub: Hub, patch: pytest.MonkeyPatch) -> Ran:
+    """Runs a shipped spec small, in a folder of its own, with a hub on this machine."""
+    # What is asked of the hub is counted; a cache of the session would hide it.
+    patch.setenv("RECOVERDSL_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "specs").mkdir()
+    folder = copied(tmp_path / "specs")
+    small = SMALL[name]
+    values: Mapping[str, str] = {**small.stand_in(folder, hub, patch), **small.cheaper}
+    path = folder / f"{name}.rec"
+    audit = recoverdsl.load(path, set=values)
+    sets = [x for at, value in values.items() for x in ("--set", f"{at}={value}")]
+    planned = cli("plan", path, "--json", *sets)
+    assert planned.code == 0, planned.said
+    assert {"LoadModel", "RunBase"} <= {row["kind"] for row in json.loads(planned.out)}
+    out, watching = tmp_path / "out", Watching()
+    run = audit.run_sweep if audit.points else audit.run
+    done = run(out, store=tmp_path / "store", observer=watching)
+    results = (
+        tuple(p.result for p in done.swept.points) if isinstance(done, SweepRun) else (done.result,)
+    )
+    assert_whole(audit, out, results)
+    return Ran(audit, out, watching, results)
+
+
+def assert_whole(audit: recoverdsl.Audit, out: Path, results: tuple[Result, ...]) -> None:
+    """The run folder holds the spec as run, results of the schema, and pages."""
+    page = (out / "report.html").read_text()
+    assert html.escape(clean_line(audit.spec.audit or ""), quote=False) in page.replace(
+        "&#39;", "'"
+    )
+    assert check_file(out / "spec.rec").spec == audit.spec
+    if audit.points:
+        swept = sweep_from_json((out / "sweep.json").read_text())
+        assert tuple(p.result for p in swept.points) == results
+        folders = [out / p.folder for p in swept.points]
+        specs = [at.audit.spec for at in audit.points]
+    else:
+        folders, specs = [out], [audit.spec]
+    for folder, spec, result in zip(folders, specs, results, strict=True):
+        assert from_json((folder / "result.json").read_text()) == result
+        assert (folder / "report.html").is_file()
+        assert check_file(folder / "spec.rec").spec == spec
+        assert_of(spec, result)
+
+
+def assert_of(spec: Spec, result: Result) -> None:
+    """A result tells of every attack, control, metric and expectation of its spec."""
+    assert list(result.attacks) == list(spec.attacks)
+    assert list(result.controls) == list(spec.controls)
+    assert set(result.attributions) == set(spec.attributes)
+    assert [e.text for e in result.expectations] == [e.text for e in spec.expects]
+    assert result.counts.failed == 0
+    assert result.counts.examples >= result.counts.base_holds >= result.counts.valid_flips
+    for outcome in result.attacks.values():
+        assert set(spec.measures) <= {*outcome.metrics, "smallest_norm", "budget_ratio"}
+        rate = outcome.metrics["recovery_rate"]
+        assert rate.n == result.counts.valid_flips
+        assert (rate.value is None) == (result.counts.valid_flips == 0)
+
+
+def features(result: Result) -> dict[str, list[int]]:
+    """The protected features of each SAE, as the run notes them."""
+    (selected,) = result.environment["features"].values()
+    return {name: found["ids"] for name, found in selected.items()}
+
+
+def drift(result: Result, attack: str) -> float:
+    value = result.attacks[attack].metrics["drift"].value
+    assert value is not None
+    return value
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Ran:  # fmt: skip
+    return ran(request.param, tmp_path, hub, monkeypatch)
+
+
+def small(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("run", [name], indirect=True, ids=[name])
+
+
+@small("ioi")
+def test_ioi_is_run(run: Ran) -> None:
+    (result,) = run.results
+    assert result.counts.valid_flips > 0
+    assert len(features(result)["mid"]) == 64
+    assert drift(result, "projected") < 1e-5 < drift(result, "unconstrained")
+    assert [budget.limit for budget in result.attacks["projected"].budgets] == [2, 5, 10, 20]
+
+
+@small("budgets")
+def test_the_sweep_of_budgets_has_ten_points_that_share_what_they_can(run: Ran) -> None:
+    assert len(run.results) == 10
+    assert len(run.watching.points) == 10
+    assert run.watching.loaded == {"loading model smollm2": 1, "loading SAE mid": 1}
+    computed = {kind: n for (kind, state), n in run.watching.steps.items() if state == "computed"}
+    assert computed == {
+        "RunBase": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 10,
+    }  # fmt: skip
+    assert len({(r.counts, tuple(features(r)["mid"])) for r in run.results}) == 1
+    # The budget is shared: each attack has the point's limit, and so has the control.
+    limits = [at.audit.spec.budgets["spent"].limit for at in run.audit.points]
+    for result, limit in zip(run.results, limits, strict=True):
+        outcomes = [*result.attacks.values(), *result.controls.values()]
+        assert limit is not None
+        assert [outcome.limit for outcome in outcomes] == list(limit.norms) * 3
+        assert drift(result, "projected") < 1e-5
+    rates = [r.attacks["unconstrained"].metrics["recovery_rate"].value or 0 for r in run.results]
+    assert rates == sorted(rates)
+    assert rates[0] < rates[-1]
+
+
+@small("features")
+def test_the_sweep_of_features_clamps_the_first_of_one_ranking(run: Ran) -> None:
+    chosen = [features(result)["mid"] for result in run.results]
+    assert [len(ids) for ids in chosen] == [4, 8, 16, 32, 64, 128, 256, 512]
+    assert all(chosen[-1][: len(ids)] == ids for ids in chosen)
+    assert run.watching.loaded == {"loading model smollm2": 1, "loading SAE mid": 1}
+    assert run.watching.steps["RunBase", "computed"] == 1
+    assert run.watching.steps["RunDefended", "computed"] == 8
+    # Where the clamp removes nothing there is nothing to say, and that is said.
+    without = [r for r in run.results if r.counts.valid_flips == 0]
+    assert without
+    assert {r.verdict for r in without} == {"undefined"}
+    assert run.results[-1].counts.valid_flips > 0
+
+
+@small("chosen_features")
+def test_the_features_that_are_listed_are_the_ones_that_are_clamped(run: Ran) -> None:
+    (result,) = run.results
+    (protect,) = run.audit.spec.protects.values()
+    assert isinstance(protect.select, tuple)
+    (listed,) = protect.select
+    assert isinstance(listed, Features)
+    assert sorted(features(result)["mid"]) == sorted(listed.ids)
+    assert result.counts.valid_flips > 0
+    assert drift(result, "projected") < 1e-5
+    parts = [part.part for part in result.attributions["unconstrained"]]
+    assert {"clamped", "residual"} <= set(parts), parts
+
+
+@small("gpt2")
+def test_gpt2_and_its_release_come_from_the_hub_as_the_spec_names_them(run: Ran, hub: Hub) -> None:
+    (result,) = run.results
+    assert dict(run.audit.overrides) == SMALL["gpt2"].cheaper
+    files = [path for path in hub.asked if "/resolve/" in path]
+    assert f"openai-community/gpt2/resolve/{GPT2}/model.safetensors" in files
+    place = find(Release("gpt2-small-res-jb", "blocks.4.hook_resid_pre"))
+    assert any(
+        path.startswith(f"{place.repository}/resolve/")
+        and path.endswith("/blocks.4.hook_resid_pre/sae_weights.safetensors")
+        for path in files
+    )
+    assert result.counts.examples == PROMPTS
+    assert result.counts.valid_flips > 0
+    assert drift(result, "projected") < 1e-5 < drift(result, "unconstrained")
+
+
+@small("refusal")
+def test_refusal_is_run(run: Ran) -> None:
+    (result,) = run.results
+    assert {name: len(ids) for name, ids in features(result).items()} == {"early": 5, "mid": 5, "late": 5}  # fmt: skip
+    assert result.counts.valid_flips > 0
+    assert max(drift(result, name) for name in result.attacks) < 1e-4
+
+
+@small("preserve")
+def test_three_ways_of_keeping_features_of_two_layers_are_run(run: Ran) -> None:
+    (result,) = run.results
+    assert set(features(result)) == {"mid", "late"}
+    assert result.counts.valid_flips > 0
+    kept = drift(result, "nothing_kept")
+    assert drift(result, "constructed") < 1e-4
+    assert drift(result, "exact") < drift(result, "sketched") < kept
+
+
+@small("suffixes")
+def test_suffixes_are_run_beside_a_perturbation(run: Ran) -> None:
+    (result,) = run.results
+    assert result.counts.valid_flips > 0
+    assert drift(result, "recover") < 1e-4
+    # Nothing holds the features where tokens are appended.
+    assert min(drift(result, name) for name in ("soft", "soft_and_quiet", "typed")) > 0.01
+
+
+@small("gemma")
+def test_gemma_and_gemma_scope_come_from_the_hub_at_three_layers(run: Ran, hub: Hub) -> None:
+    (result,) = run.results
+    assert {name: len(ids) for name, ids in features(result).items()} == {"early": 3, "mid": 3, "late": 3}  # fmt: skip
+    assert run.watching.loaded["loading model gemma"] == 1
+    scope = [path for path in hub.asked if path.endswith("/params.npz") and "/resolve/" in path]
+    layers = [path.split("/layer_")[1].split("/")[0] for path in scope]
+    assert sorted(set(layers), key=int) == ["7", "12", "18"]
+    assert result.environment["dtype"] == {"gemma": "bfloat16"}
+    assert result.counts.valid_flips > 0
+    assert drift(result, "staged") < 1e-4
