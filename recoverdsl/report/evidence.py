@@ -86,10 +86,16 @@ def _random(control: ControlResult, own: Estimate, other: Estimate) -> Finding:
         "That is not clearly fewer, so recovery at this budget is weak evidence: nearly any change of "
         "this size may do."
     )
-    caution = (
-        f"{_recovery(control)} is weak evidence: random directions of that norm bring the "
-        f"behavior back in {count(own)} examples, too."
-    )
+    weak = f"{_recovery(control)} is weak evidence: "
+    if not own.value:
+        # So few came back that none would be no surprise either.
+        return Finding(
+            found,
+            "That is not clearly fewer, so recovery at this budget is weak evidence.",
+            f"{weak}it is so rare there that random directions, which bring the behavior back in "
+            f"{count(own)} examples, do not clearly less.",
+        )
+    caution = f"{weak}random directions of that norm bring the behavior back in {count(own)} examples, too."
     return Finding(found, shows, caution)
 
 

@@ -106,6 +106,21 @@ def test_an_unrelated_answer_that_is_bought_too_makes_recovery_weak_evidence(
         assert "Recovery by the attack recover at norm 40 is weak evidence" in flat(text)
 
 
+def test_a_recovery_so_rare_that_chance_does_not_clearly_less_is_weak_evidence(
+    result: Result,
+) -> None:
+    rare = with_rates(result, "noise", {5.0: 0, 10.0: 0, 20.0: 0, 40.0: 0})
+    attack = rare.attacks[rare.controls["noise"].of]
+    once = {"recovery_rate": wilson(1, N)}
+    budgets = tuple(attrs.evolve(b, metrics=b.metrics | once) for b in attack.budgets)
+    seldom = attrs.evolve(attack, budgets=budgets, metrics=attack.metrics | once)
+    found = finding(rare.controls["noise"], seldom)
+    assert found is not None
+    assert "nearly any change" not in found.shows
+    assert "so rare there that random directions" in found.caution
+    assert "too" not in found.caution.split()
+
+
 def test_where_it_is_bought_in_a_few_only_those_are_weak(result: Result) -> None:
     few = with_rates(result, "unrelated", {5.0: 0, 10.0: 0, 20.0: 0, 40.0: 2})
     assert "weak evidence in 2 of 43 examples" in cautions(few)[0]
