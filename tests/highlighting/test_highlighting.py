@@ -16,7 +16,7 @@ from pygments.token import Error
 from recoverdsl.highlighting import textmate
 from recoverdsl.highlighting.lexer import TOKENS, RecLexer
 from recoverdsl.highlighting.roles import LITERALS, SHAPES, Role, stretches
-from recoverdsl.language import nodes, parse
+from recoverdsl.language import beside, check, nodes
 from recoverdsl.language.parser import lexed, terminals
 from tests.highlighting.textmate import stretches as textmate_stretches
 from tests.language.test_roundtrip import pieces
@@ -26,6 +26,9 @@ ROOT = Path(__file__).parents[2]
 GRAMMAR = ROOT / "editors/vscode/syntaxes/recoverdsl.tmLanguage.json"
 SPECS = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "specs").glob("*.rec"))}
 TEXTS = {"full": FULL, "ioi of the tests": IOI, "small": SMALL, **SPECS}
+
+READ = beside(ROOT / "specs/some.rec")
+"""Gives the files that shipped specs import."""
 
 by_name = pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 anything = st.one_of(
@@ -57,7 +60,7 @@ def test_every_token_of_a_spec_has_the_role_of_its_terminal(text: str) -> None:
 
 @by_name
 def test_every_name_is_one_that_the_spec_defines_or_a_word_of_the_language(text: str) -> None:
-    statements = parse(text)[0].statements
+    statements = check(text, str(ROOT / "specs/some.rec"), read=READ).whole.statements
     defined = {name for statement in statements for name in names(statement)}
     for role, start, end in stretches(text):
         if role in (Role.NAME, Role.BLOCK_NAME):

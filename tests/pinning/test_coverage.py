@@ -126,8 +126,3 @@ def test_a_lock_that_was_written_by_the_command_silences(published: Published) -
     published.hub.asked.clear()
     assert cli("check", published.spec).out == "1 spec is valid.\n"
     assert published.hub.asked == []
-
-
-def test_the_specs_that_are_shipped_give_no_warning() -> None:
-    for path in sorted(SPECS.glob("*.rec")):
-        assert check_file(path).diagnostics == ()

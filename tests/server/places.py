@@ -9,8 +9,10 @@ from tests.language.texts import FULL, SMALL
 
 FOLDER = Path(__file__).parents[2] / "specs"
 
-SPECS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.rec"))}
-"""The specs that are shipped, by name."""
+SHIPPED = {path: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.rec"))}
+
+SPECS = {path.stem: text for path, text in SHIPPED.items() if "\nimport " not in text}
+"""The shipped specs that stand alone, by name: those that make sense without their folder."""
 
 TEXTS = SPECS | {"full": FULL}
 """These, and the one that uses nearly everything."""

@@ -186,7 +186,7 @@ def test_the_sweep_of_budgets_has_ten_points_that_share_what_they_can(run: Ran) 
 @small("features")
 def test_the_sweep_of_features_clamps_the_first_of_one_ranking(run: Ran) -> None:
     chosen = [features(result)["mid"] for result in run.results]
-    assert [len(ids) for ids in chosen] == [4, 8, 16, 32, 64, 128, 256, 512]
+    assert [len(ids) for ids in chosen] == [1, 2, 4, 16, 64, 128, 256, 512]
     assert all(chosen[-1][: len(ids)] == ids for ids in chosen)
     assert run.watching.loaded == {"loading model smollm2": 1, "loading SAE mid": 1}
     assert run.watching.steps["RunBase", "computed"] == 1
