@@ -69,17 +69,29 @@ def _param(value: _Literal, among: Expression | None, report: Collector) -> sche
             help = "write what it may be as a list"
             report.add("REC301", "only numbers have a range", among.span, help=help)
             return schema.Param(value)
-        low, high = fold(among.left, report), fold(among.right, report)
-        if low and high and low.plain > high.plain:
+        low, high = (_end(end, report) for end in (among.left, among.right))
+        if low is None or high is None:
+            return schema.Param(value)
+        if low > high:
             report.add(
                 "REC302", "this range is empty", among.span, help="the lower end comes first"
             )
-        return schema.Param(
-            value, float(low.plain) if low else None, float(high.plain) if high else None
-        )
+            return schema.Param(value)
+        return schema.Param(value, low, high)
     message = "what a param may be is written `low..high`, or as a list"
     report.add("REC301", message, among.span, help='such as `in 0..29` or `in ["a", "b"]`')
     return schema.Param(value)
+
+
+def _end(value: Expression, report: Collector) -> float | None:
+    """An end of a range."""
+    number = _literal(value, report)
+    if isinstance(number, (str, bool)):
+        report.add(
+            "REC301", "a range goes from one number to another", value.span, help="such as `0..29`"
+        )
+        return None
+    return None if number is None else float(number)
 
 
 def _choices(value: _Literal, among: nodes.List, report: Collector) -> Iterator[_Literal]:
@@ -98,7 +110,13 @@ def _literal(value: Expression, report: Collector) -> _Literal | None:
         if number is None:
             return None
         whole = number.plain.denominator == 1 and not number.percent
-        return int(number.plain) if whole and "." not in _written(value) else float(number.plain)
+        try:
+            real = float(number.plain)
+        except OverflowError:
+            help = "write a smaller number"
+            report.add("REC111", "this number is too large", value.span, help=help)
+            return None
+        return int(number.plain) if whole and "." not in _written(value) else real
     message = "a param is a number, a text in quotes, `true` or `false`"
     report.add("REC301", message, value.span, help="such as `param layer = 14 in 0..29`")
     return None
@@ -123,15 +141,22 @@ def fits_param(param: schema.Param, value: Expression, report: Collector) -> Non
         choices = [quote(c) if isinstance(c, str) else f"{c}".lower() for c in param.choices]
         word = print_expression(value)
         near = mend_word(value.span, word, choices) if isinstance(given, str) else None
-        help = near or f"it may be {' or '.join(f'`{c}`' for c in choices)}"
-        report.add("REC302", f"this param cannot be `{word}`", value.span, help=help)
-    elif not isinstance(given, (str, bool)):
-        low = param.low is not None and given < param.low
-        high = param.high is not None and given > param.high
-        if low or high:
-            message = f"this param lies in {param.low:g}..{param.high:g}"
-            help = f"write a number from {param.low:g} to {param.high:g}"
-            report.add("REC302", message, value.span, help=help)
+        listed = f"it may be {' or '.join(f'`{c}`' for c in choices)}"
+        report.add(
+            "REC302", f"this param cannot be `{word}`", value.span,
+            why=listed if near else None, help=near or listed,
+        )  # fmt: skip
+    elif (
+        not isinstance(given, (str, bool))
+        and param.low is not None
+        and param.high is not None
+        and not param.low <= given <= param.high
+    ):
+        low, high = (f"{end:.15g}" for end in (param.low, param.high))
+        report.add(
+            "REC302", f"this param lies in {low}..{high}", value.span,
+            help=f"write a number from {low} to {high}",
+        )  # fmt: skip
 
 
 def _alike(own: _Literal, given: _Literal, value: Expression, report: Collector) -> bool:
