@@ -353,7 +353,7 @@ class Param:
 
 @frozen
 class Sweep:
-    """`sweep budgets { projected.steps = [50, 100] }`: the spec once per value. Axes by path."""
+    """`sweep budgets { projected.steps = [50, 100] }`: the spec once per value. Axes by path; every combination of their values, or with `zipped = true` the first values together, then the second."""
 
     axes: Mapping[str, tuple[Any, ...]]
     zipped: bool = False

@@ -38,6 +38,7 @@ INVALID: Any = object()
 
 _EXAMPLES = {int: "such as `100`", float: "such as `0.5`", str: 'such as `"a text"`'}
 _NAMES = {cls: name for name, cls in schema.FUNCTIONS.items()}
+_KINDS = {cls: kind for kind, cls in schema.BLOCKS.items()}
 
 
 @cache
@@ -93,6 +94,8 @@ def describe(annotation: Any) -> str:
             parts.append("the name of " + " or ".join(f"{article(k)} `{k}` block" for k in kinds))
         elif get_origin(one) is Literal:
             parts += [f"`{word}`" for word in get_args(one)]
+        elif get_origin(one) is tuple and get_args(one)[0] in _KINDS:
+            parts.append(f"`{_KINDS[get_args(one)[0]]}` blocks")
         elif get_origin(one) is tuple:
             parts.append(f"{describe(get_args(one)[0])}, or a list")
         else:
