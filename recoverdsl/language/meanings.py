@@ -78,12 +78,7 @@ def field(owner: str, cls: type, key: str) -> str:
     """An attribute of a block, or an argument of a function: meaning, type, unit, range, default, source."""
     said = option(cls, key)
     lines = [f"Type: {said.type}."]
-    if said.unit:
-        lines.append(
-            "Unit: a share, which may be written with `%`."
-            if said.unit == "fraction"
-            else f"Unit: {said.unit}."
-        )
+    lines += [_unit(said.unit)] if said.unit else []
     lines += [f"Range: {said.range}."] if said.range else []
     if said.required:
         lines.append("Required.")
@@ -97,9 +92,10 @@ def field(owner: str, cls: type, key: str) -> str:
 def metric(name: str) -> str:
     """A metric by its name."""
     known = schema.METRICS[name]
-    lines = [f"Unit: {known.unit}."] if known.unit else []
+    lines = [_unit(known.unit)] if known.unit else []
     lines.append(f"The {'largest' if known.aggregate == 'max' else 'mean'} over {known.over}.")
-    lines.append(f"Interval: {describe(schema.Interval if known.rate else schema.Bootstrap)}.")
+    interval = describe(schema.Interval if known.rate else schema.Bootstrap)
+    lines.append(f"Interval: {'none' if known.aggregate == 'max' else interval}.")
     lines += ["Only of generated text."] if known.generated else []
     lines += [f"In the paper: {known.source}."] if known.source else []
     return f"**{name}**, a metric\n\n{known.doc}\n\n" + "\n".join(f"- {line}" for line in lines)
@@ -153,6 +149,11 @@ def written(value: Any, words: Iterable[str] = (), meta: Mapping[str, Any] | Non
         for key, a in keys(cls).items()
     ]
     return f"{function_name(value)}({', '.join(given)})"
+
+
+def _unit(unit: str) -> str:
+    share = "a share, which may be written with `%`"
+    return f"Unit: {share if unit == 'fraction' else unit}."
 
 
 def _list(words: tuple[str, ...]) -> str:

@@ -65,11 +65,11 @@ METRICS: dict[str, Metric] = {
         unit="fraction", generated=True, over=_DEFINED,
     ),
     "reactivated_fraction": Metric(
-        "Share of protected features that were ≤ 0 when defended and are > 0 when recovered.",
+        "Share of protected features, each counted at every perturbed position, that were ≤ 0 when defended and are > 0 when recovered.",
         unit="fraction", source="reactivated fraction",
     ),
     "norm": Metric("‖δ‖_F.", unit="residual stream", source="C4", over=_WITH_DELTA),
-    "relative_norm": Metric("‖δ‖_F / ‖h_def‖_F at the perturbed positions.", unit="fraction", source="relative norm", over=_WITH_DELTA),
+    "relative_norm": Metric("‖δ‖_F / ‖h_def‖_F, both over the sites and positions where δ is not 0.", unit="fraction", source="relative norm", over=_WITH_DELTA),
     "violation": Metric(
         "Largest |A_Sᵀδ| / (‖A_S‖ ‖δ‖) over all examples.", unit="fraction", source="C1", aggregate="max",
         over="those with a δ at a site that has protected features",

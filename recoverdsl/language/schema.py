@@ -127,7 +127,7 @@ class Data:
     prompt: str | None = field(
         default=None,
         metadata=says(
-            "Column that holds the request; if not given `prompt`, or the column of a benchmark file that is known.",
+            "Column that holds the request; if not given, `prompt`, or the column of a benchmark file that is known.",
             unwritten="prompt",
         ),
     )

@@ -63,6 +63,14 @@ def alternatives(annotation: Any) -> list[Any]:
     return whole or [a for member in members for a in alternatives(member)]
 
 
+def flat(annotation: Any) -> tuple[Any, ...]:
+    """The types of a value, and of the items where it may be a list."""
+    found: list[Any] = []
+    for one in alternatives(annotation):
+        found += flat(get_args(one)[0]) if get_origin(one) is tuple else [one]
+    return tuple(found)
+
+
 def literals(annotation: Any) -> list[str]:
     """The bare words that a value of this type may be."""
     if get_origin(annotation) is Literal:

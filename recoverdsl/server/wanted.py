@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_origin
 
 from attrs import define, evolve, field, frozen
 from lark import Token
 
 from recoverdsl.language import meanings, schema
 from recoverdsl.language.meanings import required
-from recoverdsl.language.values import alternatives, hints, keys
+from recoverdsl.language.values import alternatives, flat, hints, keys
 from recoverdsl.server.cursor import Cursor, Opened
 
 FUNCTION_NAMES = {cls: name for name, cls in schema.FUNCTIONS.items()}
@@ -85,14 +85,6 @@ class Wanted:
     def items(self) -> tuple[Any, ...]:
         """The types, of a list those of its items."""
         return tuple(item for one in self.types for item in flat(one))
-
-
-def flat(annotation: Any) -> tuple[Any, ...]:
-    """The types of a value, and of the items where it may be a list."""
-    found: list[Any] = []
-    for one in alternatives(annotation):
-        found += flat(get_args(one)[0]) if get_origin(one) is tuple else [one]
-    return tuple(found)
 
 
 def wanted_of(annotation: Any) -> Wanted:
