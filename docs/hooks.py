@@ -56,7 +56,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for spec in _specs(config):
         text = f"# {spec.name}\n\n```rec\n{spec.read_text('utf-8')}```\n"
         files.append(_generated(config, f"specs/{spec.stem}.md", text))
-    for name in sorted({name for file in list(files.documentation_pages()) for name in _outside(file, config)}):
+    for name in sorted(
+        {name for file in list(files.documentation_pages()) for name in _outside(file, config)}
+    ):
         place = _root(config) / name
         if place.is_file() and place.suffix != ".rec":
             files.append(File.generated(config, f"files/{name}", abs_src_path=str(place)))

@@ -198,7 +198,7 @@ class Intervene:
     to: ClampValue = field(metadata=says("Their new value.", source="clamp"))
     when: Literal["active", "always"] = field(
         default="always",
-        metadata=says("`active`: only where the undefended activation is above zero."),
+        metadata=says("`active`: only where the activation is above zero before the clamp acts."),
     )
     at: Positions = field(
         default=Positions(("every_token", "generated")), metadata=says("Token positions.")
