@@ -54,7 +54,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for page in explain.pages():
         files.append(_generated(config, f"errors/{page.code}.md", page.markdown))
     for spec in _specs(config):
-        text = f"# {spec.name}\n\n```rec\n{spec.read_text('utf-8')}```\n"
+        text = f"---\nhide: [toc]\n---\n# {spec.name}\n\n```rec\n{spec.read_text('utf-8')}```\n"
         files.append(_generated(config, f"specs/{spec.stem}.md", text))
     for name in sorted(
         {name for file in list(files.documentation_pages()) for name in _outside(file, config)}
@@ -84,11 +84,14 @@ def _errors() -> str:
         "`recoverdsl explain REC101` prints the same pages in a terminal. A warning does not keep a spec from running.\n"
     ]
     for beginning, title in GROUPS.items():
-        parts.append(f"\n## {title}\n\n| code | |\n|:--|:--|\n")
+        parts.append(f"\n## {title}\n\n| code | mistake | meaning |\n|:--|:--|:--|\n")
         for page in explain.pages():
             if page.code.startswith(beginning):
                 warning = " (a warning)" if page.severity == "warning" else ""
-                parts.append(f"| [{page.code}]({page.code}.md) | {page.title}{warning} |\n")
+                first = page.meaning.partition(". ")[0].removesuffix(".").replace("|", r"\|")
+                parts.append(
+                    f"| [{page.code}]({page.code}.md) | {page.title}{warning} | {first}. |\n"
+                )
     return "".join(parts)
 
 

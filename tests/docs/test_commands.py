@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -80,6 +81,13 @@ def test_a_wrong_line_would_be_noticed() -> None:
     ):
         with pytest.raises(click.UsageError):
             understood(calls(line)[0])
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=str)
+def test_python_finds_what_it_imports(code: Code) -> None:
+    tree = ast.parse(code.text)
+    tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    exec(compile(tree, str(code), "exec"), {})
 
 
 # --- Sessions ---------------------------------------------------------------------------------
