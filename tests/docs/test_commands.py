@@ -83,7 +83,7 @@ def test_a_wrong_line_would_be_noticed() -> None:
             understood(calls(line)[0])
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=str)
+@pytest.mark.parametrize("code", list(blocks("python")), ids=str)
 def test_python_finds_what_it_imports(code: Code) -> None:
     tree = ast.parse(code.text)
     tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
