@@ -71,7 +71,7 @@ def overrides(context: click.Context, param: click.Parameter, incomplete: str) -
 
 def saes(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """`release:RELEASE/ID`, from sae_lens's table, and `folder:PATH`."""
-    from recoverdsl.engine.sae_lens_table import releases
+    from recoverdsl.sae_lens_table import releases
     from recoverdsl.scaffold.releases import ids
 
     kind, colon, rest = incomplete.partition(":")

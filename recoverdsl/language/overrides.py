@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from attrs import evolve
 
 from recoverdsl.language import nodes
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import SET, Attribute, Block, Param, Source, Span, Tree, from_source
+from recoverdsl.language.params import fits_param, read_param
 from recoverdsl.language.parser import parse_text
 from recoverdsl.language.paths import Paths, target_field
 
@@ -26,11 +26,28 @@ def set_value(tree: Tree, change: Attribute, report: Collector) -> Tree:
     """The tree with one value replaced, or added where it is not written: a path and what it becomes."""
     target = Paths(tree).find(change.key, report)
     if isinstance(target, Param):
-        new: Any = evolve(target, value=change.value)
-        return _replace(tree, target, new)
+        return _replace(tree, target, evolve(target, value=_fitting(target, change.value, report)))
     if target and target_field(target, report):
         return _replace(tree, target.blocks[0], _changed(target.blocks, target.key, change))
     return tree
+
+
+def _fitting(param: Param, value: nodes.Expression, report: Collector) -> nodes.Expression:
+    """What a param becomes: the value, if it may have it. If not, that is reported."""
+    from_shell = value.span.source is not None and value.span.source.file == SET
+    if (
+        from_shell
+        and isinstance(param.value, nodes.String)
+        and isinstance(value, nodes.Path)
+        and value.name
+    ):
+        # A shell takes quotation marks away.
+        value = nodes.String(value.name, span=value.span)
+    if (read := read_param(param, Collector(""))) is None:
+        return value
+    before = len(report.found)
+    fits_param(read, value, report)
+    return value if len(report.found) == before else param.value
 
 
 def _parse(path: str, value: str, report: Collector) -> Attribute | None:

@@ -344,11 +344,12 @@ class Expectation:
 
 @frozen
 class Param:
-    """`param layer = 14 in 0..29`: a value that `--set` fills. References are replaced when checked."""
+    """`param layer = 14 in 0..29`, `param request = "tea" in ["tea", "rain"]`: a value that `--set` fills. References are replaced when checked."""
 
     value: float | int | str | bool
     low: float | None = None
     high: float | None = None
+    choices: tuple[float | int | str | bool, ...] = ()
 
 
 @frozen

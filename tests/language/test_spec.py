@@ -322,6 +322,19 @@ def test_param_range_holds_for_overrides() -> None:
     assert codes(FULL, {"layer": '"x"'}) != []
 
 
+def test_a_param_is_one_of_a_list() -> None:
+    text = FULL + 'param request = "tea" in ["tea", "rain"]\n'
+    spec = load_spec(text, overrides={"request": "rain"})
+    assert spec.params["request"] == schema.Param("rain", choices=("tea", "rain"))
+    assert load_spec(text, overrides={"request": '"rain"'}).params == spec.params
+    assert codes(text, {"request": "snow"}) == ["REC302"]
+    assert codes(text, {"request": "2"}) == ["REC301"]
+    assert codes(text + 'sweep texts { request = ["tea", "rian"] }\n') == ["REC302"]
+    assert codes(text.replace('"rain"]', "2]")) == ["REC301"]
+    assert codes(text.replace('["tea", "rain"]', "[]")) == ["REC301"]
+    assert codes(text.replace('["tea", "rain"]', "0..3")) == ["REC301"]
+
+
 def test_sweep_axes_are_what_overrides_take() -> None:
     sweep = load_spec(FULL).sweeps["budgets"]
     assert sweep.zipped
