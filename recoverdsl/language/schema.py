@@ -127,7 +127,7 @@ class Data:
     prompt: str | None = field(
         default=None,
         metadata=says(
-            "Column that holds the request; if not given `prompt`, or the column of a benchmark file that is known.",
+            "Column that holds the request; if not given, `prompt`, or the column of a benchmark file that is known.",
             unwritten="prompt",
         ),
     )
@@ -198,7 +198,7 @@ class Intervene:
     to: ClampValue = field(metadata=says("Their new value.", source="clamp"))
     when: Literal["active", "always"] = field(
         default="always",
-        metadata=says("`active`: only where the undefended activation is above zero."),
+        metadata=says("`active`: only where the activation is above zero before the clamp acts."),
     )
     at: Positions = field(
         default=Positions(("every_token", "generated")), metadata=says("Token positions.")
@@ -354,7 +354,7 @@ class Param:
 
 @frozen
 class Sweep:
-    """`sweep budgets { projected.steps = [50, 100] }`: the spec once per value. Axes by path."""
+    """`sweep budgets { projected.steps = [50, 100] }`: the spec once per value. Axes by path; every combination of their values, or with `zipped = true` the first values together, then the second."""
 
     axes: Mapping[str, tuple[Any, ...]]
     zipped: bool = False

@@ -10,13 +10,13 @@ from lsprotocol.types import CompletionItemKind as Kind
 
 from recoverdsl import sae_lens_table
 from recoverdsl.errors import UnavailableError
+from recoverdsl.language import meanings as meaning
 from recoverdsl.language import schema
 from recoverdsl.language.values import describe, hints
-from recoverdsl.server import describe as meaning
 from recoverdsl.server.cursor import Cursor, is_string
 from recoverdsl.server.document import Document
 from recoverdsl.server.offers import Offer, call, escaped, named, names, referred
-from recoverdsl.server.wanted import COMPARISONS, FUNCTION_NAMES, Wanted, parameters
+from recoverdsl.server.wanted import COMPARISONS, FUNCTION_NAMES, Wanted, argument, parameters
 
 _SITE = re.compile(r"\b\w+\.layers\[ *(\d+) *\]\.(?:input|output)\b")
 
@@ -116,7 +116,7 @@ def _arguments(cursor: Cursor, wanted: Wanted) -> Iterator[Offer]:
     for parameter in wanted.calling.parameters:
         if parameter.named and parameter.key not in wanted.calling.given:
             written = parameter.key if cursor.after == "=" else f"{parameter.key} = $1"
-            doc = meaning.argument(wanted.calling, parameter.key)
+            doc = argument(wanted.calling, parameter.key)
             rank = 0 if parameter.required else 4
             yield Offer(
                 parameter.key, Kind.Property, written, doc, describe(parameter.annotation), rank
