@@ -362,7 +362,7 @@ class Sweep:
 
 STATEMENTS: dict[str, str] = {
     "recoverdsl": "`recoverdsl 1`: the version of the language, so that the meaning of a spec cannot change under it. It comes first.",
-    "import": "`import smollm2, mid from \"ioi.rec\"`: blocks and params of a file in the same folder, with all that they need; without names, everything in it that has one.",
+    "import": "`import smollm2, mid from \"ioi.rec\"`: blocks and params of a file in the same folder, with all that they need; without names, all of them. What is done with a spec stays with it: audit, measure, expect, sweep, attribute.",
     "audit": "`audit \"…\"`: the question that the spec asks, in a sentence.",
     "param": str(Param.__doc__),
     "measure": "`measure { recovery_rate = wilson(95%) }`: the figures that are reported, each with its interval.",
