@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo test bench lint types fast generated editors clean
+.PHONY: demo test bench lint types fast generated editors docs clean
 
 ## Sets up and runs the shipped audit on a real 135M-parameter model. Exit code 1 of the run is a
 ## verdict (an expectation does not hold), not a failure.
@@ -11,11 +11,11 @@ demo: $(VENV)/installed
 
 ## Sets up and runs the linter, the type checker and all tests.
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 ## The tests without those that run the real model.
 fast: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 bench: $(VENV)/installed
 	$(BIN)/python bench/attack.py
@@ -32,6 +32,11 @@ types: $(VENV)/installed
 generated: $(VENV)/installed
 	$(BIN)/python -m recoverdsl.highlighting.textmate editors/vscode/syntaxes/recoverdsl.tmLanguage.json
 	$(BIN)/python -m recoverdsl.commands.page docs/commands.md
+	$(BIN)/python -m recoverdsl.language.reference docs/reference
+
+## Builds the documentation site into build/site. Fails on any warning, dead links and anchors among them.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ## Builds the extension of VS Code, and compares what it colours with the Pygments lexer. Needs node.
 editors: $(VENV)/installed

@@ -48,10 +48,10 @@ def overrides(context: click.Context, param: click.Parameter, incomplete: str) -
     named = context.params.get("spec") or next(iter(context.params.get("specs") or ()), None)
     if named is None:
         return []
-    from recoverdsl.language import parse, read_file
+    from recoverdsl.language import check_file
 
     try:
-        tree, _ = parse(read_file(named))
+        tree = check_file(named).whole
     except RecoverdslError:
         return []
     found = dict(_paths(tree))
@@ -71,7 +71,7 @@ def overrides(context: click.Context, param: click.Parameter, incomplete: str) -
 
 def saes(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """`release:RELEASE/ID`, from sae_lens's table, and `folder:PATH`."""
-    from recoverdsl.engine.sae_lens_table import releases
+    from recoverdsl.sae_lens_table import releases
     from recoverdsl.scaffold.releases import ids
 
     kind, colon, rest = incomplete.partition(":")
@@ -120,12 +120,17 @@ _Target = tuple[Any, Mapping[str, Any], str]
 
 def _paths(tree: Tree) -> Iterator[tuple[str, _Target]]:
     """Every path that `--set` can name."""
-    from recoverdsl.language import schema
+    from typing import Literal
+
+    from recoverdsl.language import nodes, schema
     from recoverdsl.language.paths import Paths
+    from recoverdsl.language.printer import print_expression
 
     paths = Paths(tree)
-    for name in paths.params:
-        yield name, (None, {}, "a param")
+    for name, param in paths.params.items():
+        choices = param.range.items if isinstance(param.range, nodes.List) else ()
+        words = tuple(print_expression(c).strip('"') for c in choices)
+        yield name, (Literal[words] if words else None, {}, "a param")
     for name, blocks in paths.by_name.items():
         inside = [(block, dict(_inside(block, ""))) for block in blocks]
         for block, found in inside:

@@ -46,11 +46,12 @@ def check(specs: tuple[Path, ...], format: str, overrides: Mapping[str, str]) ->
     from recoverdsl.pinning.coverage import uncovered
 
     files = walk(specs)
-    found = [
-        diagnostic
+    # A file that several import is wrong once.
+    found = {
+        (diagnostic.file, diagnostic.span, diagnostic.code, diagnostic.message): diagnostic
         for path in files
         for diagnostic in uncovered(check_file(path, overrides=overrides), path)
-    ]
+    }.values()
     errors = sum(diagnostic.severity == "error" for diagnostic in found)
     if format == "json":
         say(render_json(found), sys.stdout)

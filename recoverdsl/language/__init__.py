@@ -84,10 +84,9 @@ def check(
     """
     with _uncollected():
         tree, report = read_text(text, file)
-        unread = report.full or any(d.code in ("REC107", "REC108") for d in report.found)
         index = Index(tree.file, tree.text)
         checked = Checked(None, (), tree, tree, index)
-        if not unread:
+        if not report.unread:
             with suppress(TooManyError):
                 whole = resolve(tree, read, report)
                 spec, points = check_tree(whole, report, overrides, index)

@@ -17,7 +17,7 @@ from recoverdsl.language.diagnostics import Collector, Diagnostic, Edit, Mend, T
 from recoverdsl.language.expectations import read_expectation
 from recoverdsl.language.index import Index, Symbol
 from recoverdsl.language.meant import Meant
-from recoverdsl.language.nodes import Attribute, Block, Span, Tree
+from recoverdsl.language.nodes import Attribute, Block, Source, Span, Tree
 from recoverdsl.language.overrides import apply_overrides
 from recoverdsl.language.params import read_params
 from recoverdsl.language.paths import Paths
@@ -99,7 +99,7 @@ def _check_points(tree: Tree, spec: schema.Spec, report: Collector) -> tuple[Spe
     said: set[tuple[str, Span, str]] = set()
     for point in points(tree, spec.sweeps):
         here = Collector(tree.file, tree.text)
-        there = at_point(tree, point)
+        there = at_point(tree, point, here)
         found = _check(there, here, Index())
         for d in _errors(here):
             if (d.code, d.span, d.message) not in said:
@@ -367,10 +367,16 @@ class _Checker:
         return tuple(read)
 
 
-def check_version(statements: Sequence[nodes.Statement], report: Collector) -> None:
-    """Report a file that does not begin with its version, or gives it twice."""
+def check_version(
+    statements: Sequence[nodes.Statement], report: Collector, source: Source | None = None
+) -> None:
+    """Report a file that does not begin with its version, or gives it twice.
+
+    Args:
+        source: the file, if it is one that is imported.
+    """
     first, *others = statements or (None,)
-    start = Span(0, 0, 1, 1, 1, 1)
+    start = Span(0, 0, 1, 1, 1, 1, source=source)
     versions = [s for s in others if isinstance(s, nodes.Version)]
     if isinstance(first, nodes.Version):
         number = first.number.text

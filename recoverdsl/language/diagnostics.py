@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from recoverdsl.language.codes import CODES, Severity
 from recoverdsl.language.nodes import Span
@@ -122,15 +122,20 @@ class Collector:
             raise TooManyError
 
     def take(self, other: Collector) -> None:
-        """Record what was gathered of another file."""
+        """Record what was gathered of another file, which is not the one to be edited."""
         for d in other.found:
-            self.found.append(d)
+            self.found.append(evolve(d, fix=()))
             if self.full:
                 raise TooManyError
 
     def text_of(self, span: Span) -> str:
         """What is written there."""
         return (span.source.text if span.source else self.text)[span.start : span.end]
+
+    @property
+    def unread(self) -> bool:
+        """Whether the text could not be read at all, so that nothing more can be said of it."""
+        return self.full or any(d.code in ("REC107", "REC108") for d in self.found)
 
     @property
     def full(self) -> bool:

@@ -88,9 +88,10 @@ class Score:
 
 @frozen
 class Comparison:
-    """`score > 0`, `judge > 0.5`. `left` is `score`, `judge` or the name of a detector's figure."""
+    """`score > 0`, `judge > 0.5`: a figure of the behavior and its bound."""
 
     left: str
+    """`score` or `judge`."""
     operator: Literal["<", "<=", ">", ">="]
     right: float
 

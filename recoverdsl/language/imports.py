@@ -9,12 +9,12 @@ from typing import TypeAlias
 
 from attrs import define, evolve, field
 
+from recoverdsl.errors import UsageError
 from recoverdsl.language import nodes
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.index import heads
 from recoverdsl.language.nodes import (
     Block,
-    Broken,
     Import,
     Param,
     Source,
@@ -30,7 +30,13 @@ Reader: TypeAlias = Callable[[str], str | bytes | None]
 _NAME = re.compile(r"[^/\\:\x00]+\.rec")
 
 _OF_ITS_OWN = frozenset({"measure", "sweep", "attribute"})
-"""Kinds of block that say what is done with a spec; those are its own, and are not imported by name."""
+"""Kinds of block that say what is done with a spec; like `audit` and `expect`, they are its own."""
+
+DEEPEST = 32
+"""Files that import one another in a row."""
+
+_Place: TypeAlias = tuple[str, int]
+"""File of a statement and where it begins: two ways to one statement are no clash."""
 
 
 def beside(path: Path) -> Reader:
@@ -39,9 +45,12 @@ def beside(path: Path) -> Reader:
 
     def read(name: str) -> bytes | None:
         place = path.parent / name
-        if not place.is_file() or place.resolve().parent != path.parent.resolve():
+        try:
+            if not place.is_file() or place.resolve().parent != path.parent.resolve():
+                return None
+            return read_file(place)
+        except (OSError, UsageError):
             return None
-        return read_file(place)
 
     return read
 
@@ -65,8 +74,10 @@ class _Importer:
     main: Path
     files: dict[str, tuple[Statement, ...] | None] = field(factory=dict)
     """Name of each file that was read to its statements; None if it cannot be had."""
-    taken: set[tuple[str, int]] = field(factory=set)
-    """What is already here, by its file and where it begins: two ways to one block are no clash."""
+    taken: set[_Place] = field(factory=set)
+    """What is already here."""
+    known: dict[tuple[str, tuple[str, ...]], dict[_Place, Statement]] = field(factory=dict)
+    """Name of a file and what is taken of it, to the statements that this brings."""
 
     def filled(self, statements: Iterable[Statement], line: list[str]) -> Iterator[Statement]:
         """Statements of the main file, with what each `import` takes in its place.
@@ -78,34 +89,33 @@ class _Importer:
             if not isinstance(statement, Import):
                 yield statement
                 continue
-            for one in self.exported(statement, line):
-                source = one.span.source
-                place = (source.file if source else "", one.span.start)
+            for place, one in self.exported(statement, line).items():
                 if place not in self.taken:
                     self.taken.add(place)
                     yield one
 
-    def exported(self, statement: Import, line: list[str]) -> list[Statement]:
-        """What an `import` takes from its file: all that has a name, or what is named and all that
-        those names need."""
+    def exported(self, statement: Import, line: list[str]) -> dict[_Place, Statement]:
+        """What an `import` takes from its file: everything, or what is named and all that those names
+        need. What cannot be right, such as a block without its name, comes along to be reported."""
         name = statement.path.value
-        found = self._statements(statement, line)
-        if found is None:
-            return []
-        everything: list[Statement] = []
-        for one in found:
+        asked = name, tuple(word.text for word in statement.names)
+        if asked in self.known:
+            return self.known[asked]
+        everything: dict[_Place, Statement] = {}
+        for one in self._statements(statement, line) or ():
             if isinstance(one, Import):
-                everything += self.exported(one, [*line, name])
-            else:
-                everything.append(one)
-        broken: list[Statement] = [s for s in everything if isinstance(s, Broken)]
-        named: list[Statement] = [s for s in everything if _name(s)]
-        if not statement.names:
-            return broken + [s for s in named if _kind(s) not in _OF_ITS_OWN]
-        wanted = self._needed(
-            statement, [s for s in named if _kind(s) not in _OF_ITS_OWN], bool(broken)
-        )
-        return broken + wanted
+                everything |= self.exported(one, [*line, name])
+            elif not isinstance(one, nodes.Audit | nodes.Expect) and _kind(one) not in _OF_ITS_OWN:
+                everything[_place(one)] = one
+        if statement.names and self.files.get(name) is not None:
+            named = [one for one in everything.values() if _name(one)]
+            odd = len(named) < len(everything)
+            wanted = {_place(one) for one in self._needed(statement, named, odd)}
+            everything = {
+                place: one for place, one in everything.items() if place in wanted or not _name(one)
+            }
+        self.known[asked] = everything
+        return everything
 
     def _needed(
         self, statement: Import, named: Sequence[Statement], unsure: bool
@@ -148,6 +158,12 @@ class _Importer:
                 help="move what both need into a file of its own",
             )  # fmt: skip
             return None
+        if len(line) > DEEPEST:
+            self.report.add(
+                "REC106", f"more than {DEEPEST} files import one another in a row", span,
+                help="import from fewer files",
+            )  # fmt: skip
+            return None
         if name not in self.files:
             self.files[name] = self._parsed(name, span)
         return self.files[name]
@@ -167,14 +183,21 @@ class _Importer:
         file = str(self.main.with_name(name))
         tree, own = read_text(content, file)
         self.report.take(own)
+        if own.unread:
+            return None
         source = Source(file, tree.text)
         statements: tuple[Statement, ...] = from_source(tree.statements, source)
-        check_version(statements, self.report)
+        check_version(statements, self.report, source)
         return tuple(s for s in statements if not isinstance(s, nodes.Version))
 
 
+def _place(statement: Statement) -> _Place:
+    source = statement.span.source
+    return source.file if source else "", statement.span.start
+
+
 def _kind(statement: Statement) -> str:
-    return statement.kind.text if isinstance(statement, Block) else "param"
+    return statement.kind.text if isinstance(statement, Block) else ""
 
 
 def _name(statement: Statement) -> str:

@@ -19,7 +19,13 @@ class Metric:
     aggregate: Literal["mean", "max"] = "mean"
     generated: bool = False
     """Only of a text that a behavior generates."""
+    over: str = "the valid flips for which the attack did not fail"
+    """Which examples it divides by, or is the largest of."""
 
+
+_DEFINED = "the valid flips for which it is defined"
+_WITH_DELTA = "the valid flips for which δ is searched or drawn; a suffix has none"
+_SEARCHED = "the valid flips for which something is searched; a random direction is not"
 
 METRICS: dict[str, Metric] = {
     "recovery_rate": Metric("Share of valid flips whose behavior is back.", True, "fraction", "recovery"),
@@ -44,39 +50,41 @@ METRICS: dict[str, Metric] = {
     "decode_drift": Metric("‖D_S(z_rec − z_def)‖₂ in the residual stream.", unit="residual stream", source="C3"),
     "drift": Metric(
         "Relative drift: ‖z_rec − z_def‖₂ / ‖z_def‖₂; 0 when both are 0, undefined when only ‖z_def‖ is.",
-        unit="fraction", source="defended-feature drift",
+        unit="fraction", source="defended-feature drift", over=_DEFINED,
     ),
     "clamp_floor_violation": Metric(
         "‖max(z_def − z_rec, 0)‖₂ / ‖z_def‖₂: how far features were pushed below the clamp.",
-        unit="fraction", source="clamp-floor violation",
+        unit="fraction", source="clamp-floor violation", over=_DEFINED,
     ),
     "generated_drift": Metric(
         "Relative drift on the text actually generated, against the defended model on the same tokens.",
-        unit="fraction", generated=True,
+        unit="fraction", generated=True, over=_DEFINED,
     ),
     "generated_clamp_floor_violation": Metric(
         "Clamp-floor violation on the text actually generated, against the defended model on the same tokens.",
-        unit="fraction", generated=True,
+        unit="fraction", generated=True, over=_DEFINED,
     ),
     "reactivated_fraction": Metric(
-        "Share of protected features that were ≤ 0 when defended and are > 0 when recovered.",
+        "Share of protected features, each counted at every perturbed position, that were ≤ 0 when defended and are > 0 when recovered.",
         unit="fraction", source="reactivated fraction",
     ),
-    "norm": Metric("‖δ‖_F.", unit="residual stream", source="C4"),
-    "relative_norm": Metric("‖δ‖_F / ‖h_def‖_F at the perturbed positions.", unit="fraction", source="relative norm"),
+    "norm": Metric("‖δ‖_F.", unit="residual stream", source="C4", over=_WITH_DELTA),
+    "relative_norm": Metric("‖δ‖_F / ‖h_def‖_F, both over the sites and positions where δ is not 0.", unit="fraction", source="relative norm", over=_WITH_DELTA),
     "violation": Metric(
-        "Largest |A_Sᵀδ| / (‖A_S‖ ‖δ‖) over all examples.", unit="fraction", source="C1", aggregate="max"
+        "Largest |A_Sᵀδ| / (‖A_S‖ ‖δ‖) over all examples.", unit="fraction", source="C1", aggregate="max",
+        over="those with a δ at a site that has protected features",
     ),
     "smallest_norm": Metric(
         "The least norm that reaches the attack's own goal, over examples where one does: the behavior's score, "
         "or, where a text is judged, every token of the target the most likely one.",
-        unit="residual stream",
+        unit="residual stream", over="the valid flips for which the search found one",
     ),
     "budget_ratio": Metric(
         "For a control with another target: the smallest norm that reaches it over the smallest that reaches the base answer, "
-        "per example; one that was not reached counts with the largest norm that was tried."
+        "per example; one that was not reached counts with the largest norm that was tried.",
+        over="the valid flips whose base answer some norm reached",
     ),
-    "steps": Metric("Optimization steps until the behavior was back.", unit="steps"),
-    "gradient_steps": Metric("Gradients taken for an example.", unit="gradients"),
-    "forward_passes": Metric("Forward passes spent on an example.", unit="passes"),
+    "steps": Metric("Optimization steps until the behavior was back.", unit="steps", over="the valid flips that recovered"),
+    "gradient_steps": Metric("Gradients taken for an example.", unit="gradients", over=_SEARCHED),
+    "forward_passes": Metric("Forward passes spent on an example.", unit="passes", over=_SEARCHED),
 }  # fmt: skip

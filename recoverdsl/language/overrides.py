@@ -3,34 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from attrs import evolve
 
 from recoverdsl.language import nodes
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.nodes import SET, Attribute, Block, Param, Source, Span, Tree, from_source
+from recoverdsl.language.params import fits_param, read_param
 from recoverdsl.language.parser import parse_text
-from recoverdsl.language.paths import Paths, target_field
+from recoverdsl.language.paths import Paths, identity, target_field
+from recoverdsl.language.printer import quote
 
 
 def apply_overrides(tree: Tree, overrides: Mapping[str, str], report: Collector) -> Tree:
     """The tree as if each `path=value` were written in it."""
+    texts = {
+        s.name.text
+        for s in tree.statements
+        if isinstance(s, Param) and isinstance(s.value, nodes.String)
+    }
     for path, value in overrides.items():
+        # A shell takes quotation marks away.
+        if path in texts and not value.startswith('"'):
+            value = quote(value)
         if (change := _parse(path, value, report)) is not None:
-            tree = set_value(tree, change, report)
+            tree = set_value(_unswept(tree, change.key), change, report)
     return tree
+
+
+def _unswept(tree: Tree, path: nodes.Path) -> Tree:
+    """The tree without the axes of what is set: it has one value now. A sweep without axes is none."""
+    paths, quiet = Paths(tree), Collector("")
+    if (set_ := paths.find(path, quiet)) is None:
+        return tree
+
+    def swept(statement: nodes.Statement) -> bool:
+        if not isinstance(statement, Attribute) or statement.key.name == "zipped":
+            return False
+        target = paths.find(statement.key, quiet)
+        return target is not None and identity(target) == identity(set_)
+
+    statements: list[nodes.Statement] = []
+    for one in tree.statements:
+        if isinstance(one, Block) and one.kind.text == "sweep" and any(map(swept, one.body)):
+            kept = tuple(s for s in one.body if not swept(s))
+            one = evolve(one, body=kept)
+            if not any(isinstance(s, Attribute) and s.key.name != "zipped" for s in kept):
+                continue
+        statements.append(one)
+    return evolve(tree, statements=tuple(statements))
 
 
 def set_value(tree: Tree, change: Attribute, report: Collector) -> Tree:
     """The tree with one value replaced, or added where it is not written: a path and what it becomes."""
     target = Paths(tree).find(change.key, report)
     if isinstance(target, Param):
-        new: Any = evolve(target, value=change.value)
-        return _replace(tree, target, new)
+        return _replace(tree, target, evolve(target, value=_fitting(target, change.value, report)))
     if target and target_field(target, report):
         return _replace(tree, target.blocks[0], _changed(target.blocks, target.key, change))
     return tree
+
+
+def _fitting(param: Param, value: nodes.Expression, report: Collector) -> nodes.Expression:
+    """What a param becomes: the value, if it may have it. If not, that is reported."""
+    if (read := read_param(param, Collector(""))) is None:
+        return value
+    before = len(report.found)
+    fits_param(read, value, report)
+    return value if len(report.found) == before else param.value
 
 
 def _parse(path: str, value: str, report: Collector) -> Attribute | None:

@@ -7,6 +7,7 @@ place and goes on behind it, so that one mistake gives one diagnostic and hides 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from recoverdsl.language.diagnostics import Collector, Edit, Mend, TooManyError
 from recoverdsl.language.lexer import MOST, tokenize
 from recoverdsl.language.machine import Machine, Stacks
 from recoverdsl.language.mending.repairs import ENDS, Repairs, Stop
-from recoverdsl.language.nodes import Span, Tree
+from recoverdsl.language.nodes import Comment, Span, Tree
 from recoverdsl.language.straight import read_straight
 from recoverdsl.language.tokens import Mended, Mistake, Slip, Tokens, span_of
 
 LONGEST = 1 << 20
 """Characters in a spec."""
+
+_HIDDEN = re.compile(r"[\r\x0b\x0c\x85\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Ends of lines that are none here, and changes of the direction of writing."""
 
 _STARTS = ("RECOVERDSL", "IMPORT", "AUDIT", "PARAM", "EXPECT", "NAME", *ENDS)
 
@@ -67,6 +71,7 @@ def parse_text(text: str, file: str, report: Collector) -> Tree:
         _old_line_ends(text, report)
     if straight := read_straight(_lark(), text):
         statements, comments = straight
+        _report_hidden(comments, report)
         return Tree(statements, tuple(comments), text=text, file=file)
     read = tokenize(_lark(), text)
     if read is None:
@@ -74,12 +79,34 @@ def parse_text(text: str, file: str, report: Collector) -> Tree:
     try:
         for span, mistake in read.found:
             _report(report, mistake, span)
+        _report_hidden(read.comments, report)
         reader = _Reader(_lark(), read, report)
         statements = reader.read()
         unsure = tuple(re.findall(r"\w+", " ".join(text[s.start : s.end] for s in reader.renamed)))
     except TooManyError:
         return Tree((), text=text, file=file)
     return Tree(statements, tuple(read.comments), unsure, text, file)
+
+
+def _report_hidden(comments: Iterable[Comment], report: Collector) -> None:
+    """Report what makes an editor show a comment otherwise than it is read: line ends of other systems,
+    and changes of the direction of writing."""
+    for comment in comments:
+        places = [
+            Span(
+                comment.span.start + m.start(), comment.span.start + m.end(),
+                comment.span.line, comment.span.column + m.start(),
+                comment.span.line, comment.span.column + m.end(),
+            )
+            for m in _HIDDEN.finditer(comment.text)
+        ]  # fmt: skip
+        if places:
+            code = f"U+{ord(report.text_of(places[0])):04X}"
+            report.add(
+                "REC103", f"an invisible character stands in this comment ({code})", places[0],
+                why="what is behind it is shown elsewhere than it is read",
+                help=Mend("remove it", tuple(Edit(place, "") for place in places)),
+            )  # fmt: skip
 
 
 def _too_large(found: str, most: str, text: str, file: str, report: Collector) -> Tree:

@@ -29,6 +29,13 @@ class Target:
     """The words of the path that name these blocks; none for a block without a name."""
 
 
+def identity(target: Target | Param) -> tuple[int, str]:
+    """The same for two paths to one value of a tree."""
+    if isinstance(target, Param):
+        return id(target), ""
+    return id(target.blocks[-1]), target.key.text
+
+
 class Paths:
     """The params and blocks of a tree, to find what a path names."""
 

@@ -38,6 +38,7 @@ def quote(value: str) -> str:
 
 
 def _escape(character: str) -> str:
+    # Beyond U+FFFF there is no escape of one character.
     code = ord(character)
     return f"\\u{code:04x}" if code < 0x10000 else character
 

@@ -127,7 +127,7 @@ class Data:
     prompt: str | None = field(
         default=None,
         metadata=says(
-            "Column that holds the request; if not given `prompt`, or the column of a benchmark file that is known.",
+            "Column that holds the request; if not given, `prompt`, or the column of a benchmark file that is known.",
             unwritten="prompt",
         ),
     )
@@ -198,7 +198,7 @@ class Intervene:
     to: ClampValue = field(metadata=says("Their new value.", source="clamp"))
     when: Literal["active", "always"] = field(
         default="always",
-        metadata=says("`active`: only where the undefended activation is above zero."),
+        metadata=says("`active`: only where the activation is above zero before the clamp acts."),
     )
     at: Positions = field(
         default=Positions(("every_token", "generated")), metadata=says("Token positions.")
@@ -344,16 +344,17 @@ class Expectation:
 
 @frozen
 class Param:
-    """`param layer = 14 in 0..29`: a value that `--set` fills. References are replaced when checked."""
+    """`param layer = 14 in 0..29`, `param request = "tea" in ["tea", "rain"]`: a value that `--set` fills. References are replaced when checked."""
 
     value: float | int | str | bool
     low: float | None = None
     high: float | None = None
+    choices: tuple[float | int | str | bool, ...] = ()
 
 
 @frozen
 class Sweep:
-    """`sweep budgets { projected.steps = [50, 100] }`: the spec once per value. Axes by path."""
+    """`sweep budgets { projected.steps = [50, 100] }`: the spec once per value. Axes by path; every combination of their values, or with `zipped = true` the first values together, then the second."""
 
     axes: Mapping[str, tuple[Any, ...]]
     zipped: bool = False
@@ -361,7 +362,7 @@ class Sweep:
 
 STATEMENTS: dict[str, str] = {
     "recoverdsl": "`recoverdsl 1`: the version of the language, so that the meaning of a spec cannot change under it. It comes first.",
-    "import": "`import smollm2, mid from \"ioi.rec\"`: blocks and params of a file in the same folder, with all that they need; without names, everything in it that has one.",
+    "import": "`import smollm2, mid from \"ioi.rec\"`: blocks and params of a file in the same folder, with all that they need; without names, all of them. What is done with a spec stays with it: audit, measure, expect, sweep, attribute.",
     "audit": "`audit \"…\"`: the question that the spec asks, in a sentence.",
     "param": str(Param.__doc__),
     "measure": "`measure { recovery_rate = wilson(95%) }`: the figures that are reported, each with its interval.",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from recoverdsl.language import nodes, schema
-from recoverdsl.language.diagnostics import replace
+from recoverdsl.language.diagnostics import Collector, replace
 from recoverdsl.language.index import Symbol
-from recoverdsl.language.nodes import Attribute, Block, Call, List, Span, Statement
+from recoverdsl.language.nodes import Attribute, Block, Call, Expression, List, Span, Statement
 from recoverdsl.language.params import fits_param
-from recoverdsl.language.paths import Paths, Target, target_field
+from recoverdsl.language.paths import Paths, Target, identity, target_field
 from recoverdsl.language.printer import print_expression
 from recoverdsl.language.scope import Scope, symbol_of
 from recoverdsl.language.suggest import mend_word
@@ -65,6 +65,7 @@ def read_sweep(
     report = values.report
     axes: dict[str, tuple[str, ...]] = {}
     spans: dict[str, Span] = {}
+    targets: dict[tuple[int, str], Span] = {}
     zipped = False
     for statement in block.body:
         if not isinstance(statement, Attribute):
@@ -84,8 +85,16 @@ def read_sweep(
         spans.setdefault(path, statement.key.span)
         if path == "zipped":
             zipped = values.read(bool, statement.value, "`zipped`", {}) is True
-        elif (items := _axis(statement, paths, values, params)) is not None:
-            axes[path] = items
+        elif (target := paths.find(statement.key, report)) is not None:
+            _note(statement.key, target, values.scope)
+            first = targets.setdefault(identity(target), statement.key.span)
+            if first is not statement.key.span and path not in axes:
+                report.add(
+                    "REC208", f"`{path}` is another path to an axis that is here already",
+                    statement.key.span, help="remove one of them", related=[(first, "the other")],
+                )  # fmt: skip
+            if (items := _axis(statement.value, target, values, params)) is not None:
+                axes[path] = items
     lengths = {len(items) for items in axes.values()}
     if zipped and len(lengths) > 1:
         uneven = ", ".join(f"`{path}` has {len(items)}" for path, items in axes.items())
@@ -93,6 +102,10 @@ def read_sweep(
         report.add(
             "REC410", "zipped axes need as many values each", block.head, why=uneven, help=help
         )
+    if not zipped:
+        for statement in block.body:
+            if isinstance(statement, Attribute) and print_expression(statement.key) in axes:
+                _repeated(statement.value, report)
     if not axes and block.whole and not block.body:
         report.add(
             "REC304",
@@ -103,20 +116,29 @@ def read_sweep(
     return schema.Sweep(axes, zipped)
 
 
+def _repeated(value: Expression, report: Collector) -> None:
+    """Report a value that an axis of a product has twice."""
+    seen: dict[str, Span] = {}
+    for item in value.items if isinstance(value, List) else ():
+        first = seen.setdefault(print_expression(item), item.span)
+        if first is not item.span:
+            report.add(
+                "REC208", f"`{print_expression(item)}` is given twice", item.span,
+                help="remove one of them", related=[(first, "first given here")],
+            )  # fmt: skip
+
+
 def _axis(
-    statement: Attribute, paths: Paths, values: Values, params: Mapping[str, schema.Param]
+    value: Expression,
+    target: Target | nodes.Param,
+    values: Values,
+    params: Mapping[str, schema.Param],
 ) -> tuple[str, ...] | None:
     """The values of one axis, as `--set` takes them."""
-    target = paths.find(statement.key, values.report)
-    if target is None:
-        return None
-    _note(statement.key, target, values.scope)
-    items = statement.value.items if isinstance(statement.value, List) else (statement.value,)
+    items = value.items if isinstance(value, List) else (value,)
     if not items:
         help = "such as `[50, 100]`"
-        values.report.add(
-            "REC301", "an axis needs at least one value", statement.value.span, help=help
-        )
+        values.report.add("REC301", "an axis needs at least one value", value.span, help=help)
     for item in items:
         if isinstance(target, nodes.Param):
             if target.name.text in params:

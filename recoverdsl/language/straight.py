@@ -17,6 +17,8 @@ from recoverdsl.language.mending.brackets import PARTNER, limit_depth
 from recoverdsl.language.nodes import Comment
 from recoverdsl.language.tokens import Slip, Tokens, span_of
 
+_BEGINNINGS = frozenset({"RECOVERDSL", "IMPORT", "AUDIT", "PARAM", "EXPECT"})
+
 
 def read_straight(lark: Lark, text: str) -> tuple[tuple[Any, ...], list[Comment]] | None:
     """The statements and comments of a text; None if it does not follow the grammar."""
@@ -56,7 +58,8 @@ def _tokens(lark: Lark, text: str) -> Tokens | None:
         return None
     for token, after in pairwise(read.tokens):
         # `with = …` and `in = …`: before an equals sign, a keyword is a name like any other.
-        if after.type == "EQUAL" and token.value.isidentifier():
+        # `audit = …` is none of these: what begins a statement outside all blocks takes no `=`.
+        if after.type == "EQUAL" and token.value.isidentifier() and token.type not in _BEGINNINGS:
             token.type = "NAME"
     limit_depth(read)
     return None if any(token.type == "BROKEN" for token in read.tokens) else read

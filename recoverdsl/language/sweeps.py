@@ -48,7 +48,7 @@ def count_points(sweeps: Mapping[str, Sweep]) -> int:
 def points(tree: Tree, sweeps: Mapping[str, Sweep]) -> Iterator[Point]:
     """The points of every sweep, in the order of the text; the last axis of a product runs fastest."""
     for block in tree.statements:
-        if not isinstance(block, Block) or block.kind.text != "sweep" or block.name is None:
+        if not isinstance(block, Block) or not _is_sweep(block) or block.name is None:
             continue
         sweep = sweeps.get(block.name.text)
         if sweep is None:
@@ -63,11 +63,10 @@ def points(tree: Tree, sweeps: Mapping[str, Sweep]) -> Iterator[Point]:
             yield Point(block.name.text, values, tuple(changes))
 
 
-def at_point(tree: Tree, point: Point) -> Tree:
+def at_point(tree: Tree, point: Point, report: Collector) -> Tree:
     """The tree as if the values of a point were written in it, without its sweeps."""
-    quiet = Collector(tree.file, tree.text)
     for change in point.changes:
-        tree = set_value(tree, change, quiet)
+        tree = set_value(tree, change, report)
     return without_sweeps(tree)
 
 

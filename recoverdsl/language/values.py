@@ -38,6 +38,7 @@ INVALID: Any = object()
 
 _EXAMPLES = {int: "such as `100`", float: "such as `0.5`", str: 'such as `"a text"`'}
 _NAMES = {cls: name for name, cls in schema.FUNCTIONS.items()}
+_KINDS = {cls: kind for kind, cls in schema.BLOCKS.items()}
 
 
 @cache
@@ -60,6 +61,14 @@ def alternatives(annotation: Any) -> list[Any]:
     members = [member for member in get_args(annotation) if member is not type(None)]
     whole = [form for form in FORMS if set(get_args(form)) == set(members)]
     return whole or [a for member in members for a in alternatives(member)]
+
+
+def flat(annotation: Any) -> tuple[Any, ...]:
+    """The types of a value, and of the items where it may be a list."""
+    found: list[Any] = []
+    for one in alternatives(annotation):
+        found += flat(get_args(one)[0]) if get_origin(one) is tuple else [one]
+    return tuple(found)
 
 
 def literals(annotation: Any) -> list[str]:
@@ -93,6 +102,8 @@ def describe(annotation: Any) -> str:
             parts.append("the name of " + " or ".join(f"{article(k)} `{k}` block" for k in kinds))
         elif get_origin(one) is Literal:
             parts += [f"`{word}`" for word in get_args(one)]
+        elif get_origin(one) is tuple and get_args(one)[0] in _KINDS:
+            parts.append(f"`{_KINDS[get_args(one)[0]]}` blocks")
         elif get_origin(one) is tuple:
             parts.append(f"{describe(get_args(one)[0])}, or a list")
         else:

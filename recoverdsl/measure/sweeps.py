@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 SCHEMA = "recoverdsl/sweep/1"
 
+_COLUMNS = frozenset(
+    {
+        "sweep", "point", "kind", "name", "limit", "metric", "value", "low", "high", "n",
+        "valid_flips", "verdict",
+    }
+)  # fmt: skip
+"""Those of the table beside the axes."""
+
 _NUMBER = re.compile(r"(?:norm\s*<=\s*)?(-?\s*\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(%?)")
 
 
@@ -99,7 +107,7 @@ def to_frame(swept: SweepResult) -> pd.DataFrame:
     """One row per point, attack or control, limit and metric.
 
     Columns: `sweep`, `point` (from 1), one for each axis by its path (numbers where all of its values
-    are), `kind`, `name`, `limit`, `metric`, `value`, `low`, `high`, `n`; and `valid_flips` and
+    are; `param.n` for a param `n` that has the name of another column), `kind`, `name`, `limit`, `metric`, `value`, `low`, `high`, `n`; and `valid_flips` and
     `verdict` of the point.
     """
     import pandas as pd
@@ -114,7 +122,9 @@ def to_frame(swept: SweepResult) -> pd.DataFrame:
                     metrics = outcome.metrics if whole else budget.metrics
                     rows += [
                         {
-                            "sweep": point.sweep, "point": at, **point.values, "kind": kind,
+                            "sweep": point.sweep, "point": at,
+                            **{_column(axis): value for axis, value in point.values.items()},
+                            "kind": kind,
                             "name": name, "limit": budget.limit, "metric": metric,
                             "value": estimate.value, "low": estimate.low, "high": estimate.high,
                             "n": estimate.n, "valid_flips": result.counts.valid_flips,
@@ -123,11 +133,15 @@ def to_frame(swept: SweepResult) -> pd.DataFrame:
                         for metric, estimate in metrics.items()
                     ]  # fmt: skip
     frame = pd.DataFrame(rows)
-    for axis in {axis for point in swept.points for axis in point.values}:
+    for axis in {_column(axis) for point in swept.points for axis in point.values}:
         numbers = {v: number(v) for v in frame[axis].dropna().unique()} if len(frame) else {}
         if numbers and None not in numbers.values():
             frame[axis] = frame[axis].map(_as_numbers(numbers))
     return frame
+
+
+def _column(axis: str) -> str:
+    return f"param.{axis}" if axis in _COLUMNS else axis
 
 
 def _as_numbers(numbers: Mapping[str, float | None]) -> dict[str, float | int]:

@@ -83,7 +83,9 @@ COST_HEADINGS: dict[str, str] = {
 
 def headings(result: Result) -> dict[str, str]:
     """Field of `Row` to its heading, for the fields that tell something of this result."""
-    return _TEXT_HEADINGS if generates(result) else _HEADINGS
+    known = _TEXT_HEADINGS if generates(result) else _HEADINGS
+    searched = any("smallest_norm" in outcome.metrics for _, _, outcome in outcomes_of(result))
+    return {key: name for key, name in known.items() if searched or key != "smallest_norm"}
 
 
 def generates(result: Result) -> bool:

@@ -13,7 +13,7 @@ from rich.text import Text
 from recoverdsl.measure.results import Result
 from recoverdsl.measure.sweeps import SweepResult, axes_of
 from recoverdsl.report import parts as delta_parts
-from recoverdsl.report.cells import Row, caption, costs, generates, table
+from recoverdsl.report.cells import Row, caption, costs, generates, headings, table
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.sentences import control_sentence, expectation, funnel, headline
 from recoverdsl.report.sweep_page import (
@@ -105,9 +105,9 @@ def show(
     if rows:
         grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         grid.add_column(text("attack or control"), overflow="fold")
-        columns = _TEXT_COLUMNS if generates(result) else _COLUMNS
-        headings = [heading for heading, _ in columns.values()]
-        for heading in headings:
+        known = _TEXT_COLUMNS if generates(result) else _COLUMNS
+        columns = {key: told for key, told in known.items() if key in headings(result)}
+        for heading, _ in columns.values():
             grid.add_column(text(heading), justify="right", overflow="fold", no_wrap=wide)
         for row in rows:
             if row.first:

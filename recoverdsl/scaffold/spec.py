@@ -79,7 +79,13 @@ def _blocks(
     found = [sae for sae, _ in read]
     if len({sae.name for sae in found}) < len(found):
         raise UsageError("two SAEs read the same point", where="--sae", help="keep one of them")
-    trained_on = next((known for _, known in read if known), None)
+    known = {model.source: model for _, model in read if model}
+    if len(known) > 1 and not model:
+        raise UsageError(
+            "these SAEs were trained on different models", where="--sae",
+            why=", ".join(known), help="name SAEs of one model, or say which with --model",
+        )  # fmt: skip
+    trained_on = next(iter(known.values()), None)
     language = read_model(model, beside) if model else trained_on
     if language is None:
         raise UsageError(

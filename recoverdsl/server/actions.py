@@ -19,7 +19,7 @@ def actions(
     document: Document, where: Range, only: Sequence[str] | None = None
 ) -> list[CodeAction]:
     """How the mistakes in a range can be mended, each alone, and all of the file together."""
-    known = [found for found in document.checked.diagnostics if found.fix]
+    known = [found for found in document.own if found.fix]
     start, end = document.lines.offset(where.start), document.lines.offset(where.end)
     here = [d for d in known if d.span.start <= end and start <= d.span.end]
     made: list[CodeAction] = []

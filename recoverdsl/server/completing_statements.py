@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from lsprotocol.types import CompletionItemKind as Kind
 
+from recoverdsl.language import meanings as meaning
 from recoverdsl.language import schema
 from recoverdsl.language.checker import KINDS
+from recoverdsl.language.meanings import required
 from recoverdsl.language.values import describe, hints, keys
-from recoverdsl.server import describe as meaning
 from recoverdsl.server.cursor import Cursor, Opened
 from recoverdsl.server.offers import Offer, call, gap, names
-from recoverdsl.server.wanted import FUNCTION_NAMES, axis, parameters, required
+from recoverdsl.server.wanted import FUNCTION_NAMES, axis, parameters
 
 
 def offer_statements(cursor: Cursor) -> Iterator[Offer]:

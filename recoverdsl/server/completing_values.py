@@ -8,14 +8,15 @@ from typing import Any, Literal, get_args, get_origin
 
 from lsprotocol.types import CompletionItemKind as Kind
 
+from recoverdsl import sae_lens_table
+from recoverdsl.errors import UnavailableError
+from recoverdsl.language import meanings as meaning
 from recoverdsl.language import schema
 from recoverdsl.language.values import describe, hints
-from recoverdsl.server import describe as meaning
 from recoverdsl.server.cursor import Cursor, is_string
 from recoverdsl.server.document import Document
 from recoverdsl.server.offers import Offer, call, escaped, named, names, referred
-from recoverdsl.server.releases import releases, saes
-from recoverdsl.server.wanted import COMPARISONS, FUNCTION_NAMES, Wanted, parameters
+from recoverdsl.server.wanted import COMPARISONS, FUNCTION_NAMES, Wanted, argument, parameters
 
 _SITE = re.compile(r"\b\w+\.layers\[ *(\d+) *\]\.(?:input|output)\b")
 
@@ -115,7 +116,7 @@ def _arguments(cursor: Cursor, wanted: Wanted) -> Iterator[Offer]:
     for parameter in wanted.calling.parameters:
         if parameter.named and parameter.key not in wanted.calling.given:
             written = parameter.key if cursor.after == "=" else f"{parameter.key} = $1"
-            doc = meaning.argument(wanted.calling, parameter.key)
+            doc = argument(wanted.calling, parameter.key)
             rank = 0 if parameter.required else 4
             yield Offer(
                 parameter.key, Kind.Property, written, doc, describe(parameter.annotation), rank
@@ -144,8 +145,19 @@ def _texts(cursor: Cursor, wanted: Wanted) -> Iterator[Offer]:
         w for one in wanted.items if get_origin(one) is Literal for w in get_args(one)
     ]
     if calling.cls is schema.Release:
-        found = releases() if calling.next.key == "release" else saes(_release(cursor))
+        found = _pretrained(None if calling.next.key == "release" else _release(cursor))
     yield from (Offer(text, Kind.Value) for text in found)
+
+
+def _pretrained(release: str | None) -> list[str]:
+    """The releases that sae_lens knows, or the SAEs of one; none where it is not installed."""
+    try:
+        if release is None:
+            return sae_lens_table.releases()
+        section = sae_lens_table.section(release)
+    except UnavailableError:
+        return []
+    return [str(sae["id"]) for sae in section["saes"]] if section else []
 
 
 def _release(cursor: Cursor) -> str:

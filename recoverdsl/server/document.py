@@ -9,7 +9,7 @@ from lark import Token
 from lsprotocol.types import Location, PositionEncodingKind
 from pygls.uris import from_fs_path, to_fs_path
 
-from recoverdsl.language import Checked, Reader, beside, check
+from recoverdsl.language import Checked, Diagnostic, Reader, beside, check
 from recoverdsl.language.nodes import SET, Span
 from recoverdsl.language.parser import lexed
 from recoverdsl.server.lines import Lines
@@ -46,6 +46,11 @@ class Document:
     def checked(self) -> Checked:
         """Its tree, its mistakes, and the places of its names."""
         return self.check(self.text)
+
+    @property
+    def own(self) -> tuple[Diagnostic, ...]:
+        """The mistakes in this text itself, not in one that it imports."""
+        return tuple(one for one in self.checked.diagnostics if one.file == self.file)
 
     @cached_property
     def tokens(self) -> list[Token]:

@@ -7,13 +7,13 @@ from pathlib import Path
 from lsprotocol.types import Hover, MarkupContent, MarkupKind
 
 from recoverdsl.language import Checked, schema
+from recoverdsl.language import meanings as meaning
 from recoverdsl.language.index import Definition
 from recoverdsl.language.nodes import Block
 from recoverdsl.language.values import literals
-from recoverdsl.server import describe as meaning
 from recoverdsl.server.cursor import Cursor, is_string, look
 from recoverdsl.server.document import Document
-from recoverdsl.server.wanted import Wanted, declared, wanted
+from recoverdsl.server.wanted import Wanted, argument, declared, wanted
 
 
 def hover(
@@ -77,7 +77,7 @@ def _in_value(cursor: Cursor, word: str, value: Wanted) -> str | None:
     calling = value.calling
     if cursor.after == "=" and calling and not value.before:
         known = [one.key for one in calling.parameters if one.named]
-        return meaning.argument(calling, word) if word in known else None
+        return argument(calling, word) if word in known else None
     if cursor.after == "(":
         if schema.Expectation in value.types:
             return meaning.metric(word) if word in schema.METRICS else None
@@ -94,6 +94,6 @@ def _in_value(cursor: Cursor, word: str, value: Wanted) -> str | None:
     if not any(word in literals(one) for one in value.items):
         return None
     if calling and calling.next:
-        return meaning.argument(calling, calling.next.key)
+        return argument(calling, calling.next.key)
     key = declared(cursor, cursor.before[: cursor.before.index("=")])
     return _attribute(*key) if key else None

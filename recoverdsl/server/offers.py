@@ -10,9 +10,10 @@ from attrs import frozen
 from lsprotocol.types import CompletionItemKind
 
 from recoverdsl.language.readers import FORMS
+from recoverdsl.language.values import flat
 from recoverdsl.language.vocabulary import Ref
 from recoverdsl.server.cursor import Cursor
-from recoverdsl.server.wanted import Parameter, flat
+from recoverdsl.server.wanted import Parameter
 
 
 @frozen

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
-from pygls.uris import from_fs_path, to_fs_path
+from pygls.uris import to_fs_path
 
 from recoverdsl import __version__
 from recoverdsl.errors import RecoverdslError
@@ -73,7 +73,9 @@ class Server(LanguageServer):
         on_disk = beside(Path(path))
 
         def read(name: str) -> str | bytes | None:
-            shown = self.documents.get(from_fs_path(str(Path(path).with_name(name))) or "")
+            # Editors write one file in several ways as a URI, so it is found by its path.
+            place = Path(path).with_name(name)
+            shown = next((d for d in self.documents.values() if d.path == place), None)
             return shown.text if shown else on_disk(name)
 
         return read
@@ -180,6 +182,8 @@ def _watch(server: Server) -> None:
         server.forget(uri)
         server.documents.pop(uri, None)
         server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, []))
+        for other in server.importing(uri):
+            server.publish_soon(other)
 
 
 def _look(server: Server) -> None:

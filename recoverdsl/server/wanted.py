@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_origin
 
-import attrs
 from attrs import define, evolve, field, frozen
 from lark import Token
 
-from recoverdsl.language import schema
-from recoverdsl.language.values import alternatives, hints, keys
+from recoverdsl.language import meanings, schema
+from recoverdsl.language.meanings import required
+from recoverdsl.language.values import alternatives, flat, hints, keys
 from recoverdsl.server.cursor import Cursor, Opened
 
 FUNCTION_NAMES = {cls: name for name, cls in schema.FUNCTIONS.items()}
@@ -87,19 +87,6 @@ class Wanted:
         return tuple(item for one in self.types for item in flat(one))
 
 
-def required(a: attrs.Attribute[Any]) -> bool:
-    """Whether a field has to be given."""
-    return a.default is attrs.NOTHING
-
-
-def flat(annotation: Any) -> tuple[Any, ...]:
-    """The types of a value, and of the items where it may be a list."""
-    found: list[Any] = []
-    for one in alternatives(annotation):
-        found += flat(get_args(one)[0]) if get_origin(one) is tuple else [one]
-    return tuple(found)
-
-
 def wanted_of(annotation: Any) -> Wanted:
     """What a value of this type may begin with."""
     return Wanted(tuple(alternatives(annotation)))
@@ -122,6 +109,13 @@ def parameters(function: str, types: Sequence[Any] = ()) -> tuple[Sequence[Param
     if schema.ClampValue in forms:
         return [Parameter("data", hints(schema.MeanWhen)["data"], True, named=False)], None
     return [Parameter("token", hints(schema.Term)["token"], True, named=False)], None
+
+
+def argument(calling: Calling, key: str) -> str:
+    """An argument of a call, by the class that declares it, as Markdown."""
+    if calling.cls:
+        return meanings.field(calling.function, calling.cls, key)
+    return f"**{key}** of `{calling.function}`"
 
 
 def _fields(cls: type) -> list[Parameter]:

@@ -9,6 +9,7 @@ import pytest
 
 from recoverdsl.language import (
     Checked,
+    Reader,
     check,
     check_file,
     digest,
@@ -16,6 +17,7 @@ from recoverdsl.language import (
     format_text,
     render_text,
 )
+from recoverdsl.language.parser import LONGEST
 from tests.language.texts import IOI
 
 SHARED = IOI[: IOI.index("attack unconstrained")]
@@ -239,3 +241,50 @@ def test_names_are_found_in_the_file_where_they_are_given(tmp_path: Path) -> Non
         str(own),
         str(tmp_path / "shared.rec"),
     }
+
+
+def reading(files: dict[str, str]) -> Reader:
+    return files.get
+
+
+def test_what_cannot_be_right_in_an_imported_file_is_told() -> None:
+    broken = "recoverdsl 1\nmodle { from = 3 }\nsteps = 3\nbudget { steps = 3 }\n"
+    found = check('recoverdsl 1\nimport "b.rec"\n', "a.rec", read=reading({"b.rec": broken}))
+    assert {(d.file, d.code) for d in found.errors} >= {
+        ("b.rec", "REC201"), ("b.rec", "REC213"), ("b.rec", "REC214"),
+    }  # fmt: skip
+    assert all(d.fix == () for d in found.errors)
+
+
+def test_many_ways_to_one_file_are_read_once() -> None:
+    files = {
+        f"f{i}.rec": f'recoverdsl 1\nimport "f{i + 1}.rec"\nimport "f{i + 1}.rec"\n'
+        for i in range(25)
+    }
+    files["f25.rec"] = "recoverdsl 1\nparam k = 2\n"
+    found = check('recoverdsl 1\nimport "f0.rec"\n', "a.rec", read=reading(files))
+    assert found.errors == ()
+    assert found.spec is not None
+    assert set(found.spec.params) == {"k"}
+
+
+def test_a_long_chain_is_refused() -> None:
+    files = {f"f{i}.rec": f'recoverdsl 1\nimport "f{i + 1}.rec"\n' for i in range(2000)}
+    found = check('recoverdsl 1\nimport "f0.rec"\n', "a.rec", read=reading(files))
+    assert [d.code for d in found.errors] == ["REC106"]
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [("", "REC112"), (b"\xff", "REC107"), ("a" * (LONGEST + 1), "REC108")]
+)
+def test_a_file_that_cannot_be_read_is_told_where_it_is(content: str | bytes, code: str) -> None:
+    text = 'recoverdsl 1\nimport k from "b.rec"\n'
+    found = check(text, "a.rec", read={"b.rec": content}.get)
+    (there,) = [d for d in found.errors if d.file == "b.rec"]
+    assert (there.code, there.span.line) == (code, 1)
+    assert len(found.errors) == (2 if content == "" else 1)
+
+
+def test_a_name_that_no_file_can_have_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a.rec").write_text(f'recoverdsl 1\nimport "{"a" * 300}.rec"\n')
+    assert [d.code for d in check_file(tmp_path / "a.rec").errors] == ["REC215"]

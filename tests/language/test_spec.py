@@ -322,6 +322,67 @@ def test_param_range_holds_for_overrides() -> None:
     assert codes(FULL, {"layer": '"x"'}) != []
 
 
+def test_a_param_is_one_of_a_list() -> None:
+    text = FULL + 'param request = "tea" in ["tea", "rain"]\n'
+    spec = load_spec(text, overrides={"request": "rain"})
+    assert spec.params["request"] == schema.Param("rain", choices=("tea", "rain"))
+    assert load_spec(text, overrides={"request": '"rain"'}).params == spec.params
+    assert codes(text, {"request": "snow"}) == ["REC302"]
+    assert codes(text, {"request": "2"}) == ["REC302"]
+    assert codes(text + 'sweep texts { request = ["tea", "rian"] }\n') == ["REC302"]
+    assert codes(text.replace('"rain"]', "2]")) == ["REC301"]
+    assert codes(text.replace('["tea", "rain"]', "[]")) == ["REC301"]
+    assert codes(text.replace('["tea", "rain"]', "0..3")) == ["REC301"]
+
+
+def test_a_text_needs_no_quotation_marks_in_a_shell() -> None:
+    text = FULL + 'param file = "a.jsonl"\n'
+    for given in ("b-c.jsonl", "true", "1", "in", "hello world", '"b.jsonl"'):
+        assert load_spec(text, overrides={"file": given}).params["file"].value == given.strip('"')
+
+
+@pytest.mark.parametrize(
+    ("param", "code"),
+    [
+        ("param x = 5 in (1/0)..3", "REC309"),
+        ("param x = 5 in 5..1", "REC302"),
+        ('param x = 5 in 1.."b"', "REC301"),
+        ("param x = 1.0e300 * 1e300", "REC111"),
+        ("param x = 1 in 0..1e300 * 1e300", "REC111"),
+    ],
+)
+def test_a_param_that_is_wrong_is_told_once(param: str, code: str) -> None:
+    assert codes(f"{FULL}{param}\n") == [code]
+
+
+@pytest.mark.parametrize(
+    ("axes", "code"),
+    [
+        ("size = [other, 3]", "REC301"),
+        ("clamp.to = [-5.0, -4.0]; intervene.clamp.to = [1.0]", "REC208"),
+        ("size = [5, 5]", "REC208"),
+        ("size = [5, 5]; other = [1, 2]; zipped = true", None),
+    ],
+)
+def test_axes_say_what_every_point_is(axes: str, code: str | None) -> None:
+    text = f"{IOI}param size = 10\nparam other = 2\nsweep s {{ {axes} }}\n"
+    assert codes(text) == ([code] if code else [])
+
+
+def test_what_is_set_is_not_swept() -> None:
+    text = f"{IOI}param size = 10\nsweep s {{ size = [5, 7]; clamp.to = [-1.0, -2.0] }}\n"
+    spec = load_spec(text, overrides={"intervene.clamp.to": "-3.0"})
+    assert spec.sweeps["s"].axes == {"size": ("5", "7")}
+    assert spec.intervenes["clamp"] == load_spec(text.replace("to   = -5.0", "to = -3.0")).intervenes["clamp"]  # fmt: skip
+    assert load_spec(text, overrides={"clamp.to": "-3.0", "size": "6"}).sweeps == {}
+
+
+def test_comments_show_what_is_read() -> None:
+    assert codes(IOI + "# note\r steps = 4\n") == ["REC103"]
+    assert codes(IOI + "# note \u202e steps = 4\n") == ["REC103"]
+    assert codes(IOI.replace("\n", "\r\n")) == []
+
+
 def test_sweep_axes_are_what_overrides_take() -> None:
     sweep = load_spec(FULL).sweeps["budgets"]
     assert sweep.zipped

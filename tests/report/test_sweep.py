@@ -89,6 +89,14 @@ def test_the_table_has_a_row_for_every_figure_of_every_point(swept: SweepResult)
     assert pd.read_csv(io.StringIO(table.to_csv(index=False))).shape == table.shape
 
 
+@pytest.mark.parametrize("param", ["n", "value", "point", "kind", "name", "metric", "verdict"])
+def test_a_param_may_have_the_name_of_a_column(swept: SweepResult, param: str) -> None:
+    points = [attrs.evolve(p, values={param: str(i)}) for i, p in enumerate(swept.points)]
+    table = to_frame(attrs.evolve(swept, points=tuple(points)))
+    assert set(table[f"param.{param}"]) == set(range(len(points)))
+    assert set(table["kind"]) == {"attack", "control"}
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("50", 50), ("-5.0", -5), ("- 5", -5), ("95%", 0.95), ("1e-3", 1e-3), ("norm <= 20", 20)],

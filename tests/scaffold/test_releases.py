@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from recoverdsl.engine import sae_lens_table
+from recoverdsl import sae_lens_table
 from recoverdsl.errors import UsageError
 from recoverdsl.scaffold import releases
 from recoverdsl.scaffold.releases import Pretrained, ids, pretrained

@@ -10,7 +10,6 @@ from lsprotocol.types import CompletionItem, InsertTextFormat
 from recoverdsl.language import check, schema
 from recoverdsl.language.checker import KINDS
 from recoverdsl.language.values import keys
-from recoverdsl.server import releases
 from recoverdsl.server.completion import MOST, complete
 from recoverdsl.server.document import Document
 from recoverdsl.server.wanted import required
@@ -282,19 +281,3 @@ def test_a_long_list_is_cut_and_asked_for_again() -> None:
     found = complete(document, offset)
     assert found.is_incomplete
     assert len(found.items) == MOST
-
-
-def test_the_table_is_read_as_a_yaml_library_reads_it() -> None:
-    import importlib.util
-    from pathlib import Path
-
-    import yaml
-
-    spec = importlib.util.find_spec("sae_lens")
-    assert spec
-    assert spec.origin
-    path = Path(spec.origin).with_name("pretrained_saes.yaml")
-    whole = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
-    assert releases.releases() == list(whole)
-    for name in list(whole)[::10]:
-        assert releases.saes(name) == [sae["id"] for sae in whole[name]["saes"]]

@@ -63,7 +63,8 @@ def test_what_stands_behind_wide_characters(encoding: str, character: int) -> No
 
 def test_lines_end_where_an_editor_ends_them() -> None:
     text = 'recoverdsl 1\r\n# \u2028 \x0c \x85 \r here too\naudit "x"\nfoo = 3\n'
-    (found,) = diagnose(Document(text))
+    hidden, found = diagnose(Document(text))
+    assert (hidden.code, hidden.range.start.line) == ("REC103", 1)
     assert found.range.start == Position(4, 0)
     assert Lines(text).offset(Position(4, 0)) == text.index("foo")
 

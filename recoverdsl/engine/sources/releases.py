@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from recoverdsl.engine import sae_lens_table
+from recoverdsl import sae_lens_table
 from recoverdsl.engine.cache import PICKLES, WEIGHTS
 from recoverdsl.engine.sources import hub
 from recoverdsl.engine.sources.access import Access

@@ -1,4 +1,4 @@
-"""What the words of the language mean, as Markdown. Everything is read from the schema."""
+"""What the words of the language mean, for editors and for the reference. Everything is read from the schema."""
 
 from __future__ import annotations
 
@@ -6,14 +6,58 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
+from attrs import frozen
 
 from recoverdsl.language import schema
 from recoverdsl.language.printer import quote
 from recoverdsl.language.values import describe, hints, keys, literals
 from recoverdsl.language.vocabulary import function_name
-from recoverdsl.server.wanted import Calling, required
 
 _RANGE = {"at_least": "at least", "above": "above", "at_most": "at most"}
+
+
+@frozen
+class Option:
+    """What the schema says of an attribute of a block, or of an argument of a function."""
+
+    key: str
+    doc: str
+    type: str
+    """What a value may be, in words."""
+    unit: str | None
+    range: str | None
+    """The bounds of a number, in words."""
+    default: str | None
+    """As a spec would write it; None if there is none, or it stands for nothing."""
+    required: bool
+    source: str | None
+    """The section of the paper."""
+
+
+def options(cls: type) -> list[Option]:
+    """Everything that a block or function takes, in the order of the schema."""
+    return [option(cls, key) for key in keys(cls)]
+
+
+def option(cls: type, key: str) -> Option:
+    """What a block or function takes under a word."""
+    a = keys(cls)[key]
+    bounds = [f"{phrase} {a.metadata[n]:g}" for n, phrase in _RANGE.items() if a.metadata.get(n) is not None]  # fmt: skip
+    return Option(
+        key=key,
+        doc=a.metadata["doc"],
+        type=describe(hints(cls)[a.name]),
+        unit=a.metadata.get("unit"),
+        range=", ".join(bounds) or None,
+        default=written(a.default, literals(hints(cls)[a.name]), a.metadata) or None,
+        required=required(a),
+        source=a.metadata.get("source"),
+    )
+
+
+def required(a: attrs.Attribute[Any]) -> bool:
+    """Whether a field has to be given."""
+    return a.default is attrs.NOTHING
 
 
 def statement(word: str) -> str:
@@ -32,35 +76,26 @@ def function(name: str) -> str:
 
 def field(owner: str, cls: type, key: str) -> str:
     """An attribute of a block, or an argument of a function: meaning, type, unit, range, default, source."""
-    a = keys(cls)[key]
-    lines = [f"Type: {describe(hints(cls)[a.name])}."]
-    if unit := a.metadata.get("unit"):
-        lines.append(
-            "Unit: a share, which may be written with `%`."
-            if unit == "fraction"
-            else f"Unit: {unit}."
-        )
-    bounds = [f"{phrase} {a.metadata[n]:g}" for n, phrase in _RANGE.items() if a.metadata.get(n) is not None]  # fmt: skip
-    lines += [f"Range: {', '.join(bounds)}."] if bounds else []
-    lines.append(_presence(cls, a))
-    lines += [f"In the paper: {a.metadata['source']}."] if a.metadata.get("source") else []
+    said = option(cls, key)
+    lines = [f"Type: {said.type}."]
+    lines += [_unit(said.unit)] if said.unit else []
+    lines += [f"Range: {said.range}."] if said.range else []
+    if said.required:
+        lines.append("Required.")
+    else:
+        lines.append(f"Default: `{said.default}`." if said.default else "Optional.")
+    lines += [f"In the paper: {said.source}."] if said.source else []
     items = "\n".join(f"- {line}" for line in lines)
-    return f"**{key}** of `{owner}`\n\n{a.metadata['doc']}\n\n{items}"
-
-
-def argument(calling: Calling, key: str) -> str:
-    """An argument of a call, by the class that declares it."""
-    if calling.cls:
-        return field(calling.function, calling.cls, key)
-    return f"**{key}** of `{calling.function}`"
+    return f"**{key}** of `{owner}`\n\n{said.doc}\n\n{items}"
 
 
 def metric(name: str) -> str:
     """A metric by its name."""
     known = schema.METRICS[name]
-    lines = [f"Unit: {known.unit}."] if known.unit else []
-    lines.append(f"Over all examples: the {'largest' if known.aggregate == 'max' else 'mean'}.")
-    lines.append(f"Interval: {describe(schema.Interval if known.rate else schema.Bootstrap)}.")
+    lines = [_unit(known.unit)] if known.unit else []
+    lines.append(f"The {'largest' if known.aggregate == 'max' else 'mean'} over {known.over}.")
+    interval = describe(schema.Interval if known.rate else schema.Bootstrap)
+    lines.append(f"Interval: {'none' if known.aggregate == 'max' else interval}.")
     lines += ["Only of generated text."] if known.generated else []
     lines += [f"In the paper: {known.source}."] if known.source else []
     return f"**{name}**, a metric\n\n{known.doc}\n\n" + "\n".join(f"- {line}" for line in lines)
@@ -116,19 +151,17 @@ def written(value: Any, words: Iterable[str] = (), meta: Mapping[str, Any] | Non
     return f"{function_name(value)}({', '.join(given)})"
 
 
+def _unit(unit: str) -> str:
+    share = "a share, which may be written with `%`"
+    return f"Unit: {share if unit == 'fraction' else unit}."
+
+
 def _list(words: tuple[str, ...]) -> str:
     return words[0] if len(words) == 1 else f"[{', '.join(words)}]"
 
 
-def _presence(cls: type, a: attrs.Attribute[Any]) -> str:
-    if required(a):
-        return "Required."
-    default = written(a.default, literals(hints(cls)[a.name]), a.metadata)
-    return f"Default: `{default}`." if default else "Optional."
-
-
 def _fields(cls: type) -> str:
-    lines = []
-    for key, a in keys(cls).items():
-        lines.append(f"- `{key}`{' (required)' if required(a) else ''}: {a.metadata['doc']}")
-    return "\n".join(lines)
+    return "\n".join(
+        f"- `{said.key}`{' (required)' if said.required else ''}: {said.doc}"
+        for said in options(cls)
+    )
