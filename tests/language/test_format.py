@@ -158,3 +158,11 @@ def test_a_printer_that_changes_the_spec_is_caught(
 def test_trees_that_differ_in_a_comment_differ() -> None:
     span = Span(0, 1, 1, 1, 1, 2)
     assert Tree((), (Comment("# a", span=span),)) != Tree((), (Comment("# b", span=span),))
+
+
+@pytest.mark.parametrize("word", ["from", "like", "at", "of"])
+def test_a_word_of_the_language_before_a_second_equals_is_no_name_to_be_printed(word: str) -> None:
+    """What is read in place of `=` has to be read again as it is printed."""
+    for text in (f"b = c at {word} = 3", f"b = c < {word} = 3"):
+        tree, diagnostics = parse(f"recoverdsl 1\n\ndata a {{\n  {text}\n}}\n")
+        assert diagnostics or parse(print_tree(tree))[0] == tree

@@ -209,7 +209,7 @@ class Repairs:
         return Repair((put,), stop.at + 1, mistake, span_of(token))
 
     def _second_equals(self, stop: Stop) -> Repair | None:
-        token = stop.token()
+        token, previous = stop.token(), stop.token(-1)
         if token is None or token.value != "=":
             return None
         if stop.value(-1) == "=":
@@ -217,7 +217,9 @@ class Repairs:
                 "REC114", "one `=` is enough", help=Mend("remove it", (Edit(span_of(token), ""),))
             )
             return Repair((), stop.at + 1, mistake, span_of(token))
-        if self.kinds["=="] in stop.accepted:
+        # Before `=` a word of the language is a name, and before `==` it is none.
+        word = previous is not None and previous.isidentifier() and previous.value in self.kinds
+        if self.kinds["=="] in stop.accepted and not word:
             # The checker knows what may be compared here, and with what.
             put = Token.new_borrow_pos(self.kinds["=="], "==", token)
             return Repair((put,), stop.at + 1, None, span_of(token))
