@@ -11,11 +11,11 @@ demo: $(VENV)/installed
 
 ## Sets up and runs the linter, the type checker and all tests.
 test: lint types
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 ## The tests without those that run the real model.
 fast: $(VENV)/installed
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 bench: $(VENV)/installed
 	$(BIN)/python bench/attack.py

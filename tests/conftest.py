@@ -23,6 +23,18 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def cores() -> Iterator[None]:
+    """For large matrices: as many threads as there are cores for each process that runs tests."""
+    import torch
+
+    threads = torch.get_num_threads()
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def claim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`claim.rec` in a folder with its model, SAE and prompts. Not to be written to."""

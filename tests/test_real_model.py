@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +22,9 @@ SPEC = ROOT / "specs" / "ioi.rec"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def run(tmp_path_factory: pytest.TempPathFactory, cores: None) -> Any:
     folder = tmp_path_factory.mktemp("ioi")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    yield recoverdsl.load(SPEC).run(folder / "run", store=folder / "store")
-    torch.set_num_threads(threads)
+    return recoverdsl.load(SPEC).run(folder / "run", store=folder / "store")
 
 
 def test_the_clamp_flips_enough_prompts(run: Any) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ TOKENS = 12
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def run(tmp_path_factory: pytest.TempPathFactory, cores: None) -> Any:
     """The first 48 requests, answers of 12 tokens, one attack and random directions."""
     folder = tmp_path_factory.mktemp("refusal")
     text = (SPECS / "refusal.rec").read_text()
@@ -43,10 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         set={"requests.limit": "48", "answers.generate": f"greedy(tokens = {TOKENS})", "recover.steps": "40"},
         allow_outside=True,
     )  # fmt: skip
-    threads = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    yield audit.run(folder / "run", store=folder / "store", reveal=True)
-    torch.set_num_threads(threads)
+    return audit.run(folder / "run", store=folder / "store", reveal=True)
 
 
 def test_raised_features_make_it_refuse_everyday_requests(run: Any) -> None:
