@@ -21,6 +21,7 @@ from recoverdsl.compiler.steps import (
     MultipleOfMean,
     Place,
     RandomDirections,
+    RankFeatures,
     Recover,
     RunBase,
     RunDefended,
@@ -158,21 +159,19 @@ class _Compiler:
                 tuple(sorted({id for one in select if (one.of or sae_name) == sae_name for id in one.ids}))
                 for sae_name in protect.saes
             )  # fmt: skip
-            self.common["features"] = self.graph.add(key, SelectFeatures("list", ids), **saes)
+            self.common["features"] = self.graph.add(key, SelectFeatures(ids), **saes)
             return
-        by = select.by
+        by, inputs = select.by, dict(self.common)
         if isinstance(by, schema.Attribution):
-            score = spec.behaviors[by.behavior].score
-            step = SelectFeatures(
-                "attribution", count=select.count, each=select.each, score=score, positions=by.at
-            )
-            self.common["features"] = self.graph.add(key, step, **self.common)
-            return
-        assert isinstance(by, schema.Contrast)
-        step = SelectFeatures("contrast", count=select.count, each=select.each)
-        against = base if by.against in spec.behaviors else self._data(by.against)
-        inputs = {**self.common, "texts": self._data(by.texts), "against": against}
-        self.common["features"] = self.graph.add(key, step, **inputs)
+            ranking = RankFeatures("attribution", spec.behaviors[by.behavior].score, by.at)
+        else:
+            assert isinstance(by, schema.Contrast)
+            ranking = RankFeatures("contrast")
+            inputs["texts"] = self._data(by.texts)
+            inputs["against"] = base if by.against in spec.behaviors else self._data(by.against)
+        ranked = self.graph.add(f"rank features {name}", ranking, **inputs)
+        chosen = SelectFeatures(count=select.count, each=select.each)
+        self.common["features"] = self.graph.add(key, chosen, **saes, ranking=ranked)
 
     def _defense(self, name: str, intervene: schema.Intervene) -> Defense:
         to = intervene.to

@@ -115,20 +115,28 @@ class LoadData:
 
 
 @frozen
-class SelectFeatures:
-    """Ids of the protected features. A list needs no model; a ranking runs it."""
+class RankFeatures:
+    """The effect of every feature of every SAE, by which some are selected."""
 
-    version: ClassVar[int] = 4
-    by: Literal["list", "attribution", "contrast"]
-    ids: tuple[tuple[int, ...], ...] = ()
-    """For a list, the ids of each SAE."""
-    count: int | None = None
-    each: bool = False
-    """Whether `count` are taken from each SAE."""
+    version: ClassVar[int] = 1
+    by: Literal["attribution", "contrast"]
     score: Score | None = None
     """For attribution."""
     positions: Positions | None = None
     """For attribution."""
+
+
+@frozen
+class SelectFeatures:
+    """Ids of the protected features: a list, or the first of a ranking. Needs no run of the model."""
+
+    version: ClassVar[int] = 5
+    ids: tuple[tuple[int, ...], ...] = ()
+    """For a list, the ids of each SAE."""
+    count: int | None = None
+    """How many of a ranking; None for a list."""
+    each: bool = False
+    """Whether `count` are taken from each SAE."""
 
 
 @frozen
@@ -278,6 +286,7 @@ Step = (
     LoadModel
     | LoadSae
     | LoadData
+    | RankFeatures
     | SelectFeatures
     | MeanActivations
     | RunBase

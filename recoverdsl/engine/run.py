@@ -17,6 +17,7 @@ from recoverdsl.compiler.steps import (
     KeepValidFlips,
     MeanActivations,
     RandomDirections,
+    RankFeatures,
     Recover,
     RunBase,
     RunDefended,
@@ -123,15 +124,13 @@ class Runner:
                 state = "resumed" if entry.begun else "computed"
                 parts = self._compute(node, entry)
         self.observer.ended(node, state, time.monotonic() - began, entry.batch_size())
-        result = Result.of(parts)
-        if isinstance(node.step, SelectFeatures) and node.step.by != "list":
-            return self._selected(node.step, result)
-        return result
+        return Result.of(parts)
 
     def _compute(self, node: Node, entry: Entry) -> list[Part]:
         step = node.step
-        if isinstance(step, SelectFeatures) and step.by == "list":
-            part = self._given(step)
+        if isinstance(step, SelectFeatures):
+            ranking = node.inputs.get("ranking")
+            part = self._selected(step, self.results[ranking]) if ranking else self._given(step)
             entry.append(0, part)
             parts = [part]
         else:
@@ -155,9 +154,9 @@ class Runner:
         step = node.step
         if isinstance(step, MeanActivations):
             return len(self._texts(node.inputs["texts"]))
-        if isinstance(step, SelectFeatures) and step.by == "contrast":
+        if isinstance(step, RankFeatures) and step.by == "contrast":
             return len(self._texts(node.inputs["texts"])) + len(self._texts(node.inputs["against"]))
-        if isinstance(step, RunBase | RunDefended | SelectFeatures):
+        if isinstance(step, RunBase | RunDefended | RankFeatures):
             return len(self.resources.examples)
         return len(self.flips)
 
@@ -180,7 +179,7 @@ class Runner:
         step = node.step
         if isinstance(step, RunBase):
             return observe(self.resources, step.behavior, list(batch), Intervention())
-        if isinstance(step, SelectFeatures):
+        if isinstance(step, RankFeatures):
             return self._effects(node, step, batch)
         protected = self._protected(node)
         if isinstance(step, MeanActivations):
@@ -213,7 +212,7 @@ class Runner:
         ]
         return Part(rows, {"ids": torch.tensor(chosen, dtype=torch.long).view(-1, 2)})
 
-    def _effects(self, node: Node, step: SelectFeatures, batch: range) -> Part:
+    def _effects(self, node: Node, step: RankFeatures, batch: range) -> Part:
         """A batch's effects, summed: one row of all features is small enough to keep."""
         saes = self.resources.autoencoders
         rows: list[Row] = [{"encoders": [sae.invariance for sae in saes]} for _ in batch]
@@ -248,22 +247,14 @@ class Runner:
         tensors = {f"site {site}": total[None].cpu() for site, total in sums.items()}
         return Part([{} for _ in batch], {**tensors, "tokens": torch.tensor([count])})
 
-    def _selected(self, step: SelectFeatures, result: Result) -> Result:
+    def _selected(self, step: SelectFeatures, ranking: Result) -> Part:
         """The features with the largest mean effect."""
         assert step.count is not None
-        saes = len(result.rows[0]["encoders"])
-        left_out = sum(row.get("left_out", False) for row in result.rows)
-        if step.by == "attribution":
-            ranked = len(result.rows) - left_out
-            effects = [result.tensors[f"total {n}"].sum(0) / max(1, ranked) for n in range(saes)]
-        else:
-            effects = [
-                self._mean(result, "texts", n) - self._mean(result, "against", n)
-                for n in range(saes)
-            ]
-        if not all(effect_F.isfinite().all() for effect_F in effects) or left_out == len(
-            result.rows
-        ):
+        encoders = ranking.rows[0]["encoders"]
+        left_out = sum(row.get("left_out", False) for row in ranking.rows)
+        ranked = len(ranking.rows) - left_out
+        effects = [self._mean_effects(ranking, n, max(1, ranked)) for n in range(len(encoders))]
+        if not ranked or not all(effect_F.isfinite().all() for effect_F in effects):
             raise UnavailableError(
                 "features cannot be ranked: their effects are no finite numbers",
                 why="activations or gradients of the model overflow on these texts",
@@ -279,15 +270,20 @@ class Runner:
             for sae, ids in enumerate(best(effects, step.count, step.each))
             for id in ids
         ]
-        encoders = result.rows[0]["encoders"]
-        rows = [
+        rows: list[Row] = [
             {
                 "sae": sae, "feature": id, "effect": float(effects[sae][id]),
                 "encoder": encoders[sae], "left_out": left_out,
             }
             for sae, id in chosen
         ]  # fmt: skip
-        return Result(rows, {"ids": torch.tensor(chosen).view(-1, 2)}, result.seconds)
+        return Part(rows, {"ids": torch.tensor(chosen).view(-1, 2)})
+
+    def _mean_effects(self, ranking: Result, sae: int, examples: int) -> Tensor:
+        """The effect of each feature: (d_sae,)."""
+        if f"total {sae}" in ranking.tensors:
+            return ranking.tensors[f"total {sae}"].sum(0) / examples
+        return self._mean(ranking, "texts", sae) - self._mean(ranking, "against", sae)
 
     @staticmethod
     def _mean(result: Result, side: str, sae: int) -> Tensor:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -224,12 +226,21 @@ def _reading_uncentred(sae: Any) -> Any:
     return made
 
 
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """sae_lens advises to load the model as the SAE's authors did; `adopt` sees to what that changes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\s*This SAE has non-empty")
+        yield
+
+
 def load(path: Path, device: torch.device) -> Any:
     """Loads an SAE folder in sae_lens format (`cfg.json`, `sae_weights.safetensors`) as float32."""
     from sae_lens import SAE
 
     try:
-        return SAE.load_from_disk(path, device=str(device), dtype="float32")
+        with _without_advice():
+            return SAE.load_from_disk(path, device=str(device), dtype="float32")
     except Exception as error:
         raise UnavailableError(
             "this folder does not load as an SAE", where=str(path), why=f"{type(error).__name__}: {error}",
@@ -258,7 +269,8 @@ def load_release(release: str, id: str, device: torch.device, fetch: Callable[[s
     own = loaders.hf_hub_download
     loaders.hf_hub_download = download
     try:
-        sae = SAE.from_pretrained(release, id, device=str(device), dtype="float32")
+        with _without_advice():
+            sae = SAE.from_pretrained(release, id, device=str(device), dtype="float32")
     except RecoverdslError:
         raise
     except Exception as error:

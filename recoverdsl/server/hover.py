@@ -30,6 +30,11 @@ def hover(
     cursor = look(document, offset)
     if cursor is None or cursor.word is None or is_string(cursor.word):
         return None
+    if cursor.before[:1] == ("import",):
+        known = [d for s in index.named(str(cursor.word)) for d in index.definitions[s]]
+        where = document.lines.range(cursor.start, cursor.word.end_pos)
+        text = "\n\n---\n\n".join(_name(document.checked, d) for d in known)
+        return Hover(MarkupContent(markup, text), where) if known else None
     said = _word(cursor, str(cursor.word))
     where = document.lines.range(cursor.start, cursor.word.end_pos)
     return Hover(MarkupContent(markup, said), where) if said else None

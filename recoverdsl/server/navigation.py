@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from lsprotocol.types import DocumentHighlight, DocumentHighlightKind, Location
+from pathlib import Path
+
+from lsprotocol.types import DocumentHighlight, DocumentHighlightKind, Location, Position, Range
+from pygls.uris import from_fs_path
 
 from recoverdsl.language.index import Symbol
+from recoverdsl.language.nodes import Import
 from recoverdsl.language.values import value_words
 from recoverdsl.server.cursor import look
 from recoverdsl.server.document import Document
@@ -26,8 +30,15 @@ def symbols_at(document: Document, offset: int) -> list[Symbol]:
 
 
 def definitions(document: Document, offset: int) -> list[Location]:
-    """Where the name at an offset is defined."""
+    """Where the name at an offset is defined; of the file that an `import` names, its beginning."""
     index = document.checked.index
+    for statement in document.checked.tree.statements:
+        if isinstance(statement, Import) and document.path:
+            path = statement.path
+            other = document.path.with_name(Path(path.value).name)
+            if path.span.start <= offset <= path.span.end and other.is_file():
+                start = Position(0, 0)
+                return [Location(from_fs_path(str(other)) or "", Range(start, start))]
     found = symbols_at(document, offset)
     return [
         document.location(definition.place.span)

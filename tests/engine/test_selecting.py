@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from recoverdsl.compiler.graph import Graph
-from recoverdsl.compiler.steps import LoadData, LoadModel, LoadSae, MeanActivations, SelectFeatures
+from recoverdsl.compiler.steps import (
+    LoadData,
+    LoadModel,
+    LoadSae,
+    MeanActivations,
+    RankFeatures,
+    SelectFeatures,
+)
 from recoverdsl.engine.observing import score_of
 from recoverdsl.engine.resources import Text
 from recoverdsl.engine.run import Runner
@@ -42,8 +49,17 @@ class Quiet:
         pass
 
 
-def runner(made: Rig, folder: Path, step: SelectFeatures, batch: int | None = None) -> Runner:
-    """A graph that selects features, and takes their means over the first of two sets of texts."""
+CONTRAST = RankFeatures("contrast")
+
+
+def runner(
+    made: Rig,
+    folder: Path,
+    step: SelectFeatures,
+    batch: int | None = None,
+    by: RankFeatures = CONTRAST,
+) -> Runner:
+    """A graph that ranks and selects features, and takes their means over the first of two sets of texts."""
     graph = Graph({})
     model = graph.add("model", LoadModel("", "float32"))
     data = graph.add("data", LoadData("", None, None, None, False))
@@ -56,18 +72,22 @@ def runner(made: Rig, folder: Path, step: SelectFeatures, batch: int | None = No
         for role in ("texts", "against")
     }
     inputs = {"model": model, "data": data, **saes}
-    ranked = inputs if step.by == "attribution" else {**inputs, **texts}
-    chosen = graph.add("select", step, **ranked)
+    ranking = graph.add("rank", by, **inputs, **(texts if by.by == "contrast" else {}))
+    chosen = graph.add("select", step, **saes, ranking=ranking)
     graph.add("means", MeanActivations(), **inputs, features=chosen, texts=texts["texts"])
     made.resources.texts = lambda name: MORE if name == "texts" else LESS  # type: ignore[method-assign]
     return Runner(graph, made.resources, Store(folder), Quiet(), batch)
 
 
 def selected(
-    made: Rig, folder: Path, step: SelectFeatures, batch: int | None = None
+    made: Rig,
+    folder: Path,
+    step: SelectFeatures,
+    batch: int | None = None,
+    by: RankFeatures = CONTRAST,
 ) -> tuple[list[tuple[int, int]], list[float], dict[str, Tensor]]:
     """(SAE, feature) in order, their effects, and sums for the means."""
-    output = runner(made, folder, step, batch).run()
+    output = runner(made, folder, step, batch, by).run()
     rows = output.results["select"].rows
     return (
         [(row["sae"], row["feature"]) for row in rows], [row["effect"] for row in rows],
@@ -103,7 +123,7 @@ def test_means_are_those_of_the_plain_model_text_by_text(kind: str) -> None:
 @two_families
 def test_a_contrast_is_the_difference_of_the_means(kind: str, tmp_path: Path) -> None:
     made = rig(kind)
-    step = SelectFeatures("contrast", count=7, each=True)
+    step = SelectFeatures(count=7, each=True)
     chosen, effects, means = selected(made, tmp_path, step)
     assert len(chosen) == 21
     for number, site in enumerate(CLAMPED):
@@ -122,7 +142,7 @@ def test_over_all_saes_together_the_strongest_count_wherever_they_are(
     kind: str, tmp_path: Path
 ) -> None:
     made = rig(kind)
-    chosen, effects, _ = selected(made, tmp_path, SelectFeatures("contrast", count=10))
+    chosen, effects, _ = selected(made, tmp_path, SelectFeatures(count=10))
     contrasts = [plain_mean(made, site, MORE) - plain_mean(made, site, LESS) for site in CLAMPED]
     ranked = sorted(
         ((float(c[f]), number, f) for number, c in enumerate(contrasts) for f in range(64)),
@@ -139,10 +159,10 @@ def test_the_batch_size_changes_no_selection_and_no_mean(
     batch: int, by: Any, tmp_path: Path
 ) -> None:
     """A batch of four holds texts of both sides, a batch of five all of them."""
-    extra: dict[str, Any] = {} if by == "contrast" else {"score": SCORE, "positions": LATER}
-    step = SelectFeatures(by, count=12, **extra)
-    chosen, effects, means = selected(rig(), tmp_path / "whole", step, 100)
-    again, others, sums = selected(rig(), tmp_path / "parts", step, batch)
+    ranking = CONTRAST if by == "contrast" else RankFeatures("attribution", SCORE, LATER)
+    step = SelectFeatures(count=12)
+    chosen, effects, means = selected(rig(), tmp_path / "whole", step, 100, ranking)
+    again, others, sums = selected(rig(), tmp_path / "parts", step, batch, ranking)
     assert again == chosen
     assert others == pytest.approx(effects, rel=1e-5, abs=1e-7)
     for name in means:
@@ -164,7 +184,7 @@ def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_pa
     # 11 and 4 are only on the one side, 4 twice as often; 9 is before every text, 6 on both sides.
     one = [Text([9], [6, 11, 4]), Text([9, 9], [4, 3, 6, 2])]
     other = [Text([9], [6, 2]), Text([5], [3, 6, 8])]
-    run = runner(made, tmp_path, SelectFeatures("contrast", count=2))
+    run = runner(made, tmp_path, SelectFeatures(count=2))
     made.resources.texts = lambda name: one if name == "texts" else other  # type: ignore[method-assign]
     rows = run.run().results["select"].rows
     assert [row["feature"] for row in rows] == [4, 11]
@@ -172,10 +192,10 @@ def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_pa
 
 
 def test_a_selection_cannot_be_larger_than_what_there_is(tmp_path: Path) -> None:
-    step = SelectFeatures("contrast", count=65, each=True)
+    step = SelectFeatures(count=65, each=True)
     with pytest.raises(UnavailableError, match="more features than the 64"):
         selected(rig(), tmp_path, step)
-    chosen, _, _ = selected(rig(), tmp_path, SelectFeatures("contrast", count=65))
+    chosen, _, _ = selected(rig(), tmp_path, SelectFeatures(count=65))
     assert len(chosen) == 65
 
 

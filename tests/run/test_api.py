@@ -230,7 +230,7 @@ def steps(store: Path) -> dict[str, Path]:
 @pytest.mark.parametrize(
     "key",
     [
-        "run base, names_the_recipient", "select features chosen", "run defended, clamp",
+        "run base, names_the_recipient", "rank features chosen", "run defended, clamp",
         "recover projected at norm 4", "find smallest norm, projected", "control noise at norm 8",
     ],
 )  # fmt: skip
@@ -326,7 +326,7 @@ def test_the_order_of_memory_running_out_changes_nothing_but_the_batches(
     for kind in ("attribution", "recover"):
         before_each_batch(monkeypatch, kind, small)
     again = recoverdsl.load(claim).run(store=tmp_path, batch_size=8)
-    assert again.result.environment["batch_sizes"]["select features chosen"] == 2
+    assert again.result.environment["batch_sizes"]["rank features chosen"] == 2
     assert again.result.counts == run.result.counts
     assert list(again.examples["recovered"]) == list(run.examples["recovered"])
     assert torch.allclose(

@@ -162,9 +162,9 @@ def test_a_plan_says_what_an_earlier_run_has_kept(bench: Bench, tmp_path: Path) 
     after = cli("plan", bench.claim, "--store", bench.store)
     assert (before.code, after.code) == (0, 0)
     assert "kept" not in before.out
-    assert "11 of 11 steps to run." in before.out
+    assert "12 of 12 steps to run." in before.out
     assert "to run" not in after.out.replace("Nothing to run", "")
-    assert after.out.count("     kept  ") == 11
+    assert after.out.count("     kept  ") == 12
     assert not (tmp_path / "empty").exists()
 
 

@@ -47,7 +47,7 @@ def test_ten_budgets_load_select_and_filter_once(swept: tuple[SweepRun, Watching
     computed = {kind: n for (kind, state), n in watching.steps.items() if state == "computed"}
     # One attack is swept, and the other and its control follow it.
     assert computed == {
-        "RunBase": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 10,
+        "RunBase": 1, "RankFeatures": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 10,
     }  # fmt: skip
     assert [state for _, state in watching.steps] == ["computed"] * len(watching.steps)
     assert watching.points[0] == "point 1 of 10: unconstrained.limit = norm <= 0.5"
@@ -114,7 +114,13 @@ def test_a_plan_and_a_drawing_hold_what_points_share_once(spec: Path) -> None:
     spec.write_text(PLAIN + BUDGETS)
     plan = cli("plan", spec, "--json")
     kinds = Counter(row["kind"] for row in json.loads(plan.out))
-    assert kinds["LoadModel"] == kinds["RunBase"] == kinds["SelectFeatures"] == 1
+    assert (
+        kinds["LoadModel"]
+        == kinds["RunBase"]
+        == kinds["RankFeatures"]
+        == kinds["SelectFeatures"]
+        == 1
+    )
     assert kinds["Recover"] == 20
     keys = [row["key"] for row in json.loads(plan.out)]
     assert len(keys) == len(set(keys))
@@ -135,6 +141,25 @@ def test_points_may_have_flips_and_features_of_their_own(spec: Path, tmp_path: P
     assert {p.result.counts.base_holds for p in run.swept.points} == {
         run.swept.points[0].result.counts.base_holds
     }
+
+
+def test_how_many_are_selected_changes_no_ranking(spec: Path, tmp_path: Path) -> None:
+    spec.write_text(
+        PLAIN.replace("top(10,", "top(many,")
+        + "\nparam many = 10\nsweep counts { many = [2, 5, 10] }\n"
+    )
+    watching = Watching()
+    run = recoverdsl.load(spec).run_sweep(store=tmp_path, observer=watching)
+    computed = {kind: n for (kind, state), n in watching.steps.items() if state == "computed"}
+    assert (computed["RankFeatures"], computed["SelectFeatures"]) == (1, 3)
+    chosen = [
+        sae["ids"]
+        for point in run.swept.points
+        for sae in point.result.environment["features"]["select features chosen"].values()
+    ]
+    assert [len(ids) for ids in chosen] == [2, 5, 10]
+    assert chosen[0] == chosen[1][:2]
+    assert chosen[1] == chosen[2][:5]
 
 
 def test_zipped_axes_are_walked_together(spec: Path) -> None:

@@ -46,6 +46,19 @@ def test_hover_shows_what_is_written_there(document: Document) -> None:
     assert "In shared.rec, line" in str(said.contents)
 
 
+def test_an_import_leads_to_its_file_and_its_names(tmp_path: Path) -> None:
+    (tmp_path / "shared.rec").write_text(SHARED)
+    text = OWN.replace('import "shared.rec"', 'import mid, clamp, smollm2 from "shared.rec"')
+    document = Document(text, from_fs_path(str(tmp_path / "own.rec")) or "")
+    (found,) = definitions(document, text.index("shared.rec") + 3)
+    assert found.uri == from_fs_path(str(tmp_path / "shared.rec"))
+    (found,) = definitions(document, text.index("clamp,") + 1)
+    assert SHARED.split("\n")[found.range.start.line].startswith("intervene clamp")
+    said = hover(document, text.index("clamp,") + 1)
+    assert said is not None
+    assert "intervene clamp" in str(said.contents)
+
+
 def test_imported_names_are_offered(document: Document) -> None:
     text = OWN + "attack more { perturb = "
     labels = {item.label for item in complete(Document(text, document.uri), len(text)).items}
