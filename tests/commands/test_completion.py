@@ -23,6 +23,7 @@ from tests.run.commands import cli
 
 IOI = ROOT / "specs/ioi.rec"
 FULL = ROOT / "tests/language/full.rec"
+EXAMPLES = ROOT / "recoverdsl" / "language" / "examples.rec"
 
 
 Offered = Callable[[str], list[str]]
@@ -70,6 +71,8 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> Offered:
         (f"recoverdsl check {IOI} --set measure.dr", ["measure.drift="]),
         (f"recoverdsl plan {IOI} --set clamp.when=", ["clamp.when=active", "clamp.when=always"]),
         (f"recoverdsl run {IOI} --set noise.of=", ["noise.of=unconstrained", "noise.of=projected"]),
+        (f"recoverdsl run {ROOT}/specs/budgets.rec --set clamp.wh", ["clamp.when="]),
+        (f"recoverdsl run {EXAMPLES} --set random_draws=", ["random_draws=1", "random_draws=3", "random_draws=10"]),
         (f"recoverdsl run {FULL} --set la", ["layer=", "late."]),
         (f"recoverdsl run {FULL} --set recover.opening.s", ["recover.opening.steps="]),
         (f"recoverdsl run {FULL} --set requests.chat=", ["requests.chat=true", "requests.chat=false"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from recoverdsl.language import (
 )
 from recoverdsl.language.parser import LONGEST
 from tests.language.texts import IOI
+from tests.run.commands import cli
 
 SHARED = IOI[: IOI.index("attack unconstrained")]
 """Model, SAE, data, behavior, features and clamp."""
@@ -288,3 +290,12 @@ def test_a_file_that_cannot_be_read_is_told_where_it_is(content: str | bytes, co
 def test_a_name_that_no_file_can_have_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "a.rec").write_text(f'recoverdsl 1\nimport "{"a" * 300}.rec"\n')
     assert [d.code for d in check_file(tmp_path / "a.rec").errors] == ["REC215"]
+
+
+def test_a_file_that_several_import_is_wrong_once(tmp_path: Path) -> None:
+    (tmp_path / "lib.rec").write_text("recoverdsl 1\nmodle m { from = 3 }\n")
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.rec").write_text('recoverdsl 1\nimport "lib.rec"\n')
+    done = cli("check", tmp_path, "--format", "json")
+    assert done.code == 2
+    assert [d["code"] for d in json.loads(done.out)].count("REC201") == 1

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recoverdsl.compiler.support import refuse_what_cannot_run
+from recoverdsl.errors import UsageError
 from recoverdsl.language import format_text, load_spec
 from recoverdsl.language.schema import Folder, HuggingFace, Release, Site
 from recoverdsl.scaffold.spec import starting_spec
@@ -77,6 +78,12 @@ def test_an_sae_before_a_layer_reads_its_input() -> None:
     saes = ("release:gpt2-small-res-jb/blocks.8.hook_resid_pre",)
     text, _ = starting_spec("claim.rec", saes=saes)
     assert load_spec(text).saes["before_layer8"].reads == Site("gpt2", 8, "input")
+
+
+def test_saes_of_two_models_are_in_no_spec_together() -> None:
+    saes = (SCOPE.format(12), "release:gpt2-small-res-jb/blocks.8.hook_resid_pre")
+    with pytest.raises(UsageError, match="different models"):
+        starting_spec("claim.rec", saes=saes)
 
 
 def test_a_folder_says_where_it_reads_and_is_written_from_the_spec(tmp_path: Path) -> None:

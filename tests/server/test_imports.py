@@ -8,6 +8,7 @@ import pytest
 from pygls.uris import from_fs_path
 
 from recoverdsl.errors import UsageError
+from recoverdsl.server.actions import actions
 from recoverdsl.server.completion import complete
 from recoverdsl.server.diagnosing import diagnose
 from recoverdsl.server.document import Document
@@ -80,6 +81,13 @@ def test_a_mistake_there_is_told_where_it_is_imported(document: Document, tmp_pa
     assert found.message.startswith("shared.rec, line ")
 
 
+def test_what_is_wrong_there_is_not_mended_here(tmp_path: Path) -> None:
+    (tmp_path / "shared.rec").write_text(SHARED.replace("holds = score", "holds = = score"))
+    document = Document(OWN, from_fs_path(str(tmp_path / "own.rec")) or "")
+    assert document.checked.errors
+    assert actions(document, document.lines.range(0, len(OWN))) == []
+
+
 def test_what_is_open_goes_before_what_is_on_the_disk(document: Document, tmp_path: Path) -> None:
     server = build()
     shared = from_fs_path(str(tmp_path / "shared.rec")) or ""
@@ -89,5 +97,8 @@ def test_what_is_open_goes_before_what_is_on_the_disk(document: Document, tmp_pa
         shared: Document(SHARED.replace("sae mid", "sae middle"), shared),
     }
     assert own.checked.spec is None
-    assert server._beside(document.uri) is not None
+    # Editors write one path in several ways.
+    other = shared.replace("shared", "%73hared")
+    server.documents = {other: Document(SHARED.replace("sae mid", "sae middle"), other)}
+    assert Document(OWN, document.uri, read=server._beside(document.uri)).checked.spec is None
     assert server._beside("untitled:1") is None
