@@ -48,7 +48,7 @@ def check(specs: tuple[Path, ...], format: str, overrides: Mapping[str, str]) ->
     files = walk(specs)
     # A file that several import is wrong once.
     found = {
-        (diagnostic.file, diagnostic.span, diagnostic.code, diagnostic.message): diagnostic
+        (diagnostic.file, diagnostic.span.start, diagnostic.code, diagnostic.message): diagnostic
         for path in files
         for diagnostic in uncovered(check_file(path, overrides=overrides), path)
     }.values()
