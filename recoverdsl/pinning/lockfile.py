@@ -72,7 +72,7 @@ def read_lock(path: Path) -> Lock:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
-        spec = path.name.removesuffix(".lock")
+        spec = str(path).removesuffix(".lock")
         raise LockError(
             "there is no lock", where=str(path), help=f"write one: recoverdsl lock {spec}"
         ) from error

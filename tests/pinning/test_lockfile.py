@@ -111,4 +111,4 @@ def test_what_is_no_lock_is_refused_in_words(tmp_path: Path, content: bytes, why
 def test_a_missing_lock_is_answered_with_the_command(tmp_path: Path) -> None:
     with pytest.raises(LockError, match="there is no lock") as caught:
         read_lock(lock_path(tmp_path / "claim.rec"))
-    assert caught.value.help == "write one: recoverdsl lock claim.rec"
+    assert caught.value.help == f"write one: recoverdsl lock {tmp_path / 'claim.rec'}"
