@@ -269,6 +269,8 @@ class _Checker:
                 and key not in attributes
                 and whole
                 and key not in self.stray
+                # What another block lacks is said of that one.
+                and not (block.like and (kind, block.like.text) in self.scope.blocks)
             ):
                 self.report.add(
                     "REC304", f"this `{kind}` block needs `{key}`", block.head, why=a.metadata.get("doc"),

@@ -41,6 +41,10 @@ def read_expectation(
         help = mend_word(call.function.span, name, schema.METRICS, "metrics")
         report.add("REC210", f"there is no metric `{name}`", call.function.span, help=help)
     subject, norm = _subject(call, values, path, spans)
+    if isinstance(right, Call) and right.function.text in schema.METRICS:
+        help = f"compare each with a number, such as `{print_expression(call)} {operator} 0.5`"
+        report.add("REC301", "two metrics cannot be compared", right.span, help=help)
+        return None
     unit = {"unit": metric.unit if metric else "fraction"}
     value = values.read(float, right, f"`{name}`", unit)
     if metric is None or subject is INVALID or norm is INVALID or value is INVALID:

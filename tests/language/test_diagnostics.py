@@ -268,3 +268,24 @@ def test_load_spec_from_a_path(tmp_path: Path) -> None:
 def test_json_is_ascii_so_that_any_stream_takes_it() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     stream.write(render_json(check('recoverdsl 1\naudit "é\ud800" 3\n').diagnostics))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "help"),
+    [
+        ("smollm2.layers[14].output", "blocks.14.hook_resid_post", "REC123", "write `smollm2.layers[14].output`"),
+        ("smollm2.layers[14].output", "blocks.14.hook_resid_pre", "REC123", "write `smollm2.layers[14].input`"),
+        ("recovery_rate(projected) <= 5%", "recovery_rate(projected) < recovery_rate(noise)", "REC301",
+         "compare each with a number, such as `recovery_rate(projected) < 0.5`"),
+        ("  maximize = names_the_recipient\n", "", "REC304", "add `maximize = …`"),
+    ],
+)  # fmt: skip
+def test_what_others_write_is_answered_once_and_in_this_language(
+    old: str, new: str, code: str, help: str
+) -> None:
+    text = IOI.replace(old, new, 1)
+    assert text != IOI
+    (found,) = check(text).diagnostics
+    assert (found.code, found.help) == (code, help)
+    if found.fix:
+        assert unfixed(text) == []

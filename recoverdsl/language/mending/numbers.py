@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from lark import Token
 
@@ -25,6 +26,9 @@ _BEFORE_VALUE = frozenset(
 )
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _THOUSANDS = {"k": 1_000, "K": 1_000, "M": 1_000_000}
+
+
+_HOOKS = {"hook_resid_post": "output", "hook_resid_pre": "input"}
 
 
 def percent(cursor: Cursor, at: int) -> int:
@@ -109,6 +113,8 @@ def dot(cursor: Cursor, at: int) -> int:
 def index(cursor: Cursor, at: int) -> int:
     """`layers.14` for `layers[14]`"""
     number = cursor.tokens[at + 1]
+    if read := hook(cursor, at):
+        return read
     place = across(cursor.tokens[at], number)
     mistake = Mistake(
         "REC123", "what numbers a layer stands in `[ ]`", help=replace(place, f"[{number}]")
@@ -119,6 +125,31 @@ def index(cursor: Cursor, at: int) -> int:
         Token.new_borrow_pos(cursor.kinds["]"], "]", number),
     ]
     return 2
+
+
+def hook(cursor: Cursor, at: int) -> int:
+    """`blocks.14.hook_resid_post`, as TransformerLens names a point of the residual stream"""
+    blocks, number = cursor.previous(), cursor.tokens[at + 1]
+    stop, name = cursor.peek(at + 2), cursor.peek(at + 3)
+    side = _HOOKS.get(str(name))
+    if blocks is None or name is None or (blocks.value, stop) != ("blocks", ".") or side is None:
+        return 0
+    model = next(
+        (str(b) for a, b in pairwise(cursor.tokens) if a.value == "model" and b.type == "NAME"),
+        "my_model",
+    )
+    place = across(blocks, name)
+    meant = f"{model}.layers[{number}].{side}"
+    mistake = Mistake(
+        "REC123", "a point of the residual stream is written by model, layer and side",
+        help=replace(place, meant),
+    )  # fmt: skip
+    words = ((".", "."), ("NAME", "layers"), ("[", "["), ("NUMBER", str(number)), ("]", "]"), (".", "."), ("NAME", side))  # fmt: skip
+    cursor.out[-1] = slip("NAME", model, place, mistake)
+    cursor.out += [
+        Token.new_borrow_pos(cursor.kinds.get(kind, kind), value, number) for kind, value in words
+    ]
+    return 4
 
 
 def plus(cursor: Cursor, at: int) -> int:
