@@ -65,7 +65,12 @@ class Paths:
             )
             return None
         *route, key = words
-        named = self.by_name.get(first.text, [])
+        # An `attribute` block bears the name of its attack: it counts where it has what is named.
+        named = [
+            block
+            for block in self.by_name.get(first.text, [])
+            if block.kind.text != "attribute" or _could_hold(block, route, key)
+        ]
         if len(named) > 1:
             named = [block for block in named if _could_hold(block, route, key)] or named
         if len(named) == 1:

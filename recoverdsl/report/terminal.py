@@ -63,6 +63,18 @@ _ASCII = str.maketrans(
 )
 
 
+def _writer(console: Console) -> Callable[..., Text]:
+    """Makes text that a console can show: where it knows only ASCII, with signs that stand for others."""
+    ascii_only = console.options.ascii_only
+
+    def text(plain: str, style: str = "") -> Text:
+        if ascii_only:
+            plain = plain.translate(_ASCII).encode("ascii", "replace").decode()
+        return Text(plain, style)
+
+    return text
+
+
 def show(
     result: Result,
     console: Console | None = None,
@@ -78,13 +90,7 @@ def show(
             machine, and so no part of a result or its page.
     """
     console = console or Console(highlight=False)
-    ascii_only = console.options.ascii_only
-
-    def text(plain: str, style: str = "") -> Text:
-        if ascii_only:
-            plain = plain.translate(_ASCII).encode("ascii", "replace").decode()
-        return Text(plain, style)
-
+    text = _writer(console)
     said = headline(result)
     verdict = Text.assemble(
         text(said.verdict, f"bold {_STYLES[result.verdict]}"), text(f": {said.because}.")
@@ -150,13 +156,7 @@ def show(
 def show_sweep(swept: SweepResult, console: Console | None = None) -> None:
     """Print what came out at every point of a sweep: a table for each, and how many points hold."""
     console = console or Console(highlight=False)
-    ascii_only = console.options.ascii_only
-
-    def text(plain: str, style: str = "") -> Text:
-        if ascii_only:
-            plain = plain.translate(_ASCII).encode("ascii", "replace").decode()
-        return Text(plain, style)
-
+    text = _writer(console)
     console.print(text(clean_line(swept.spec.audit or swept.spec.name), "bold"))
     style = "red" if swept.failing else "green"
     console.print(text(sweep_headline(swept), f"bold {style}"))
