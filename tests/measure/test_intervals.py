@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from recoverdsl.measure.intervals import UNDEFINED, Estimate, bootstrap, largest, wilson
 from tests.bounds import near
@@ -58,6 +58,16 @@ def test_bootstrap_is_near_the_normal_interval_and_repeats() -> None:
     assert found.high == pytest.approx(values.mean() + half, abs=apart)
     assert found == bootstrap(values, 0.95, 4000, seed=1)
     assert found != bootstrap(values, 0.95, 4000, seed=2)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(1, 5), (4, 5), (2, 12), (11, 12)])
+def test_the_bootstrap_of_flags_has_the_percentiles_of_the_binomial(successes: int, n: int) -> None:
+    """Resampling flags draws from a binomial, so that the interval is known; it is far from symmetric."""
+    values = np.arange(n) < successes
+    found = bootstrap(values, 0.95, 4000)
+    low, high = (binom.ppf(p, n, successes / n) / n for p in (0.025, 0.975))
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert high - found.value != pytest.approx(found.value - low, rel=0.1)
 
 
 def test_largest_has_no_interval() -> None:

@@ -13,7 +13,7 @@ from recoverdsl.language.schema import METRICS, Bootstrap, Expectation, Wilson
 from recoverdsl.measure import table
 from recoverdsl.measure.curve import recovery_curve
 from recoverdsl.measure.intervals import UNDEFINED, wilson
-from recoverdsl.measure.summary import Planned, judge, summarize
+from recoverdsl.measure.summary import Planned, budget_ratios, judge, summarize
 
 
 def row(example: str, name: str = "a", **more: Any) -> dict[str, Any]:
@@ -83,6 +83,30 @@ def test_with_texts_and_searches_every_metric_is_there() -> None:
     assert control["base_like_rate"] == wilson(4, 4)
     assert control["strict_base_like_rate"] == control["degenerate_rate"] == wilson(0, 4)
     assert (control["budget_ratio"].value, control["budget_ratio"].n) == (4.0, 3)
+
+
+@pytest.mark.parametrize("norm", [0.0, 7.0, 19.0, None])
+def test_an_answer_that_no_norm_reached_counts_with_the_largest_that_was_tried(
+    norm: float | None,
+) -> None:
+    """Whatever norm the search of it was left at: the ratio is a lower bound, and this is its price."""
+    rows = [
+        row("0"),
+        row("0", "other", kind="control"),
+        row("1"),
+        row("1", "other", kind="control"),
+    ]
+    rows += [row(str(i), kind="smallest_norm", norm=4.0, recovered=i < 2) for i in range(3)]
+    rows += [
+        row("0", "other", kind="smallest_norm_control", norm=norm, recovered=False, limit=40.0),
+        row("1", "other", kind="smallest_norm_control", norm=8.0, limit=40.0),
+        # Its own answer was not reached either, so that nothing is compared.
+        row("2", "other", kind="smallest_norm_control", norm=8.0, limit=40.0),
+    ]
+    assert budget_ratios(table.to_frame(rows), "other", "a").to_dict() == {"0": 10.0, "1": 2.0}
+    summary = summarize(table.to_frame(rows), {}, controls={"other": Planned(of="a")})
+    ratio = summary.controls["other"].metrics["budget_ratio"]
+    assert (ratio.value, ratio.n) == (6.0, 2)
 
 
 def test_no_valid_flip_is_a_result() -> None:
