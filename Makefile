@@ -20,6 +20,7 @@ fast: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python bench/attack.py
 	$(BIN)/python bench/refusal.py
+	$(BIN)/python bench/server.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -58,7 +58,8 @@ _arranged = file_mutation.function_trampoline_arrangement
 file_mutation.MutationVisitor = Visitor  # type: ignore[misc]
 file_mutation.function_trampoline_arrangement = arranged
 _collect, mutmut.collect_source_file_mutation_data = (
-    mutmut.collect_source_file_mutation_data, sampled,
+    mutmut.collect_source_file_mutation_data,
+    sampled,
 )
 
 if __name__ == "__main__":
