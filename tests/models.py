@@ -91,9 +91,7 @@ def jumprelu(
         setattr(sae.cfg.metadata, name, value)
     with torch.no_grad():
         sae.W_enc.copy_(torch.randn(d_in, d_sae) / d_in**0.5)
-        # Rows of many norms: what a feature does is not told by its activation alone.
-        norm_F1 = torch.logspace(-0.5, 0.5, d_sae)[torch.randperm(d_sae)][:, None]
-        sae.W_dec.copy_(norm_F1 * torch.nn.functional.normalize(torch.randn(d_sae, d_in), dim=1))
+        sae.W_dec.copy_(torch.nn.functional.normalize(torch.randn(d_sae, d_in), dim=1))
         sae.b_enc.copy_(0.1 * torch.randn(d_sae))
         sae.b_dec.copy_(0.1 * torch.randn(d_in))
         sae.threshold.fill_(threshold)
