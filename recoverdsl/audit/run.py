@@ -13,19 +13,19 @@ from attrs import field, frozen
 
 from recoverdsl import __version__
 from recoverdsl.api import Audit, Run, Silent, device_of
-from recoverdsl.audit.result import assemble, seconds_per_example, tables, write
+from recoverdsl.audit.artifacts import seconds_per_example, write
+from recoverdsl.audit.result import assemble
 from recoverdsl.audit.texts import shown_ids, texts
-from recoverdsl.compiler.graph import Graph, Node
+from recoverdsl.compiler.graph import Node
 from recoverdsl.engine.resources import Resources
-from recoverdsl.engine.steps.runner import Output, Runner, State
+from recoverdsl.engine.steps.runner import Runner, State
 from recoverdsl.errors import UnavailableError, UsageError
 from recoverdsl.language.canonical import digest
 from recoverdsl.pinning.lockfile import to_text
-from recoverdsl.report.revealed import Revealed
 from recoverdsl.store.run_folder import RunFolder, private
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    pass
 
 
 def execute(
@@ -85,7 +85,7 @@ def execute(
         audit.text,
         dict(watcher.states),
         folder.path if folder else None,
-        _texts(graph, output, resources, ids) if reveal else (),
+        texts(resources, graph, output, ids) if reveal else (),
         seconds_per_example(graph, output),
     )
     if folder is not None:
@@ -105,13 +105,6 @@ def _usable(name: str) -> torch.device:
             help="take --device cpu, or leave it out",
         ) from error  # fmt: skip
     return device
-
-
-def _texts(
-    graph: Graph, output: Output, resources: Resources, ids: Mapping[str, str]
-) -> tuple[Revealed, ...]:
-    defended = next(iter(graph.keys_of("RunDefended")), None)
-    return texts(resources, output, graph.keys_of("RunBase")[0], defended, tables(graph), dict(ids))
 
 
 @frozen

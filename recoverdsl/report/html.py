@@ -190,7 +190,7 @@ def _outcomes(result: Result, rows: pd.DataFrame) -> Iterator[Outcome]:
             done = done[done["limit"] == limit]
             tried = rows[(rows["kind"] == kind) & (rows["name"] == name)]
             tried = tried[tried["limit"].fillna(float("inf")) == limit]
-            quiet = int(done["recovered_quietly"].sum())
+            quiet = int(done["zero_reactivation_recovery"].sum())
             recovered = int(done["recovered"].sum())
             yield Outcome(
                 clean_line(name), kind, limit_of(outcome, outcome.limit), quiet, recovered - quiet,
