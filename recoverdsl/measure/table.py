@@ -29,8 +29,16 @@ SCHEMA = pa.schema([_field(column) for column in COLUMNS])
 
 
 def to_frame(rows: Iterable[ExampleRow]) -> pd.DataFrame:
-    """Return the table of some rows."""
-    return _to_pandas(pa.Table.from_pylist([cells(row) for row in rows], schema=SCHEMA))
+    """Return the table of some rows.
+
+    Raises:
+        ValueError: a row lacks a value that every row has.
+    """
+    table = pa.Table.from_pylist([cells(row) for row in rows], schema=SCHEMA)
+    for column in COLUMNS:
+        if not column.nullable and column.type is not float and table[column.name].null_count:
+            raise ValueError(f"a row has no {column.name!r}")
+    return _to_pandas(table)
 
 
 def write(frame: pd.DataFrame, path: Path | IO[bytes]) -> None:

@@ -11,6 +11,7 @@ from recoverdsl.measure.results import Counts, Input, Result, SpecIdentity
 from recoverdsl.measure.summary import Planned, summarize
 from recoverdsl.measure.table import to_frame
 from recoverdsl.report.revealed import Revealed
+from tests.rows import example_row
 
 LIMITS = (5.0, 10.0, 20.0, 40.0)
 
@@ -110,7 +111,7 @@ def planted_rows(n: int = 43, seed: int = 1, *, unrelated: float = 0.4) -> pd.Da
                     i, "part", "recover", 40.0, rng.random() < odds, part=part, how=how,
                     norm=40 * length, like=alike,
                 )  # fmt: skip
-    return to_frame(rows)
+    return to_frame(example_row(**row) for row in rows)
 
 
 def planted_result(rows: pd.DataFrame, *, revealed: bool = False) -> Result:
