@@ -10,9 +10,9 @@ __version__ = "0.1.0"
 # Type checkers read the imports, `__getattr__` reads `_MODULES`; a test keeps the two and `__all__` equal.
 if TYPE_CHECKING:
     from recoverdsl.api import Audit, AuditAt, Run, load
+    from recoverdsl.audit.sweep import SweepRun
     from recoverdsl.compiler.graph import Graph, Node
-    from recoverdsl.engine.run import Observer, State
-    from recoverdsl.engine.sources import Fetcher
+    from recoverdsl.engine.steps.runner import Observer, State
     from recoverdsl.errors import (
         BugError,
         LockError,
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from recoverdsl.pinning.lock import Lock, Pinned
     from recoverdsl.report.markdown import to_markdown
     from recoverdsl.report.revealed import Revealed
+    from recoverdsl.sources.fetcher import Fetcher
     from recoverdsl.store.steps import Store
-    from recoverdsl.sweeping import SweepRun
 
 _MODULES = {
     "AttackResult": "recoverdsl.measure.results",
@@ -63,7 +63,7 @@ _MODULES = {
     "Edit": "recoverdsl.language.diagnostics",
     "Estimate": "recoverdsl.measure.intervals",
     "ExpectationResult": "recoverdsl.measure.results",
-    "Fetcher": "recoverdsl.engine.sources",
+    "Fetcher": "recoverdsl.sources.fetcher",
     "Graph": "recoverdsl.compiler.graph",
     "Input": "recoverdsl.measure.results",
     "IntervalUsed": "recoverdsl.measure.results",
@@ -71,7 +71,7 @@ _MODULES = {
     "LockError": "recoverdsl.errors",
     "Node": "recoverdsl.compiler.graph",
     "NotYetError": "recoverdsl.errors",
-    "Observer": "recoverdsl.engine.run",
+    "Observer": "recoverdsl.engine.steps.runner",
     "PartResult": "recoverdsl.measure.results",
     "Pinned": "recoverdsl.pinning.lock",
     "Point": "recoverdsl.language.sweeps",
@@ -84,11 +84,11 @@ _MODULES = {
     "Spec": "recoverdsl.language.schema",
     "SpecError": "recoverdsl.errors",
     "SpecIdentity": "recoverdsl.measure.results",
-    "State": "recoverdsl.engine.run",
+    "State": "recoverdsl.engine.steps.runner",
     "StoppedError": "recoverdsl.errors",
     "Store": "recoverdsl.store.steps",
     "SweepResult": "recoverdsl.measure.sweeps",
-    "SweepRun": "recoverdsl.sweeping",
+    "SweepRun": "recoverdsl.audit.sweep",
     "UnavailableError": "recoverdsl.errors",
     "UsageError": "recoverdsl.errors",
     "load": "recoverdsl.api",
