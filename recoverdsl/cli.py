@@ -9,7 +9,6 @@ from typing import NoReturn
 
 import click
 
-import recoverdsl
 from recoverdsl.commands.check import check
 from recoverdsl.commands.command import Commands
 from recoverdsl.commands.completion import VARIABLE, completion, register
@@ -22,6 +21,7 @@ from recoverdsl.commands.new import new
 from recoverdsl.commands.plan import plan
 from recoverdsl.commands.run import run
 from recoverdsl.commands.terminal import complain
+from recoverdsl.commands.version import version
 from recoverdsl.errors import EXIT_CODES, StoppedError, UnavailableError, UsageError
 
 
@@ -35,7 +35,7 @@ from recoverdsl.errors import EXIT_CODES, StoppedError, UnavailableError, UsageE
     ],
     codes=EXIT_CODES,
 )
-@click.version_option(recoverdsl.__version__, message="recoverdsl %(version)s")
+@version
 def app() -> None:
     """Tests whether a safety defense made of SAE features can be trusted."""
 

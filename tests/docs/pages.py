@@ -10,7 +10,7 @@ from attrs import frozen
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
-    ROOT / "README.md",
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     ROOT / "editors/vscode/README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
