@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Literal, Protocol
 
 import torch
 from attrs import define, field, frozen
@@ -30,30 +28,16 @@ from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.behavior.observation import observe, score_of
 from recoverdsl.engine.defense.intervention import Intervention
 from recoverdsl.engine.defense.protected_features import Protected
+from recoverdsl.engine.model.batch_size import batch_size
 from recoverdsl.engine.resources import Resources, Text
-from recoverdsl.engine.steps.batches import batch_size, in_batches
+from recoverdsl.engine.steps.batches import in_batches
 from recoverdsl.engine.steps.evaluation import Batch
 from recoverdsl.engine.steps.executors import Executors
+from recoverdsl.engine.steps.observer import Observer, State
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.canonical import canonical
 from recoverdsl.measure.texts import base_like
 from recoverdsl.store.steps import Entry, Part, Row, Store
-
-State = Literal["kept", "computed", "resumed"]
-
-
-class Observer(Protocol):
-    """Is told how a run goes."""
-
-    def busy(self, what: str) -> AbstractContextManager[None]:
-        """Something of unknown length is under way."""
-        ...
-
-    def began(self, node: Node, examples: int) -> Callable[[int], None]:
-        """A step begins; what is returned takes the number of examples done."""
-        ...
-
-    def ended(self, node: Node, state: State, seconds: float, batch_size: int | None) -> None: ...
 
 
 @frozen(eq=False)

@@ -14,8 +14,9 @@ from recoverdsl.engine.attack import search as attacks
 from recoverdsl.engine.behavior.feature_effects import attribution
 from recoverdsl.engine.behavior.observation import observe, score_of
 from recoverdsl.engine.defense.intervention import Intervention
+from recoverdsl.engine.model.batch_size import LARGEST, batch_size
 from recoverdsl.engine.model.families import adapt
-from recoverdsl.engine.steps.batches import LARGEST, batch_size, in_batches
+from recoverdsl.engine.steps.batches import in_batches
 from recoverdsl.engine.steps.executors import Batch, Executors
 from recoverdsl.errors import UnavailableError
 from recoverdsl.store.steps import Entry, Part, Store
