@@ -21,13 +21,14 @@ from recoverdsl.store.steps import Row
 if TYPE_CHECKING:
     import pandas as pd
 
-    from recoverdsl.api import Audit, Run
+    from recoverdsl.audit.claim import Claim
+    from recoverdsl.audit.records import Run
     from recoverdsl.engine.steps.runner import Output
     from recoverdsl.measure.results import Result
 
 
 def assemble(
-    audit: Audit,
+    audit: Claim,
     graph: Graph,
     output: Output,
     ids: Mapping[str, str],

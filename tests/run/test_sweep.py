@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import recoverdsl
-from recoverdsl.audit.sweep import SweepRun
+from recoverdsl.audit.records import SweepRun
 from recoverdsl.errors import UsageError
 from recoverdsl.language import check_file
 from recoverdsl.measure.sweeps import from_json
