@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from attrs import field, frozen
@@ -25,9 +24,6 @@ from recoverdsl.pinning.lockfile import to_text
 from recoverdsl.report.revealed import Revealed
 from recoverdsl.store.run_folder import RunFolder, private
 from recoverdsl.version import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def execute(

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 def execute_sweep(claim: Claim, out: Path | None, options: RunOptions) -> SweepRun:
     """Runs a claim at each of its points; see `recoverdsl.api.Audit.run_sweep`."""
-    # Whatever a point asks for that cannot run is told before anything is computed.
     once = _Once(options.observer)
     claim.hold(once.busy)
+    # A point that cannot run is an error here, before anything is computed.
     claim.graph(options.device)
     folder = RunFolder(out) if out is not None else None
     if folder is not None:

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType, TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -36,8 +35,7 @@ class Progress(AbstractContextManager["Progress"]):
             disable=not console.is_interactive,
         )  # fmt: skip
         self._task: TaskID | None = None
-        # As typeshed has it, a handler may return anything.
-        self._before: Callable[[int, FrameType | None], Any] | int | None = signal.SIG_DFL
+        self._before: Callable[[int, FrameType | None], object] | int | None = signal.SIG_DFL
 
     def __enter__(self) -> Progress:
         self._before = signal.signal(signal.SIGTERM, _interrupt)

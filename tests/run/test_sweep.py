@@ -71,6 +71,14 @@ def test_each_point_is_what_the_spec_with_that_value_finds(
         assert "sweep" not in written.read_text()
 
 
+def test_a_point_is_an_audit_that_runs_alone(spec: Path, swept: tuple[SweepRun, Watching]) -> None:
+    run, _ = swept
+    spec.write_text(PLAIN + BUDGETS)
+    alone = recoverdsl.load(spec).points[3].audit.run(store=spec.parent / "store")
+    assert alone.result == run.swept.points[3].result
+    assert set(alone.states.values()) == {"kept"}
+
+
 def test_more_budget_never_recovers_less_and_the_table_says_so(
     swept: tuple[SweepRun, Watching],
 ) -> None:
