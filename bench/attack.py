@@ -23,15 +23,15 @@ from pathlib import Path
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 import torch
+from recoverdsl.engine.steps.executors import Batch, Executors
 
 import recoverdsl
-from recoverdsl.api import Silent
 from recoverdsl.compiler.steps import Recover
 from recoverdsl.engine.attack.problem_factory import constraint
 from recoverdsl.engine.attack.search import Adam, Attack, recover
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
-from recoverdsl.engine.steps.executors import Batch, Executors
+from recoverdsl.engine.steps.observer import Silent
 
 SPEC = Path(__file__).parent.parent / "specs" / "ioi.rec"
 

@@ -31,7 +31,6 @@ import psutil
 import torch
 
 import recoverdsl
-from recoverdsl.api import Silent
 from recoverdsl.compiler.steps import RunDefended
 from recoverdsl.engine.attack.constraints import ByConstruction
 from recoverdsl.engine.attack.problem_factory import Problems
@@ -41,6 +40,7 @@ from recoverdsl.engine.defense.clamp import Clamp
 from recoverdsl.engine.defense.intervention import Intervention
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
+from recoverdsl.engine.steps.observer import Silent
 
 SPEC = Path(__file__).parent.parent / "specs" / "refusal.rec"
 STEP_SIZE, LIMIT = 0.03, 40.0

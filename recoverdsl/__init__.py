@@ -5,14 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from recoverdsl.version import __version__
 
 # Type checkers read the imports, `__getattr__` reads `_MODULES`; a test keeps the two and `__all__` equal.
 if TYPE_CHECKING:
-    from recoverdsl.api import Audit, AuditAt, Run, load
-    from recoverdsl.audit.sweep import SweepRun
+    from recoverdsl.api import Audit, AuditAt, load
+    from recoverdsl.audit.records import Run, SweepRun
     from recoverdsl.compiler.graph import Graph, Node
-    from recoverdsl.engine.steps.runner import Observer, State
+    from recoverdsl.engine.steps.observer import Observer, State
     from recoverdsl.errors import (
         BugError,
         LockError,
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
         SpecIdentity,
     )
     from recoverdsl.measure.sweeps import PointResult, SweepResult
-    from recoverdsl.pinning.beside import Beside
     from recoverdsl.pinning.differences import Difference
     from recoverdsl.pinning.lock import Lock, Pinned
+    from recoverdsl.pinning.spec_with_lock import SpecWithLock
     from recoverdsl.report.markdown import to_markdown
     from recoverdsl.report.revealed import Revealed
     from recoverdsl.sources.fetcher import Fetcher
@@ -53,7 +53,6 @@ _MODULES = {
     "AttackResult": "recoverdsl.measure.results",
     "Audit": "recoverdsl.api",
     "AuditAt": "recoverdsl.api",
-    "Beside": "recoverdsl.pinning.beside",
     "BudgetResult": "recoverdsl.measure.results",
     "BugError": "recoverdsl.errors",
     "ControlResult": "recoverdsl.measure.results",
@@ -71,7 +70,7 @@ _MODULES = {
     "LockError": "recoverdsl.errors",
     "Node": "recoverdsl.compiler.graph",
     "NotYetError": "recoverdsl.errors",
-    "Observer": "recoverdsl.engine.steps.runner",
+    "Observer": "recoverdsl.engine.steps.observer",
     "PartResult": "recoverdsl.measure.results",
     "Pinned": "recoverdsl.pinning.lock",
     "Point": "recoverdsl.language.sweeps",
@@ -79,16 +78,17 @@ _MODULES = {
     "RecoverdslError": "recoverdsl.errors",
     "Result": "recoverdsl.measure.results",
     "Revealed": "recoverdsl.report.revealed",
-    "Run": "recoverdsl.api",
+    "Run": "recoverdsl.audit.records",
     "Span": "recoverdsl.language.nodes",
     "Spec": "recoverdsl.language.schema",
     "SpecError": "recoverdsl.errors",
     "SpecIdentity": "recoverdsl.measure.results",
-    "State": "recoverdsl.engine.steps.runner",
+    "State": "recoverdsl.engine.steps.observer",
     "StoppedError": "recoverdsl.errors",
+    "SpecWithLock": "recoverdsl.pinning.spec_with_lock",
     "Store": "recoverdsl.store.steps",
     "SweepResult": "recoverdsl.measure.sweeps",
-    "SweepRun": "recoverdsl.audit.sweep",
+    "SweepRun": "recoverdsl.audit.records",
     "UnavailableError": "recoverdsl.errors",
     "UsageError": "recoverdsl.errors",
     "load": "recoverdsl.api",
@@ -100,7 +100,6 @@ __all__ = [
     "AttackResult",
     "Audit",
     "AuditAt",
-    "Beside",
     "BudgetResult",
     "BugError",
     "ControlResult",
@@ -131,6 +130,7 @@ __all__ = [
     "Spec",
     "SpecError",
     "SpecIdentity",
+    "SpecWithLock",
     "State",
     "StoppedError",
     "Store",

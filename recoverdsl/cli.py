@@ -1,4 +1,4 @@
-"""The command line: the commands in their order, and the entry point."""
+"""The command line: the entry point, and errors as messages and exit codes."""
 
 from __future__ import annotations
 
@@ -9,40 +9,10 @@ from typing import NoReturn
 
 import click
 
-from recoverdsl.commands.check import check
-from recoverdsl.commands.command import Commands
-from recoverdsl.commands.completion import VARIABLE, completion, register
-from recoverdsl.commands.explain import explain
-from recoverdsl.commands.fmt import fmt
-from recoverdsl.commands.graph import graph
-from recoverdsl.commands.lock import lock
-from recoverdsl.commands.lsp import lsp
-from recoverdsl.commands.new import new
-from recoverdsl.commands.plan import plan
-from recoverdsl.commands.run import run
+from recoverdsl.commands.app import app
+from recoverdsl.commands.completion import VARIABLE, register
 from recoverdsl.commands.terminal import complain
-from recoverdsl.commands.version import version
-from recoverdsl.errors import EXIT_CODES, StoppedError, UnavailableError, UsageError
-
-
-@click.group(
-    cls=Commands,
-    examples=[
-        ("recoverdsl new claim.rec", "write a spec to start from"),
-        ("recoverdsl check specs/ioi.rec", "check a spec: no model, no network"),
-        ("recoverdsl plan specs/ioi.rec", "say what a run would compute"),
-        ("recoverdsl run specs/ioi.rec", "run it, and say whether the clamp holds"),
-    ],
-    codes=EXIT_CODES,
-)
-@version
-def app() -> None:
-    """Tests whether a safety defense made of SAE features can be trusted."""
-
-
-# In the order in which they are used.
-for command in (new, check, explain, fmt, lock, plan, graph, run, lsp, completion):
-    app.add_command(command)
+from recoverdsl.errors import StoppedError, UnavailableError, UsageError
 
 
 def main() -> NoReturn:

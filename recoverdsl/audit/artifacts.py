@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 
-from recoverdsl.api import Run
+from recoverdsl.audit.records import Run
 from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import columns_after_prompt, recover_of
 from recoverdsl.engine.steps.delta_split import DeltaParts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.tables import example_rows, failed, observed
 from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import RunBase, SelectFeatures
@@ -22,11 +23,9 @@ from recoverdsl.sources.pins import pin
 if TYPE_CHECKING:
     import pandas as pd
 
-    from recoverdsl.api import Audit
-
 
 def assemble(
-    audit: Audit,
+    claim: Claim,
     graph: Graph,
     output: Output,
     ids: Mapping[str, str],
@@ -38,7 +37,7 @@ def assemble(
         ids: id of each example to the one that artifacts hold.
         environment: the record of the machine and the run.
     """
-    spec = audit.spec
+    spec = claim.spec
     frame = to_frame(example_rows(graph, output, ids))
     preserve = {
         name: function_name(attack.preserve) if attack.preserve else None
@@ -60,7 +59,7 @@ def assemble(
         },
     )  # fmt: skip
     result = results.Result(
-        spec=results.SpecIdentity(audit.path.name, digest(spec), spec.audit),
+        spec=results.SpecIdentity(claim.path.name, digest(spec), spec.audit),
         counts=results.Counts(
             examples=len(observed(graph, output, RunBase)),
             base_holds=sum(row.holds for row in observed(graph, output, RunBase)),
@@ -72,7 +71,7 @@ def assemble(
         attributions=summary.attributions,
         expectations=judge(spec.expects, summary.attacks, summary.controls),
         inputs=tuple(
-            results.Input(name, kind, pin(block, audit.fetcher))
+            results.Input(name, kind, pin(block, claim.fetcher))
             for kind, blocks in (
                 ("model", spec.models),
                 ("sae", spec.saes),

@@ -16,7 +16,7 @@ from recoverdsl.commands.files import put
 from recoverdsl.commands.terminal import console, say, shown
 
 if TYPE_CHECKING:
-    from recoverdsl.pinning.beside import Beside
+    from recoverdsl.pinning.spec_with_lock import SpecWithLock
 
 
 @click.command(
@@ -56,19 +56,21 @@ def lock(
     os.environ.setdefault("TQDM_DISABLE", "1")
     audit = load(spec, set=overrides, allow_outside=allow_outside, offline=offline)
     with Progress(console(sys.stderr)) as progress:
-        beside = evolve(audit.beside, fetcher=audit.fetcher.with_progress(progress.busy))
-        found = beside.make()
+        spec_with_lock = evolve(
+            audit.spec_with_lock, fetcher=audit.fetcher.with_progress(progress.busy)
+        )
+        found = spec_with_lock.make()
     text = to_text(found)
-    name = shown(str(beside.lock_path), sys.stdout)
+    name = shown(str(spec_with_lock.lock_path), sys.stdout)
     if check:
-        return _compare(beside, text, name)
-    put(beside.lock_path, text.encode())
+        return _compare(spec_with_lock, text, name)
+    put(spec_with_lock.lock_path, text.encode())
     files = sum(len(pinned.files or {}) for pinned in found.sources.values())
     say(f"{name} is written: {_count(len(found.sources), 'source')}, {_count(files, 'file')}.", sys.stdout)  # fmt: skip
     return 0
 
 
-def _compare(beside: Beside, text: str, name: str) -> int:
+def _compare(spec_with_lock: SpecWithLock, text: str, name: str) -> int:
     """Whether a lock is the text that would be written; says what is not."""
     from recoverdsl.errors import LockError
     from recoverdsl.pinning.differences import compare
@@ -76,17 +78,17 @@ def _compare(beside: Beside, text: str, name: str) -> int:
     from recoverdsl.pinning.lockfile import from_text, read_lock
 
     try:
-        written = read_lock(beside.lock_path)
+        written = read_lock(spec_with_lock.lock_path)
     except LockError as error:
         say(shown(str(error), sys.stdout), sys.stdout)
         return 1
-    differences = compare(written, Found(from_text(text), {}), beside.path)
+    differences = compare(written, Found(from_text(text), {}), spec_with_lock.path)
     for difference in differences:
         say(shown(str(difference), sys.stdout), sys.stdout)
     if differences:
         say(f"{name} is out of date: {_count(len(differences), 'difference')}.", sys.stdout)
         return 1
-    if beside.lock_path.read_bytes() != text.encode():
+    if spec_with_lock.lock_path.read_bytes() != text.encode():
         say(f"{name} says the same in other words: `recoverdsl lock` writes it as it should be.", sys.stdout)  # fmt: skip
         return 1
     say(f"{name} is up to date.", sys.stdout)

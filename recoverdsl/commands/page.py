@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from recoverdsl.cli import app
+from recoverdsl.commands.app import app
 from recoverdsl.commands.command import HELP_WIDTH
 from recoverdsl.errors import EXIT_CODES
 

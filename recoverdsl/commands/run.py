@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,8 +17,7 @@ from recoverdsl.commands.terminal import console, say, shown
 from recoverdsl.errors import EXIT_CODES, StoppedError
 
 if TYPE_CHECKING:
-    from recoverdsl.api import Run
-    from recoverdsl.audit.sweep import SweepRun
+    from recoverdsl.api import Run, SweepRun
 
 
 @click.command(
@@ -83,16 +82,13 @@ def run(
         audit = load(
             spec, set=overrides, allow_outside=allow_outside, offline=offline, locked=locked
         )
-        if not locked and (differs := audit.beside.note()):
+        if not locked and (differs := audit.spec_with_lock.note()):
             say(f"{click.style('note:', fg='cyan', bold=True)} {shown(differs, sys.stderr)}", sys.stderr)  # fmt: skip
         with Progress(console(sys.stderr)) as progress:
-            options: dict[str, Any] = {
-                "device": device, "store": store, "batch_size": batch_size, "observer": progress,
-                "reveal": reveal,
-            }  # fmt: skip
-            done = (
-                audit.run_sweep(folder, **options) if audit.points else audit.run(folder, **options)
-            )
+            start = audit.run_sweep if audit.points else audit.run
+            done = start(
+                folder, device=device, store=store, batch_size=batch_size, observer=progress, reveal=reveal,
+            )  # fmt: skip
     _print(done, as_json)
     if not as_json:
         say(f"Report: {folder / 'report.html'}", sys.stdout)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from recoverdsl import __version__
 from recoverdsl.language.diagnostics import Diagnostic, visible
 from recoverdsl.language.explain import Page, pages, render_page
 from recoverdsl.language.nodes import SET, Span
+from recoverdsl.version import __version__
 
 _LONGEST = 400
 """Characters of a line that is quoted."""

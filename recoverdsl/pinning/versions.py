@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-import recoverdsl
 from recoverdsl.sources.pins import LIBRARIES, version_of
+from recoverdsl.version import __version__
 
 
 def versions() -> dict[str, str]:
@@ -16,6 +16,4 @@ def versions() -> dict[str, str]:
     """
     libraries = {name: version_of(name).partition("+")[0] for name in (*LIBRARIES, "safetensors")}
     python = ".".join(map(str, sys.version_info[:2]))
-    return dict(
-        sorted({"recoverdsl": recoverdsl.__version__, "python": python, **libraries}.items())
-    )
+    return dict(sorted({"recoverdsl": __version__, "python": python, **libraries}.items()))

@@ -14,7 +14,6 @@ from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 from pygls.uris import to_fs_path
 
-from recoverdsl import __version__
 from recoverdsl.errors import RecoverdslError
 from recoverdsl.language import Reader, beside, check
 from recoverdsl.language.nodes import Import
@@ -27,6 +26,7 @@ from recoverdsl.server.hover import hover
 from recoverdsl.server.navigation import definitions, highlights, references
 from recoverdsl.server.outline import folds, symbols
 from recoverdsl.server.rename import prepare, rename
+from recoverdsl.version import __version__
 
 PAUSE = 0.05
 """Seconds without a change after which a text is checked, so that typing never waits for it."""

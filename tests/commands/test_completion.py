@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from recoverdsl.cli import app
+from recoverdsl.commands.app import app
 from recoverdsl.commands.completion import SHELLS, VARIABLE, Lines
 from recoverdsl.language import check_file
 from tests.commands.terminals import ROOT

@@ -11,7 +11,7 @@ import click
 import pytest
 
 import recoverdsl.language as language
-from recoverdsl.cli import app
+from recoverdsl.commands.app import app
 from recoverdsl.commands.command import Command
 from recoverdsl.errors import EXIT_CODES
 from tests.commands.terminals import ROOT
@@ -56,7 +56,7 @@ def test_an_example_is_a_command_line_that_is_understood(line: str) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["run", "--help"]])
 def test_help_imports_nothing_that_takes_time(arguments: list[str]) -> None:
     code = (
-        "import sys; from recoverdsl.cli import app\n"
+        "import sys; from recoverdsl.commands.app import app\n"
         f"app.main({arguments!r}, standalone_mode=False)\n"
         "print(*sys.modules, file=sys.stderr)"
     )

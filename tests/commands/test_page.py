@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from recoverdsl.cli import app
+from recoverdsl.commands.app import app
 from recoverdsl.commands.page import page
 from recoverdsl.errors import EXIT_CODES
 from tests.commands.terminals import ROOT

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import pytest
 
-from recoverdsl.cli import app
+from recoverdsl.commands.app import app
 from tests.docs.pages import ROOT, SHELL, Code, blocks
 from tests.run import claims
 from tests.run.commands import cli

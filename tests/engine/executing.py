@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from attrs import evolve
+from recoverdsl.engine.steps.executors import Executors
 
 from recoverdsl.compiler.steps import (
     Behavior,
@@ -22,7 +23,6 @@ from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.model.families import adapt
 from recoverdsl.engine.model.loaded_model import LoadedModel
 from recoverdsl.engine.resources import Resources
-from recoverdsl.engine.steps.executors import Executors
 from recoverdsl.language.schema import Adam, Comparison, Positions, Score, SetTo, Term
 from recoverdsl.sources import Fetcher
 from recoverdsl.sources.data import Example

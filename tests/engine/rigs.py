@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from attrs import field, frozen
+from recoverdsl.engine.steps.executors import Batch, Executors
 from torch import Tensor
 
 from recoverdsl.compiler.steps import Behavior, Defense, Place, Recover, Stage
@@ -29,7 +30,6 @@ from recoverdsl.engine.model.families import adapt
 from recoverdsl.engine.model.judge import Judging
 from recoverdsl.engine.model.loaded_model import LoadedModel
 from recoverdsl.engine.resources import Resources
-from recoverdsl.engine.steps.executors import Batch, Executors
 from recoverdsl.language.schema import (  # fmt: skip
     Adam,
     Comparison,

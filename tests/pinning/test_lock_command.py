@@ -154,7 +154,7 @@ def test_a_folder_that_cannot_be_written_ends_with_3(
 
 def test_locking_loads_no_model_library(own: Path) -> None:
     code = (
-        "import sys; from recoverdsl.cli import app\n"
+        "import sys; from recoverdsl.commands.app import app\n"
         f"app(['lock', {str(own)!r}], standalone_mode=False)\n"
         "print(sorted({'torch', 'transformers', 'sae_lens', 'pandas'} & set(sys.modules)))"
     )

@@ -190,7 +190,7 @@ def test_a_spec_is_a_file_that_is_named_so(tmp_path: Path) -> None:
 
 def test_sae_lens_is_not_imported(tmp_path: Path) -> None:
     code = (
-        "import sys; from recoverdsl.cli import app\n"
+        "import sys; from recoverdsl.commands.app import app\n"
         f"app.main(['new', {str(tmp_path / 'claim.rec')!r}, '--sae', {SCOPE.format(12)!r}], standalone_mode=False)\n"
         "assert not {'torch', 'transformers', 'sae_lens', 'numpy'} & sys.modules.keys()"
     )

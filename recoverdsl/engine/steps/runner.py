@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 
@@ -15,28 +14,13 @@ from recoverdsl.engine.model.batch_size import batch_size
 from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.steps.batches import in_batches
 from recoverdsl.engine.steps.executor import Executor, executor_of
+from recoverdsl.engine.steps.observer import Observer, State
 from recoverdsl.engine.steps.work import StepResult, ValidFlips, Work
 from recoverdsl.language.canonical import canonical
 from recoverdsl.store.records import joined
 from recoverdsl.store.steps import Entry, Part, Store
 
-State = Literal["kept", "computed", "resumed"]
-
 R = TypeVar("R")
-
-
-class Observer(Protocol):
-    """Follows a run."""
-
-    def busy(self, what: str) -> AbstractContextManager[None]:
-        """Something of unknown length is under way."""
-        ...
-
-    def began(self, node: Node, examples: int) -> Callable[[int], None]:
-        """A step begins; what is returned takes the number of examples done."""
-        ...
-
-    def ended(self, node: Node, state: State, seconds: float, batch_size: int | None) -> None: ...
 
 
 @frozen(eq=False)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from recoverdsl.engine.steps.executors import Batch, Executors
 from torch import Tensor
 
 from recoverdsl.engine.attack.problem import Problem
-from recoverdsl.engine.steps.executors import Batch, Executors
 from recoverdsl.language.schema import Positions, Score
 from tests.engine.executing import (
     BOUNDARY,

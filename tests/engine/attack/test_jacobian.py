@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from attrs import evolve
+from recoverdsl.engine.attack.jacobian import Jacobian, JacobianSketch, linearize, moved, room
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from recoverdsl.engine.attack.constraints import Free, norm
-from recoverdsl.engine.attack.jacobian import Jacobian, JacobianSketch, linearize, moved, room
 from recoverdsl.engine.attack.problem import Problem
 from recoverdsl.engine.attack.problem_factory import constraint
 from recoverdsl.engine.attack.search import Adam, Attack, recover

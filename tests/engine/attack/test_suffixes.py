@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 from attrs import evolve, field, frozen
+from recoverdsl.engine.attack.suffixes import Soft, attack, search, soft_start
 from tokenizers import Tokenizer, decoders
 from tokenizers.models import BPE
 from torch import Tensor
@@ -18,7 +19,6 @@ from recoverdsl.compiler.steps import Suffix
 from recoverdsl.engine.attack import search as recover
 from recoverdsl.engine.attack.gcg import Gcg, Writing
 from recoverdsl.engine.attack.suffix_problem import Objective, SuffixProblem, suffix_problem
-from recoverdsl.engine.attack.suffixes import Soft, attack, search, soft_start
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.model.families import adapt
 from recoverdsl.engine.model.loaded_model import Around, LoadedModel

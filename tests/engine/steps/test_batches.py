@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from attrs import evolve
+from recoverdsl.engine.steps.executors import Batch, Executors
 from torch import Tensor
 
 from recoverdsl.compiler.steps import FindSmallestNorm
@@ -14,9 +15,9 @@ from recoverdsl.engine.attack import search as attacks
 from recoverdsl.engine.behavior.feature_effects import attribution
 from recoverdsl.engine.behavior.observation import observe, score_of
 from recoverdsl.engine.defense.intervention import Intervention
+from recoverdsl.engine.model.batch_size import LARGEST, batch_size
 from recoverdsl.engine.model.families import adapt
-from recoverdsl.engine.steps.batches import LARGEST, batch_size, in_batches
-from recoverdsl.engine.steps.executors import Batch, Executors
+from recoverdsl.engine.steps.batches import in_batches
 from recoverdsl.errors import UnavailableError
 from recoverdsl.store.steps import Entry, Part, Store
 from tests.engine.executing import (
