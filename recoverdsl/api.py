@@ -19,10 +19,11 @@ from recoverdsl.language.sweeps import Point
 from recoverdsl.pinning.beside import Beside, lock_of, locked_commits
 from recoverdsl.pinning.lock import Lock
 from recoverdsl.pinning.lockfile import lock_path, read_lock
+from recoverdsl.pinning.versions import platform
 from recoverdsl.report.revealed import Revealed
 from recoverdsl.sources import Fetcher
 from recoverdsl.sources.cache import Progress, cache_folder
-from recoverdsl.sources.pins import pin, platform
+from recoverdsl.sources.registry import source_of
 from recoverdsl.store.run_folder import private
 from recoverdsl.store.steps import Store
 
@@ -143,7 +144,7 @@ class Audit:
         with suppress(UnavailableError):
             private(cache_folder())
         return compile_spec(
-            self.spec, lambda block: pin(block, self.fetcher), platform(device_of(device))
+            self.spec, lambda block: source_of(block).pin(self.fetcher), platform(device_of(device))
         )
 
     def store(self, root: Path | None = None) -> Store:

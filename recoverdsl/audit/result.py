@@ -14,7 +14,7 @@ from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Control, Spec
 from recoverdsl.language.vocabulary import function_name
 from recoverdsl.report.revealed import to_lines
-from recoverdsl.sources.pins import pin
+from recoverdsl.sources.registry import source_of
 from recoverdsl.store.run_folder import RunFolder
 from recoverdsl.store.steps import Row
 
@@ -87,7 +87,7 @@ def assemble(
         attributions=summary.attributions,
         expectations=judge(spec.expects, summary.attacks, summary.controls),
         inputs=tuple(
-            results.Input(name, kind, pin(block, audit.fetcher))
+            results.Input(name, kind, source_of(block).pin(audit.fetcher))
             for kind, blocks in (
                 ("model", spec.models),
                 ("sae", spec.saes),
