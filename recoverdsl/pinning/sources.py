@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import attrs
 
 from recoverdsl.language.printer import quote
 from recoverdsl.language.schema import File, Spec
 from recoverdsl.language.vocabulary import function_name
-from recoverdsl.sources.source import Block
+
+if TYPE_CHECKING:
+    from recoverdsl.sources.source import Block
 
 OWN = "recoverdsl's own"
 """The source of phrase lists where a spec names none."""
