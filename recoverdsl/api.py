@@ -21,8 +21,8 @@ from recoverdsl.pinning.lock import Lock
 from recoverdsl.pinning.lockfile import lock_path, read_lock
 from recoverdsl.pinning.versions import platform
 from recoverdsl.report.revealed import Revealed
-from recoverdsl.sources import Fetcher
 from recoverdsl.sources.cache import Progress, cache_folder
+from recoverdsl.sources.fetcher import Fetcher
 from recoverdsl.sources.registry import source_of
 from recoverdsl.store.run_folder import private
 from recoverdsl.store.steps import Store

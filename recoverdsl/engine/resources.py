@@ -18,8 +18,8 @@ from recoverdsl.errors import UnavailableError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.measure.phrases import load_phrases
-from recoverdsl.sources import Fetcher
 from recoverdsl.sources.data import Example, load_examples
+from recoverdsl.sources.fetcher import Fetcher
 from recoverdsl.sources.local import find_path
 from recoverdsl.sources.registry import source_of
 

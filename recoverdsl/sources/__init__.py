@@ -3,7 +3,3 @@
 A kind of source is a subclass of `source.Source`, and `registry.SOURCES` finds it by the call that a
 spec writes. Nothing that is fetched is ever run.
 """
-
-from recoverdsl.sources.fetcher import Fetcher
-
-__all__ = ["Fetcher"]

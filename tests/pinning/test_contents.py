@@ -24,7 +24,8 @@ from recoverdsl.language.schema import (
     Site,
     Template,
 )
-from recoverdsl.sources import Fetcher, templates
+from recoverdsl.sources import templates
+from recoverdsl.sources.fetcher import Fetcher
 from recoverdsl.sources.registry import source_of
 from recoverdsl.sources.source import Block
 from tests.hub import Hub

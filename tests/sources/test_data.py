@@ -14,9 +14,10 @@ import pytest
 
 from recoverdsl.errors import RecoverdslError, SpecError, UnavailableError
 from recoverdsl.language.schema import Data, File, HuggingFace, Template
-from recoverdsl.sources import Fetcher, tables, templates
 from recoverdsl.sources import data as data_module
+from recoverdsl.sources import tables, templates
 from recoverdsl.sources.data import LAYOUTS, Example, load_examples
+from recoverdsl.sources.fetcher import Fetcher
 from recoverdsl.sources.registry import source_of
 from recoverdsl.sources.repositories import Repository
 

@@ -9,8 +9,7 @@ import pytest
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema import HuggingFace
-from recoverdsl.sources import Fetcher
-from recoverdsl.sources.fetcher import Revision
+from recoverdsl.sources.fetcher import Fetcher, Revision
 from recoverdsl.sources.hub import at_commit, digests, published
 from recoverdsl.sources.repositories import Repository
 from tests.hub import Hub

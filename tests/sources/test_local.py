@@ -11,7 +11,7 @@ import pytest
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema import Folder
-from recoverdsl.sources import Fetcher
+from recoverdsl.sources.fetcher import Fetcher
 from recoverdsl.sources.local import LocalFolder
 
 

@@ -24,9 +24,9 @@ from recoverdsl.language.schema import Classifier, Data, Model, Sae, Site, Spec
 from recoverdsl.language.vocabulary import FUNCTIONS, says
 from recoverdsl.pinning.current_lock import current_lock
 from recoverdsl.pinning.lockfile import from_text, to_text
-from recoverdsl.sources import Fetcher
 from recoverdsl.sources.contents import Contents, Look
 from recoverdsl.sources.data import load_examples
+from recoverdsl.sources.fetcher import Fetcher
 from recoverdsl.sources.registry import SOURCES, source_of
 from recoverdsl.sources.source import Block, Source, Table
 from tests.language.texts import SMALL

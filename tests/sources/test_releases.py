@@ -11,7 +11,7 @@ import torch
 from recoverdsl.engine.defense.autoencoders import load_release
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Release, Sae, Site
-from recoverdsl.sources import Fetcher
+from recoverdsl.sources.fetcher import Fetcher
 from recoverdsl.sources.registry import source_of
 from recoverdsl.sources.releases import Place, find
 from tests.hub import Hub

@@ -17,8 +17,9 @@ import pytest
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema import PyPI
-from recoverdsl.sources import Fetcher, wheels
 from recoverdsl.sources import cache as cache_module
+from recoverdsl.sources import wheels
+from recoverdsl.sources.fetcher import Fetcher
 from recoverdsl.sources.wheels import Wheel
 from tests.sources.files import files_in
 
@@ -210,7 +211,7 @@ def test_two_processes_fetch_once(tmp_path: Path) -> None:
     make_wheel(tmp_path, {TINY.file: CONTENT})
     script = f"""
 import pathlib, subprocess, sys, time
-from recoverdsl.sources import Fetcher
+from recoverdsl.sources.fetcher import Fetcher
 from recoverdsl.sources.wheels import Wheel
 from recoverdsl.language.schema import PyPI
 run = subprocess.run
