@@ -23,11 +23,11 @@ from pathlib import Path
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 import torch
-from recoverdsl.engine.steps.executors import Batch, Executors
 
 import recoverdsl
 from recoverdsl.compiler.steps import Recover
-from recoverdsl.engine.attack.problem_factory import constraint
+from recoverdsl.engine.attack.constraints import constraint_of
+from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.attack.search import Adam, Attack, recover
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
@@ -133,9 +133,10 @@ def main() -> None:
     features = resources.features(0, list(range(64)))
     boundary = features.autoencoder.boundary
     indices = list(range(args.examples))
-    problem = Executors(resources)._problem(step, Protected({boundary: features}), Batch(indices))
+    protected = Protected({boundary: features})
+    problem = ProblemFactory(resources).problem(step, protected, indices, None)
     attack = Attack(
-        optimizer=lambda _: Adam(0.1), constraint=constraint(step, problem),
+        optimizer=lambda _: Adam(0.1), constraint=constraint_of(step.preserve, problem),
         steps=args.steps, stop_when_recovered=False,
     )  # fmt: skip
 

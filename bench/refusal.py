@@ -32,8 +32,8 @@ import torch
 
 import recoverdsl
 from recoverdsl.compiler.steps import RunDefended
-from recoverdsl.engine.attack.constraints import ByConstruction
-from recoverdsl.engine.attack.problem_factory import Problems
+from recoverdsl.engine.attack.constraints.by_construction import ByConstruction
+from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.attack.search import Adam, Attack, recover
 from recoverdsl.engine.behavior.generation import Answers, generate
 from recoverdsl.engine.defense.clamp import Clamp
@@ -174,7 +174,7 @@ def main() -> None:
         return answers, time.perf_counter() - began
 
     answers, _ = speak(args.tokens, Intervention(), range(args.examples))
-    problems = Problems(resources)
+    problems = ProblemFactory(resources)
     problem = problems.problem(step, protected, indices, answers)
     problem = problems.stage(problem, step, 1, problem.zero_BLQD)
     limits = torch.full((len(problem),), LIMIT)
