@@ -21,7 +21,7 @@ def _pairs(
         path, equals, value = text.partition("=")
         if not equals or not path.strip():
             raise click.BadParameter(
-                f"{text!r} is not PATH=VALUE, such as projected.steps=50", context, option
+                f"expected PATH=VALUE, such as projected.steps=50, found {text!r}", context, option
             )
         pairs[path.strip()] = value.strip()
     return pairs

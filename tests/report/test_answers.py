@@ -172,7 +172,10 @@ def test_another_answer_without_the_clamp_says_nothing_about_the_clamp(
     half = with_rates(result, "undefended", {5.0: 0, 10.0: 0, 20.0: 0, 40.0: elicited})
     found = finding(half.controls["undefended"], half.attacks["recover"])
     assert found is not None and not found.caution
-    assert f"with nothing clamped, the unrelated answer is elicited in {elicited} of {N}" in found.found
+    assert (
+        f"with nothing clamped, the unrelated answer is elicited in {elicited} of {N}"
+        in found.found
+    )
     assert "it says nothing about the clamp" in found.shows
     assert "times the norm" not in str(found)
     only = attrs.evolve(half, controls={"undefended": half.controls["undefended"]})
