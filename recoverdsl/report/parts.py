@@ -14,7 +14,7 @@ HOW = {"alone": "alone", "without": "ablated"}
 EXPLANATION = (
     "δ is split at each site by its effect on the SAE. Clamped features: the change of their "
     "activations, decoded. Other features: the same for all others; the top ones are among these. "
-    "SAE residual: the rest, which is the change of the reconstruction error. These three sum to δ. "
+    "SAE residual: the rest, which the SAE does not reconstruct. These three sum to δ. "
     "They are not orthogonal: a part may be longer than δ, and parts may cancel. "
     "The norm is the mean norm of what is replayed, in multiples of δ's."
 )
