@@ -34,7 +34,7 @@ _COLUMNS = {
     "drift": ("drift", ""),
     "reactivated": ("reacti-\nvated", "protected features newly above zero"),
     "norm": ("norm", ""),
-    "smallest_norm": ("smallest\nnorm", "that recovers"),
+    "smallest_norm": ("smallest\nnorm", "the least that recovers"),
 }
 _TEXT_COLUMNS = {
     "limit": ("norm ≤", ""),
@@ -42,7 +42,7 @@ _TEXT_COLUMNS = {
     "base_like": ("base-like", "recovered and like the target answer"),
     "drift": ("drift", "of the clamped features on the target"),
     "generated_drift": ("drift\n(generated)", "the same on the generated text"),
-    "smallest_norm": ("smallest\nnorm", "that reaches every token of the target"),
+    "smallest_norm": ("smallest\nnorm", "the least that reaches every token of the target"),
 }
 """The heading of each field of `Row`, with its meaning. The report has those that exceed 80 columns."""
 
