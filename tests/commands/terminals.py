@@ -70,7 +70,7 @@ def _read(leader: int) -> str:
         while part := os.read(leader, 1 << 16):
             said += part
     except OSError as error:
-        # How Linux says that the other end is closed.
+        # The error of Linux when the other end is closed.
         if error.errno != errno.EIO:
             raise
     os.close(leader)

@@ -1,4 +1,4 @@
-"""A run that never happened, judged by generated texts: attacks with a δ, in stages and by suffix."""
+"""A made-up run, judged by generated texts: attacks with a δ, in stages and by suffix."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ PARTS = {
     "10": ((0.05, 0.0, 0.5), (0.9, 0.5, 1.1)),
     "residual": ((0.95, 0.6, 1.3), (0.1, 0.02, 0.9)),
 }
-"""Part to the odds of recovery and of a base-like text and its length, alone and ablated."""
+"""The odds of recovery and of a base-like text, and the relative norm, of each part alone and ablated."""
 
 
 def planted_rows(n: int = 43, seed: int = 1, *, unrelated: float = 0.4) -> pd.DataFrame:
-    """The table.
+    """Return the table of examples.
 
     Args:
-        unrelated: how large a share of the examples has its unrelated answer at the largest limit.
+        unrelated: the share of examples whose unrelated answer is elicited at the largest limit.
     """
     rng = np.random.default_rng(seed)
     needed = np.exp(rng.normal(np.log(12), 0.5, n)).clip(2, 38)

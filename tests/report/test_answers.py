@@ -41,7 +41,7 @@ def page(result: Result, rows: pd.DataFrame) -> str:
 
 
 def with_rates(result: Result, control: str, successes: dict[float, int]) -> Result:
-    """The result with other recovery rates of a control at its limits."""
+    """Return the result with other recovery rates of a control at its limits."""
     old = result.controls[control]
     budgets = tuple(
         attrs.evolve(

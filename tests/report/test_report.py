@@ -1,4 +1,4 @@
-"""The report: what it says, that it is safe with hostile names, and that it needs nothing else."""
+"""The report: its content, its safety with hostile names, and its self-containedness."""
 
 from __future__ import annotations
 

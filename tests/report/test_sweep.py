@@ -38,7 +38,7 @@ FLIPS = 70
 
 
 def at(result: Result, recovered: int) -> Result:
-    """The result with so many examples recovered by every attack at its largest limit."""
+    """Return the result with `recovered` examples recovered by every attack at its largest limit."""
     attacks = {
         name: attrs.evolve(a, metrics=a.metrics | {"recovery_rate": wilson(recovered, FLIPS)})
         for name, a in result.attacks.items()
