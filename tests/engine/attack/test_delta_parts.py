@@ -190,9 +190,7 @@ STAGED = {
 
 
 @pytest.mark.parametrize("stages", STAGED.values(), ids=STAGED)
-@pytest.mark.parametrize(
-    "preserve", [None, ByConstruction("")], ids=["nothing", "by_construction"]
-)
+@pytest.mark.parametrize("preserve", [None, ByConstruction("")], ids=["nothing", "by_construction"])
 def test_the_norm_of_each_replayed_part_is_that_of_the_part(stages: Any, preserve: Any) -> None:
     made = rig()
     found, told = replayed(made, stages=stages, preserve=preserve)

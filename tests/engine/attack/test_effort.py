@@ -51,7 +51,9 @@ def rows(made: Rig, step: Recover, indices: list[int]) -> list[dict[str, Any]]:
 
 
 @each_kept
-def test_what_an_example_costs_does_not_depend_on_its_batch(made: Rig, preserve: Preserve | None) -> None:
+def test_what_an_example_costs_does_not_depend_on_its_batch(
+    made: Rig, preserve: Preserve | None
+) -> None:
     step = attack(made, preserve)
     everyone = list(range(len(made.prompts)))
     together = rows(made, step, everyone)
@@ -86,9 +88,7 @@ def test_without_corrections_a_pass_is_a_step(made: Rig) -> None:
         assert (row["forward_passes"], row["gradient_steps"], row["steps"]) == (4, 4, 3)
 
 
-@pytest.mark.parametrize(
-    "preserve", [None, ByConstruction("")], ids=["nothing", "by_construction"]
-)
+@pytest.mark.parametrize("preserve", [None, ByConstruction("")], ids=["nothing", "by_construction"])
 def test_random_directions_in_stages_spend_each_stage_where_it_acts(
     made: Rig, preserve: Preserve | None
 ) -> None:

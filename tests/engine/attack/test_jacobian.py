@@ -49,7 +49,9 @@ def small(
     chosen = {site: CLAMPED[site] for site in (2, 3)}
     saes = {site: jumprelu(seed=site, threshold=threshold) for site in chosen}
     made = rig(kind, prompts=SHORT, chosen=chosen, saes=saes, tokens=3)
-    problem = made.problem(made.recover(stage((1, ENDING), (3, LAST)), preserve=schema.Jacobian("")))
+    problem = made.problem(
+        made.recover(stage((1, ENDING), (3, LAST)), preserve=schema.Jacobian(""))
+    )
     return made, problem, some(problem, size)
 
 
@@ -193,7 +195,9 @@ def reactivating() -> tuple[AttackProblem, Tensor, int]:
         sae.b_enc.zero_()
         sae.b_dec.zero_()
     made = rig(saes={2: sae}, chosen={2: [0, 1, 2, 3]}, to=SetTo(-1.0), prompts=SHORT)
-    step = made.recover(stage((2, LAST)), behavior=SCORED, goal="score", preserve=schema.Jacobian(""))
+    step = made.recover(
+        stage((2, LAST)), behavior=SCORED, goal="score", preserve=schema.Jacobian("")
+    )
     problem = made.problem(step)
     direction = torch.zeros_like(problem.zero_BLQD)
     column = problem.tokens.prompt - 1 - problem.first
@@ -244,7 +248,9 @@ def test_a_feature_may_fall_below_its_threshold_as_far_as_it_likes() -> None:
 
 def activations(problem: AttackProblem, delta: Tensor) -> Tensor:
     """Protected features (B, R), zero at positions that are not perturbed."""
-    z, _ = JacobianSketch(probes=1, scale=1.0)._activations(problem, problem.place(delta), UNCOUNTED)
+    z, _ = JacobianSketch(probes=1, scale=1.0)._activations(
+        problem, problem.place(delta), UNCOUNTED
+    )
     return z
 
 

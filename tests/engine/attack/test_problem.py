@@ -79,7 +79,9 @@ def target_of(problem: AttackProblem, at: int) -> list[int]:
     return labels
 
 
-def logprob(made: Rig, problem: AttackProblem, at: int, total: Tensor, prompt: Sequence[int]) -> Tensor:
+def logprob(
+    made: Rig, problem: AttackProblem, at: int, total: Tensor, prompt: Sequence[int]
+) -> Tensor:
     """The log-probability of a target by one pass of the plain model over the whole text."""
     target = target_of(problem, at)
     rows = own_rows(of_problem(problem, total), at, len(prompt))
@@ -335,7 +337,11 @@ WAYS = {
 @pytest.mark.parametrize("ending", [False, True], ids=["cut", "some end"])
 @pytest.mark.parametrize(("stages", "preserve", "tokens"), WAYS.values(), ids=WAYS)
 def test_a_target_is_reached_exactly_if_it_is_what_is_written(
-    kind: str, ending: bool, stages: list[Stage], preserve: schema.Preserve | None, tokens: int | None
+    kind: str,
+    ending: bool,
+    stages: list[Stage],
+    preserve: schema.Preserve | None,
+    tokens: int | None,
 ) -> None:
     free = rig(kind).answers().lists()
     ends = [free[0][2], free[3][1]] if ending else []

@@ -59,7 +59,9 @@ def linear_family(seed: int = 0) -> Linear:
     )
 
 
-def linear_problem(where_Q: tuple[bool, ...] = (True, False, True, True), seed: int = 0) -> AttackProblem:
+def linear_problem(
+    where_Q: tuple[bool, ...] = (True, False, True, True), seed: int = 0
+) -> AttackProblem:
     """Examples with a negative score, logit(a) − logit(b), that differ in size and direction."""
     family = linear_family(seed)
     generator = torch.Generator().manual_seed(seed)

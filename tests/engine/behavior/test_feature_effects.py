@@ -135,7 +135,9 @@ def test_a_contrast_is_the_difference_of_the_means(kind: str, tmp_path: Path) ->
         told = [e for (sae, _), e in zip(chosen, effects, strict=True) if sae == number]
         assert told == pytest.approx(expected.values.tolist(), abs=1e-5)
         assert int(means.tokens.sum()) == 9
-        torch.testing.assert_close(means.mean(site), plain_mean(made, site, MORE)[own], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            means.mean(site), plain_mean(made, site, MORE)[own], atol=1e-5, rtol=0
+        )
 
 
 @two_families

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from recoverdsl.compiler.steps import FindSmallestNorm
 from recoverdsl.engine.attack import search as attacks
-from recoverdsl.engine.behavior.feature_effects import attribution
 from recoverdsl.engine.attack.problem_factory import ProblemFactory
+from recoverdsl.engine.behavior.feature_effects import attribution
 from recoverdsl.engine.behavior.observation import Observations, observe, score_of
 from recoverdsl.engine.defense.intervention import Intervention
-from recoverdsl.engine.model.families import adapt
 from recoverdsl.engine.model.batch_size import LARGEST, batch_size
+from recoverdsl.engine.model.families import adapt
 from recoverdsl.engine.steps.batches import in_batches
 from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries
 from recoverdsl.engine.steps.random_directions import random_directions
