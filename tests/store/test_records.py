@@ -30,7 +30,7 @@ RECORDS = sorted({e.record for e in executor._EXECUTORS.values()}, key=lambda ki
 
 each_record = pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
 WIDTHS = {"L": 2, "P": 3, "N": 4, "D": 5}
-WHOLE = {"ids_BN", "suffix_ids_BN", "length_B", "sites_BL", "tokens"}
+INTEGERS = {"ids_BN", "suffix_ids_BN", "length_B", "sites_BL", "tokens"}
 FLAGS = {"ended_B", "broken_B", "finite_B"}
 
 
@@ -67,7 +67,7 @@ def tensors(name: str, count: int) -> st.SearchStrategy[Tensor]:
         made = torch.randint(-9, 9, (count, *shape), generator=generator)
         if name in FLAGS:
             return made > 0
-        return made if name in WHOLE else torch.where(made < -8, torch.nan, made / 7)
+        return made if name in INTEGERS else torch.where(made < -8, torch.nan, made / 7)
 
     return st.integers(0, 2**31).map(drawn)
 
