@@ -14,7 +14,7 @@ from recoverdsl.errors import UsageError
 from recoverdsl.language import check_file, effective_text, spec_error
 from recoverdsl.pinning.lockfile import lock_path, read_lock
 from recoverdsl.pinning.spec_with_lock import lock_of, locked_commits
-from recoverdsl.sources import Fetcher
+from recoverdsl.sources.fetcher import Fetcher
 
 __all__ = ["Audit", "AuditAt", "Run", "SweepRun", "load"]
 

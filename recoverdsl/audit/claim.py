@@ -16,9 +16,10 @@ from recoverdsl.language.schema import Spec
 from recoverdsl.language.sweeps import Point
 from recoverdsl.pinning.lock import Lock
 from recoverdsl.pinning.spec_with_lock import SpecWithLock
-from recoverdsl.sources import Fetcher
+from recoverdsl.pinning.versions import platform
 from recoverdsl.sources.cache import Progress, cache_folder
-from recoverdsl.sources.pins import pin, platform
+from recoverdsl.sources.fetcher import Fetcher
+from recoverdsl.sources.registry import source_of
 from recoverdsl.store.run_folder import private
 from recoverdsl.store.steps import Store
 
@@ -67,7 +68,7 @@ class Claim:
         with suppress(UnavailableError):
             private(cache_folder())
         return compile_spec(
-            self.spec, lambda block: pin(block, self.fetcher), platform(device_of(device))
+            self.spec, lambda block: source_of(block).pin(self.fetcher), platform(device_of(device))
         )
 
     def store(self, root: Path | None = None) -> Store:

@@ -18,7 +18,7 @@ from recoverdsl.language.vocabulary import function_name
 from recoverdsl.measure import results
 from recoverdsl.measure.summary import Planned, judge, summarize
 from recoverdsl.measure.table import to_frame
-from recoverdsl.sources.pins import pin
+from recoverdsl.sources.registry import source_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ def assemble(
         attributions=summary.attributions,
         expectations=judge(spec.expects, summary.attacks, summary.controls),
         inputs=tuple(
-            results.Input(name, kind, pin(block, claim.fetcher))
+            results.Input(name, kind, source_of(block).pin(claim.fetcher))
             for kind, blocks in (
                 ("model", spec.models),
                 ("sae", spec.saes),

@@ -73,8 +73,8 @@ def lock(
 def _compare(spec_with_lock: SpecWithLock, text: str, name: str) -> int:
     """Whether a lock is the text that would be written; says what is not."""
     from recoverdsl.errors import LockError
+    from recoverdsl.pinning.current_lock import CurrentLock
     from recoverdsl.pinning.differences import compare
-    from recoverdsl.pinning.finding import Found
     from recoverdsl.pinning.lockfile import from_text, read_lock
 
     try:
@@ -82,7 +82,7 @@ def _compare(spec_with_lock: SpecWithLock, text: str, name: str) -> int:
     except LockError as error:
         say(shown(str(error), sys.stdout), sys.stdout)
         return 1
-    differences = compare(written, Found(from_text(text), {}), spec_with_lock.path)
+    differences = compare(written, CurrentLock(from_text(text), {}), spec_with_lock.path)
     for difference in differences:
         say(shown(str(difference), sys.stdout), sys.stdout)
     if differences:

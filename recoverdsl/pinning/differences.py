@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import frozen
 
 from recoverdsl.errors import LockError, RecoverdslError, UnavailableError
-from recoverdsl.pinning.finding import Found
+from recoverdsl.pinning.current_lock import CurrentLock
 from recoverdsl.pinning.lock import Lock, Pinned
 
 _NOTHING = "nothing"
@@ -33,7 +33,7 @@ class Difference:
         return "\n".join([*lines, f"  help:   {self.help}"])
 
 
-def compare(lock: Lock, found: Found, spec: Path) -> tuple[Difference, ...]:
+def compare(lock: Lock, found: CurrentLock, spec: Path) -> tuple[Difference, ...]:
     """Every difference between a lock and what is found; none if they say the same.
 
     Args:

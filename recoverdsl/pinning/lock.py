@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import frozen
+
+from recoverdsl.sources.contents import Contents
 
 
 @frozen
-class Pinned:
-    """What a source is."""
+class Pinned(Contents):
+    """The content of a source, and the source itself."""
 
     source: str
     """As the spec writes it."""
-    repository: str | None = None
-    """Of a release: the repository in which sae_lens finds it."""
-    commit: str | None = None
-    """Of a repository of the hub: 40 digits."""
-    files: Mapping[str, str] | None = field(factory=dict)
-    """The sha256 of each file that is loaded, by its name in the source; None if it was not looked at."""
-    sha256: str | None = None
-    """Of what the tool brings along: the rows of a template, its own phrase lists."""
 
 
 @frozen

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 import attrs
 
 from recoverdsl.language.printer import quote
-from recoverdsl.language.schema import Classifier, Data, File, Model, Sae, Spec
+from recoverdsl.language.schema import File, Spec
 from recoverdsl.language.vocabulary import function_name
 
-Block: TypeAlias = Model | Sae | Data | Classifier | File | None
-"""What has a source. A file is one of phrase lists; None stands for the tool's own."""
+if TYPE_CHECKING:
+    from recoverdsl.sources.source import Block
 
 OWN = "recoverdsl's own"
 """The source of phrase lists where a spec names none."""

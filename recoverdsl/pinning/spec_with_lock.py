@@ -10,14 +10,16 @@ from attrs import evolve, frozen
 
 from recoverdsl.errors import LockError, RecoverdslError, SpecError, UnavailableError
 from recoverdsl.language.canonical import digest
-from recoverdsl.language.schema import Data, File, HuggingFace, Release, Spec
-from recoverdsl.pinning.contents import Look
+from recoverdsl.language.schema import Spec
+from recoverdsl.pinning.current_lock import CurrentLock, current_lock
 from recoverdsl.pinning.differences import Difference, compare, refuse
-from recoverdsl.pinning.finding import Found, find
 from recoverdsl.pinning.lock import Lock, Pinned
 from recoverdsl.pinning.lockfile import lock_path, read_lock
-from recoverdsl.pinning.sources import Block, sources_of, written
-from recoverdsl.sources import Fetcher, hub, releases
+from recoverdsl.pinning.sources import sources_of, written
+from recoverdsl.sources.contents import Look
+from recoverdsl.sources.fetcher import Fetcher, Revision
+from recoverdsl.sources.registry import source_of
+from recoverdsl.sources.source import Block
 
 _MOST_NAMED = 4
 """Differences that a note names; a whole list belongs to `--locked`."""
@@ -63,8 +65,8 @@ class SpecWithLock:
         found = self._find(look)
         return compare(lock, found, self.path)
 
-    def _find(self, look: Look) -> Found:
-        return find(self.spec, self.points, self.overrides, self.fetcher, look)
+    def _find(self, look: Look) -> CurrentLock:
+        return current_lock(self.spec, self.points, self.overrides, self.fetcher, look)
 
     def hold_to(self, lock: Lock, look: Look) -> None:
         """Raises if anything is not as it was locked, with every difference.
@@ -92,19 +94,14 @@ class SpecWithLock:
         return f"{self.lock_path}: this run differs from the lock: {named}. `--locked` refuses it, and says how"
 
 
-def locked_commits(lock: Lock, specs: Iterable[Spec]) -> dict[tuple[str, str, str], str]:
-    """The commits that the branches and tags of a spec, at all its points, stood for when it was locked."""
+def locked_commits(lock: Lock, specs: Iterable[Spec]) -> dict[Revision, str]:
+    """Return the commits that the branches and tags of a spec, at all its points, were at when it was locked."""
     commits = {}
     for path, block in (item for spec in specs for item in sources_of(spec)):
         pinned = _pinned(lock, path, block)
-        if pinned is None or pinned.commit is None:
-            continue
-        source = block if block is None or isinstance(block, File) else block.source
-        kind: hub.Kind = "data" if isinstance(block, Data) else "model"
-        if isinstance(source, HuggingFace):
-            commits[hub.branch(source.repository, source.revision, kind)] = pinned.commit
-        elif isinstance(source, Release):
-            commits[hub.branch(releases.find(source).repository, None, kind)] = pinned.commit
+        revision = source_of(block).revision()
+        if revision is not None and pinned is not None and pinned.commit is not None:
+            commits[revision] = pinned.commit
     return commits
 
 

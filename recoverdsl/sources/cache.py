@@ -13,8 +13,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import TypeAlias
 
-import platformdirs
-
 from recoverdsl.errors import UnavailableError
 
 ENVIRONMENT = "RECOVERDSL_CACHE"
@@ -38,13 +36,12 @@ _SETTLED_NS = 2_000_000_000
 
 
 def cache_folder() -> Path:
-    """The cache folder: `RECOVERDSL_CACHE` where that is set, else the platform's own place."""
-    chosen = os.environ.get(ENVIRONMENT)
-    return (
-        Path(chosen).expanduser().absolute()
-        if chosen
-        else platformdirs.user_cache_path("recoverdsl")
-    )
+    """Return the cache folder: `RECOVERDSL_CACHE` where that is set, else the platform's default."""
+    if chosen := os.environ.get(ENVIRONMENT):
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return platformdirs.user_cache_path("recoverdsl")
 
 
 def size_text(size: int) -> str:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import attrs
 
 from recoverdsl.errors import SpecError, UnavailableError
-from recoverdsl.language.schema import Data, File, HuggingFace, Template
-from recoverdsl.sources import DATA, Fetcher, templates
-from recoverdsl.sources.tables import Row, read_rows
-
-MOST_ROWS = 1_000_000
-"""The most rows that are loaded."""
+from recoverdsl.language.schema import Data
+from recoverdsl.sources.fetcher import Fetcher
+from recoverdsl.sources.registry import source_of
+from recoverdsl.sources.tables import MOST_ROWS
 
 LARGEST_TEXT = 1 << 28
 """The most text that is held, in characters over all rows."""
@@ -97,16 +92,14 @@ The first that fits is taken, so a column `prompt` comes before every benchmark'
 
 def load_examples(data: Data, fetcher: Fetcher) -> list[Example]:
     """The examples of a data block, at most `data.limit`, in the order of the table."""
-    if isinstance(data.source, Template):
-        files = [(f"template({data.source.name!r})", _drawn(data.source, data.limit))]
-    else:
-        files = [(file.name, read_rows(file)) for file in _files(data.source, fetcher)]
+    tables = source_of(data).tables(fetcher, data.limit)
     most = data.limit or MOST_ROWS + 1
     layout: Layout | None = None
     texts: list[dict[str, str]] = []
     characters = 0
-    for name, rows in files:
-        for line, cells in islice(rows, most - len(texts)):
+    for table in tables:
+        name = table.name
+        for line, cells in islice(table.rows, most - len(texts)):
             text = _texts(cells, f"{name}:{line}")
             layout = layout or _layout(data, list(cells), name)
             for column in (layout.prompt, data.answer):
@@ -122,101 +115,11 @@ def load_examples(data: Data, fetcher: Fetcher) -> list[Example]:
                     help="use the first rows only, with `limit`",
                 )
     if layout is None:
-        raise UnavailableError("holds no rows", where=", ".join(name for name, _ in files))
+        raise UnavailableError("holds no rows", where=", ".join(table.name for table in tables))
     return [
         _example(id, text, layout, data.answer)
         for id, text in zip(_ids(texts, layout), texts, strict=True)
     ]
-
-
-def drawn_digest(source: Template) -> str:
-    """The sha256 of all rows that are drawn from a template, as JSON lines."""
-    rows = _template(source)(source.prompts, source.seed)
-    lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def data_digest(data: Data, fetcher: Fetcher) -> str:
-    """What the rows of a data block come from, as 64 hexadecimal digits; no row is parsed.
-
-    One file's digest is the sha256 of its contents. A template's covers the template's version,
-    its name, the count and the seed. The block's other attributes do not count.
-    """
-    source = data.source
-    if isinstance(source, Template):
-        _template(source)
-        drawn: list[Any] = ["template", templates.VERSION, source.name, source.prompts, source.seed]
-        return hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
-    digests = [fetcher.digest(file) for file in _files(source, fetcher)]
-    if len(digests) == 1:
-        return digests[0]
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
-
-# --- Where rows come from -------------------------------------------------------------------------
-
-
-def _template(source: Template) -> Callable[[int, int], list[dict[str, str]]]:
-    known = templates.TEMPLATES
-    if source.name not in known:
-        close = difflib.get_close_matches(source.name, known, n=1, cutoff=0.5)
-        raise SpecError(
-            f"there is no template {source.name!r}",
-            why=f"templates: {', '.join(sorted(known))}",
-            help=f"did you mean {close[0]!r}?" if close else None,
-        )
-    if source.prompts > MOST_ROWS:
-        raise SpecError(f"{source.prompts:,} prompts are more than can be loaded, {MOST_ROWS:,}")
-    return known[source.name]
-
-
-def _drawn(source: Template, limit: int | None) -> Iterator[Row]:
-    count = min(source.prompts, limit or source.prompts)
-    return enumerate(_template(source)(count, source.seed), start=1)
-
-
-def _files(source: File | HuggingFace, fetcher: Fetcher) -> list[Path]:
-    if isinstance(source, File):
-        return [fetcher.file(source)]
-    place = fetcher.huggingface(source, "data")
-    if place.is_file():
-        return [place]
-    inside = (file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file())
-    return [place / name for name in table_files(inside, source)]
-
-
-def table_files(names: Iterable[str], source: HuggingFace) -> list[str]:
-    """Which files of a repository, or of the folder of it that is meant, hold the rows; in order.
-
-    Raises:
-        UnavailableError: none does.
-        SpecError: several tables could be meant.
-    """
-    found = sorted(file for file in map(PurePosixPath, names) if file.suffix.lower() in DATA)
-    # `train` is a whole word in `data/train-00000-of-00002.parquet`, and not in `retrained.jsonl`.
-    word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(source.split or '')}(?![A-Za-z0-9])")
-    files = [file for file in found if not source.split or word.search(str(file))]
-    where = f"huggingface({source.repository!r})"
-    if not files:
-        raise UnavailableError(
-            "has no table that can be read",
-            where=where,
-            why=f"looked for {', '.join(DATA)}"
-            + (f" of split {source.split!r}" if source.split else ""),
-            help=f"found {', '.join(map(str, found[:5]))}"
-            if found
-            else "scripts of a data set are never run",
-        )
-    if len(files) > 1 and (
-        not source.split or len({(file.parent, file.suffix) for file in files}) > 1
-    ):
-        raise SpecError(
-            "holds several tables",
-            where=where,
-            why=f"found {', '.join(map(str, found[:5]))}",
-            help='choose with `split = "…"` or `file = "…"`',
-        )
-    return [str(file) for file in files]
 
 
 def _texts(cells: Mapping[str, Any], where: str) -> dict[str, str]:

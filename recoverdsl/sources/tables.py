@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from recoverdsl.errors import SpecError, UnavailableError
-from recoverdsl.sources import DATA
 from recoverdsl.sources.cache import size_text
+
+TABLES = (".jsonl", ".csv", ".parquet")
+"""Suffixes of the tables that can be read."""
+
+MOST_ROWS = 1_000_000
+"""The most rows that are loaded."""
 
 LARGEST_FILE = 1 << 30
 """The largest table that is opened, in bytes."""
@@ -33,7 +38,9 @@ def read_rows(file: Path) -> Iterator[Row]:
     reader = readers.get(file.suffix.lower())
     if reader is None:
         raise SpecError(
-            "is not a table that can be read", where=file.name, why=f"looked for {', '.join(DATA)}"
+            "is not a table that can be read",
+            where=file.name,
+            why=f"looked for {', '.join(TABLES)}",
         )
     size = file.stat().st_size
     if size > LARGEST_FILE:

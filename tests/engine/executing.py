@@ -24,8 +24,8 @@ from recoverdsl.engine.model.families import adapt
 from recoverdsl.engine.model.loaded_model import LoadedModel
 from recoverdsl.engine.resources import Resources
 from recoverdsl.language.schema import Adam, Comparison, Positions, Score, SetTo, Term
-from recoverdsl.sources import Fetcher
 from recoverdsl.sources.data import Example
+from recoverdsl.sources.fetcher import Fetcher
 from tests.models import jumprelu, tokenizer
 
 BOUNDARY = 2

@@ -41,8 +41,8 @@ from recoverdsl.language.schema import (  # fmt: skip
     Term,
 )
 from recoverdsl.measure.phrases import Cue, Phrases
-from recoverdsl.sources import Fetcher
 from recoverdsl.sources.data import Example
+from recoverdsl.sources.fetcher import Fetcher
 from tests.models import FAMILIES, jumprelu, tokenizer
 
 WIDTH, VOCABULARY = 24, 61
