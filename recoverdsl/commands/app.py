@@ -23,17 +23,17 @@ from recoverdsl.errors import EXIT_CODES
     cls=Commands,
     examples=[
         ("recoverdsl new claim.rec", "write a spec to start from"),
-        ("recoverdsl check specs/ioi.rec", "check a spec: no model, no network"),
-        ("recoverdsl plan specs/ioi.rec", "say what a run would compute"),
-        ("recoverdsl run specs/ioi.rec", "run it, and say whether the clamp holds"),
+        ("recoverdsl check specs/ioi.rec", "check a spec, without model or network"),
+        ("recoverdsl plan specs/ioi.rec", "list the steps that a run would compute"),
+        ("recoverdsl run specs/ioi.rec", "run it, and report whether the clamp holds"),
     ],
     codes=EXIT_CODES,
 )
 @version
 def app() -> None:
-    """Tests whether a safety defense made of SAE features can be trusted."""
+    """Test whether a safety defense made of SAE features can be trusted."""
 
 
-# In the order in which they are used.
+# In the order of use.
 for command in (new, check, explain, fmt, lock, plan, graph, run, lsp, completion):
     app.add_command(command)

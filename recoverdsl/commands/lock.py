@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     cls=Command,
     examples=[
         ("recoverdsl lock specs/ioi.rec", "write specs/ioi.rec.lock, to be signed with the spec"),
-        ("recoverdsl lock --check specs/ioi.rec", "say what the lock would say otherwise now"),
+        ("recoverdsl lock --check specs/ioi.rec", "list the differences between the lock and the sources now"),
         ("recoverdsl lock specs/ioi.rec --set projected.steps=50", "lock it with another value"),
     ],
     codes={
-        0: "the lock is written, or with --check, is what would be written",
-        1: "with --check, the lock is missing or is not what would be written",
+        0: "the lock is written, or with --check, is up to date",
+        1: "with --check, the lock is missing or out of date",
         2: "the command or the spec is wrong",
-        3: "something that the spec names cannot be had, or the lock cannot be written",
+        3: "a source that the spec names is not available, or the lock cannot be written",
     },
 )  # fmt: skip
 @options.spec
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 def lock(
     spec: Path, check: bool, overrides: Mapping[str, str], allow_outside: bool, offline: bool
 ) -> int:
-    """Write down what a spec's sources are now: commits, sha256, versions.
+    """Record the present state of a spec's sources: commits, sha256, versions.
 
-    The lock lies beside the spec, as SPEC.rec.lock. `recoverdsl run --locked` then takes nothing
-    else. Weights are not fetched where the hub knows their sha256.
+    The lock is written beside the spec, as SPEC.rec.lock. `recoverdsl run --locked` then accepts
+    nothing else. Weights are not downloaded where the hub knows their sha256.
     """
     from attrs import evolve
 
@@ -52,7 +52,7 @@ def lock(
     from recoverdsl.commands.progress import Progress
     from recoverdsl.pinning.lockfile import to_text
 
-    # Libraries draw bars of their own, which would tear this tool's.
+    # Progress bars of libraries would garble this tool's.
     os.environ.setdefault("TQDM_DISABLE", "1")
     audit = load(spec, set=overrides, allow_outside=allow_outside, offline=offline)
     with Progress(console(sys.stderr)) as progress:
@@ -71,7 +71,7 @@ def lock(
 
 
 def _compare(spec_with_lock: SpecWithLock, text: str, name: str) -> int:
-    """Whether a lock is the text that would be written; says what is not."""
+    """Return 0 if a lock is the text that would be written; else print the differences and return 1."""
     from recoverdsl.errors import LockError
     from recoverdsl.pinning.current_lock import CurrentLock
     from recoverdsl.pinning.differences import compare
@@ -89,11 +89,11 @@ def _compare(spec_with_lock: SpecWithLock, text: str, name: str) -> int:
         say(f"{name} is out of date: {_count(len(differences), 'difference')}.", sys.stdout)
         return 1
     if spec_with_lock.lock_path.read_bytes() != text.encode():
-        say(f"{name} says the same in other words: `recoverdsl lock` writes it as it should be.", sys.stdout)  # fmt: skip
+        say(f"{name} has the right content in another layout: run `recoverdsl lock` to rewrite it.", sys.stdout)  # fmt: skip
         return 1
     say(f"{name} is up to date.", sys.stdout)
     return 0
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

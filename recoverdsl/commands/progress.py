@@ -1,4 +1,4 @@
-"""Shows how a run goes: bars on a terminal, plain lines elsewhere."""
+"""The progress of a run: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STATES: dict[State, str] = {"kept": "kept", "resumed": "resumed", "computed": "
 
 
 class Progress(AbstractContextManager["Progress"]):
-    """An observer of runs for people. Also turns a request to terminate into a keyboard interrupt."""
+    """An observer that shows the progress of runs, and turns SIGTERM into a keyboard interrupt."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -52,18 +52,18 @@ class Progress(AbstractContextManager["Progress"]):
         signal.signal(signal.SIGTERM, self._before)
 
     @contextmanager
-    def busy(self, what: str) -> Iterator[None]:
+    def busy(self, activity: str) -> Iterator[None]:
         if not self._console.is_terminal:
-            self._line(f"{what} …")
-        task = self._bars.add_task(what, total=None)
+            self._line(f"{activity} …")
+        task = self._bars.add_task(activity, total=None)
         try:
             yield
         finally:
             self._bars.remove_task(task)
 
-    def point(self, what: str) -> None:
-        """A point of a sweep begins."""
-        self._line(what)
+    def point(self, label: str) -> None:
+        """Show that a point of a sweep begins."""
+        self._line(label)
 
     def began(self, node: Node, examples: int) -> Callable[[int], None]:
         task = self._task = self._bars.add_task(node.key, total=examples)

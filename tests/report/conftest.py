@@ -1,4 +1,4 @@
-"""A run that never happened: 70 valid flips, two attacks, two controls, plausible figures."""
+"""A made-up run: 70 valid flips, two attacks, two controls, plausible figures."""
 
 from __future__ import annotations
 
