@@ -126,7 +126,7 @@ def _sources(table: Mapping[str, Any], above: str) -> Iterator[tuple[str, Pinned
 
 def _fields(value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"expected a table as `{path}`, found {value!r}")
+        raise ValueError(f"expected a table as `{path}`, found {_kind(value)}")
     return value
 
 
@@ -136,5 +136,9 @@ def _texts(value: Any, path: str) -> dict[str, str]:
 
 def _text(value: Any, path: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"expected a string as `{path}`, found {value!r}")
+        raise ValueError(f"expected a string as `{path}`, found {_kind(value)}")
     return value
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else type(value).__name__

@@ -49,20 +49,20 @@ class Pretrained:
     id: str
     path: str
     """The file or folder in its repository."""
-    of: Mapping[str, Any]
+    entry: Mapping[str, Any]
     """The entry of the whole release in the table."""
 
     @property
     def model(self) -> str:
         """The model it was trained on, as its authors name it."""
-        return str(self.of["model"])
+        return str(self.entry["model"])
 
     @property
     def repository(self) -> str | None:
         """The repository of that model on the Hugging Face hub; None if the table does not have it."""
         if "/" in self.model:
             return self.model
-        link = str(self.of.get("links", {}).get("model", ""))
+        link = str(self.entry.get("links", {}).get("model", ""))
         name = link.removeprefix("https://huggingface.co/")
         name = _MOVED.get(name, name)
         return name if name.count("/") == 1 else None
@@ -70,15 +70,15 @@ class Pretrained:
     @property
     def understood(self) -> bool:
         """Whether its hook point is known; if it then has no site, it does not read the residual stream."""
-        return str(self.of.get("conversion_func")) in _CONVERTERS
+        return str(self.entry.get("conversion_func")) in _CONVERTERS
 
     @property
     def site(self) -> tuple[int, str] | None:
         """The layer, and `input` or `output`; None if its hook point is another or is not known."""
         if hook := _HOOK.search(self.id):
             return int(hook[1]), "input" if hook[2] == "pre" else "output"
-        address = f"{self.of['repo_id']} {self.path} {self.id}"
-        pattern = _OUTPUTS.get(str(self.of.get("conversion_func")))
+        address = f"{self.entry['repo_id']} {self.path} {self.id}"
+        pattern = _OUTPUTS.get(str(self.entry.get("conversion_func")))
         found = re.search(pattern, address) if pattern else None
         return (int(found[1]), "output") if found else None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from recoverdsl.errors import BugError, UsageError
 from recoverdsl.language import Checked, check, format_text
 from recoverdsl.language.printer import quote
-from recoverdsl.scaffold.sources import (
+from recoverdsl.scaffold.blocks import (
     Model,
     Sae,
     default_model,

@@ -154,7 +154,7 @@ def _asking(
     *,
     but: type[Exception] | tuple[()] = (),
 ) -> Iterator[None]:
-    """Report what is waited for, and turn what goes wrong into words, except what `but` names."""
+    """Report a request to the hub while it is in progress, and translate its errors, except `but`."""
     from huggingface_hub import constants
 
     what = f"huggingface({revision.repository!r})"

@@ -1,4 +1,4 @@
-"""SAEs that sae_lens knows by release and id: the repository in which each lies, and its files."""
+"""SAEs that sae_lens loads by release and id: the repository of each, and its files."""
 
 from __future__ import annotations
 

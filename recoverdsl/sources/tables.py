@@ -37,11 +37,7 @@ def read_rows(file: Path) -> Iterator[Row]:
     readers = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
     reader = readers.get(file.suffix.lower())
     if reader is None:
-        raise SpecError(
-            "is not a table that can be read",
-            where=file.name,
-            why=f"looked for {', '.join(TABLES)}",
-        )
+        raise SpecError(f"is not a table: expected {', '.join(TABLES)}", where=file.name)
     size = file.stat().st_size
     if size > LARGEST_FILE:
         raise UnavailableError(

