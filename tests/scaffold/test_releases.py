@@ -72,9 +72,9 @@ def test_where_an_sae_reads_is_what_sae_lens_says(everything: list[Pretrained]) 
     }
     compared = 0
     for sae in everything:
-        converter = offline.get(sae.of.get("conversion_func", ""))
+        converter = offline.get(sae.entry.get("conversion_func", ""))
         if converter:
-            hook = converter(sae.of["repo_id"], sae.path, "cpu")["hook_name"]
+            hook = converter(sae.entry["repo_id"], sae.path, "cpu")["hook_name"]
             point = re.fullmatch(r"blocks\.(\d+)\.hook_resid_post", hook)
             assert sae.site == ((int(point[1]), "output") if point else None), sae.id
             compared += 1
