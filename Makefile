@@ -9,7 +9,7 @@ BIN     = $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/recoverdsl run specs/ioi.rec || test $$? -eq 1
 
-## Sets up and runs the linter, the type checker and all tests.
+## Sets up and runs the linters, the type checker and all tests.
 test: lint types
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
@@ -24,6 +24,7 @@ bench: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 
 types: $(VENV)/installed
 	$(BIN)/mypy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from attrs import field, frozen
 
@@ -255,6 +255,10 @@ class ByConstruction:
     """After δ the state is moved back, by the least change, to the protected features' values."""
 
     protect: Annotated[str, Ref("protect")] = field(metadata=says("Which features."))
+
+
+Preserve: TypeAlias = Orthogonal | Jacobian | JacobianSketch | ByConstruction
+"""How an attack keeps the protected features in place."""
 
 
 @function("smallest_norm")

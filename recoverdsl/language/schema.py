@@ -74,6 +74,7 @@ from recoverdsl.language.functions import (
     JacobianSketch,
     ModelSource,
     Orthogonal,
+    Preserve,
     PyPI,
     Release,
     SaeSource,
@@ -85,7 +86,7 @@ from recoverdsl.language.functions import (
 from recoverdsl.language.metrics import METRICS, Metric
 from recoverdsl.language.vocabulary import BLOCKS, FUNCTIONS, Ref, block, function, says
 
-__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FUNCTIONS", "METRICS", "PLACES", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Protect", "PyPI", "Ref", "Release", "Sae", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "says"]  # fmt: skip
+__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FUNCTIONS", "METRICS", "PLACES", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Preserve", "Protect", "PyPI", "Ref", "Release", "Sae", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "says"]  # fmt: skip
 
 # --- Blocks -----------------------------------------------------------------------------------
 
@@ -263,7 +264,7 @@ class Attack:
         ),
     )
     optimizer: Adam | Gradient = field(default=Adam(), metadata=says("Optimizer.", key="with"))
-    preserve: Orthogonal | Jacobian | JacobianSketch | ByConstruction | None = field(
+    preserve: Preserve | None = field(
         default=None,
         metadata=says("What keeps the protected features in place.", source="C1 to C3"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-import recoverdsl
+from recoverdsl.version import __version__
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "gguf", "sae-lens")
 """The libraries that a result may depend on, by the names of the package index."""
@@ -27,9 +27,7 @@ def versions() -> dict[str, str]:
     """
     libraries = {name: version_of(name).partition("+")[0] for name in (*LIBRARIES, "safetensors")}
     python = ".".join(map(str, sys.version_info[:2]))
-    return dict(
-        sorted({"recoverdsl": recoverdsl.__version__, "python": python, **libraries}.items())
-    )
+    return dict(sorted({"recoverdsl": __version__, "python": python, **libraries}.items()))
 
 
 def version_of(name: str) -> str:

@@ -35,6 +35,23 @@ def private(folder: Path) -> None:
     guarded(folder, make)
 
 
+@frozen(eq=False)
+class Perturbations:
+    """The δ of one attack or control at one limit, or a part of it."""
+
+    name: str
+    """`ATTACK/LIMIT`, `ATTACK/smallest` or `ATTACK/LIMIT/PART`."""
+    delta_BLPD: Tensor
+    """(examples, sites, columns, d_model), float32."""
+    examples: Sequence[str]
+    """Ids of the examples, in the order of the first dimension."""
+    boundaries: Sequence[int]
+    """Of the residual stream, in the order of the second dimension; the output of layer L is boundary
+    L + 1."""
+    columns_after_prompt: int
+    """How many of the columns come after the prompt: the one before those is the prompt's last token."""
+
+
 @frozen
 class RunFolder:
     """Writes the files of a run. A file exists whole or not at all."""
@@ -95,26 +112,26 @@ class RunFolder:
         """Write `examples.parquet`: one row per example and attack."""
         write_atomically(self.path / "examples.parquet", parquet)
 
-    def perturbations(
-        self,
-        deltas: Mapping[str, Tensor],
-        examples: Mapping[str, Sequence[str]],
-        places: Mapping[str, Mapping[str, Any]],
-    ) -> None:
-        """`perturbations.safetensors`: δ by attack and limit, (examples, sites, columns, d_model), float32.
+    def perturbations(self, deltas: Sequence[Perturbations]) -> None:
+        """Write `perturbations.safetensors`: δ by attack and limit, float32.
 
-        The header's `perturbations` says of each tensor: `examples`, the examples' ids in the order
-        of the first dimension; `boundaries` of the residual stream, in the order of the second (the
-        output of layer L is boundary L + 1); and `columns_behind_prompt`, how many of the columns
-        come behind the prompt: the one before those is the prompt's last token.
+        The header's `perturbations` says of each tensor: `examples`, `boundaries`, and
+        `columns_behind_prompt`, see `Perturbations`.
         """
         from safetensors.torch import save
 
         # In one entry, since several are written in no fixed order.
-        described = {name: {"examples": list(examples[name]), **places[name]} for name in deltas}
+        described = {
+            delta.name: {
+                "examples": list(delta.examples),
+                "boundaries": list(delta.boundaries),
+                "columns_behind_prompt": delta.columns_after_prompt,
+            }
+            for delta in deltas
+        }
         metadata = {"perturbations": json.dumps(described)}
         content = save(
-            {name: delta.contiguous() for name, delta in deltas.items()}, metadata=metadata
+            {delta.name: delta.delta_BLPD.contiguous() for delta in deltas}, metadata=metadata
         )
         write_atomically(self.path / "perturbations.safetensors", content)
 

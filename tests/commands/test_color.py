@@ -1,4 +1,4 @@
-"""Colours: on a terminal only, unless someone says otherwise, and the same in every command."""
+"""Colours: on a terminal only, unless overridden, and by the same rules in every command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ for name in ("TERM", "FORCE_COLOR", "NO_COLOR"):
 
 @pytest.fixture
 def lines(tmp_path: Path) -> list[tuple[object, ...]]:
-    """One command line for each kind of output that has colours."""
+    """Return one command line for each kind of coloured output."""
     wrong, untidy = tmp_path / "wrong.rec", tmp_path / "untidy.rec"
     wrong.write_text("recoverdsl   1\nattack a {\n  steps = = 3\n}\n")
     untidy.write_text("recoverdsl   1\n")
@@ -63,7 +63,7 @@ def lines(tmp_path: Path) -> list[tuple[object, ...]]:
         (in_pipe, {}, ["--color", "auto"], False),
     ],
 )
-def test_every_command_decides_alike(
+def test_every_command_follows_the_same_rules(
     lines: list[tuple[object, ...]],
     shown: Shown,
     changes: Mapping[str, str],
@@ -91,7 +91,7 @@ def uncolored(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def test_the_verdict_and_the_bars_decide_like_the_rest() -> None:
+def test_the_verdict_and_the_bars_follow_the_same_rules() -> None:
     colored = [bool(re.search(r"\x1b\[[0-9;]*m", text)) for text in on_terminal(_VERDICTS, {})]
     assert colored == [True, True, False, True, True, False, False, True, False]
     said = in_pipe(_VERDICTS, {})

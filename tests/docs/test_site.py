@@ -1,4 +1,4 @@
-"""The site is built as `make docs` builds it, where a warning is an error; links within the repository lead somewhere."""
+"""The site builds without warnings, and every link within the repository has a target."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_shipped_spec_is_shown(site: Path) -> None:
 
 
 class Fetched(HTMLParser):
-    """What a browser fetches for a page, besides what the page links to."""
+    """The resources that a browser loads with a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,8 +80,8 @@ def links() -> Iterator[tuple[str, Path, str]]:
                 yield f"{page.relative_to(ROOT)} {link}", page, link
 
 
-def test_links_lead_somewhere() -> None:
-    """In the repository; pages of codes are only in the site, which checks links to them itself."""
+def test_links_within_the_repository_have_a_target() -> None:
+    """Pages of codes exist only on the site, whose build checks the links to them."""
     broken = [
         place
         for place, page, link in links()

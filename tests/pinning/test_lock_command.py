@@ -93,7 +93,7 @@ def test_check_wants_the_very_text_that_would_be_written(own: Path) -> None:
     edit(lock_path(own), "\n[versions]", "\n# mine\n[versions]")
     done = cli("lock", "--check", own)
     assert done.code == 1
-    assert "says the same in other words" in done.out
+    assert "has the right content in another layout" in done.out
 
 
 def test_values_of_set_are_in_the_lock(own: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_folder_that_cannot_be_written_ends_with_3(
 
 def test_locking_loads_no_model_library(own: Path) -> None:
     code = (
-        "import sys; from recoverdsl.cli import app\n"
+        "import sys; from recoverdsl.commands.app import app\n"
         f"app(['lock', {str(own)!r}], standalone_mode=False)\n"
         "print(sorted({'torch', 'transformers', 'sae_lens', 'pandas'} & set(sys.modules)))"
     )

@@ -196,9 +196,9 @@ def test_a_redacted_run_leaves_none_of_an_earlier_revealed_one(
 
 
 def test_a_revealed_run_says_so_and_finds_the_same(runs: Runs) -> None:
-    assert "This run is revealed" in runs.said["revealed"].out
+    assert "This run reveals texts" in runs.said["revealed"].out
     assert "revealed" not in runs.said["redacted"].out
-    assert "This run is revealed" in (runs.revealed / "report.html").read_text()
+    assert "This run reveals texts" in (runs.revealed / "report.html").read_text()
     results = [json.loads((p / "result.json").read_text()) for p in (runs.redacted, runs.revealed)]
     assert [result["environment"].pop("revealed") for result in results] == [False, True]
     assert results[0] == results[1]

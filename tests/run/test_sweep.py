@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import recoverdsl
-from recoverdsl.audit.sweep import SweepRun
+from recoverdsl.audit.records import SweepRun
 from recoverdsl.errors import UsageError
 from recoverdsl.language import check_file
 from recoverdsl.measure.sweeps import from_json
@@ -69,6 +69,14 @@ def test_each_point_is_what_the_spec_with_that_value_finds(
         written = spec.parent / "out" / run.swept.points[at].folder / "spec.rec"
         assert check_file(written).spec == recoverdsl.load(other, set=value).spec
         assert "sweep" not in written.read_text()
+
+
+def test_a_point_is_an_audit_that_runs_alone(spec: Path, swept: tuple[SweepRun, Watching]) -> None:
+    run, _ = swept
+    spec.write_text(PLAIN + BUDGETS)
+    alone = recoverdsl.load(spec).points[3].audit.run(store=spec.parent / "store")
+    assert alone.result == run.swept.points[3].result
+    assert set(alone.states.values()) == {"kept"}
 
 
 def test_more_budget_never_recovers_less_and_the_table_says_so(

@@ -11,7 +11,7 @@ import pytest
 from attrs import frozen
 
 import recoverdsl
-from recoverdsl.audit.sweep import SweepRun
+from recoverdsl.audit.records import SweepRun
 from recoverdsl.language import check_file
 from recoverdsl.language.schema import Features, Release, Spec
 from recoverdsl.measure.results import Result, from_json

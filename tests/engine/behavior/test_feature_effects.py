@@ -24,6 +24,7 @@ from recoverdsl.engine.behavior.feature_effects import attribution, best, sum_ov
 from recoverdsl.engine.behavior.observation import score_of
 from recoverdsl.engine.defense.autoencoders import Autoencoder
 from recoverdsl.engine.resources import Text
+from recoverdsl.engine.steps.feature_records import ActivationSums, SelectedFeatures
 from recoverdsl.engine.steps.runner import Runner
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Positions
@@ -85,13 +86,13 @@ def selected(
     step: SelectFeatures,
     batch: int | None = None,
     by: RankFeatures = CONTRAST,
-) -> tuple[list[tuple[int, int]], list[float], dict[str, Tensor]]:
+) -> tuple[list[tuple[int, int]], list[float], ActivationSums]:
     """(SAE, feature) in order, their effects, and sums for the means."""
     output = runner(made, folder, step, batch, by).run()
-    rows = output.results["select"].rows
+    rows = output.record("select", SelectedFeatures).rows
     return (
-        [(row["sae"], row["feature"]) for row in rows], [row["effect"] for row in rows],
-        output.results["means"].tensors,
+        [(row.sae, row.feature) for row in rows], [row.effect for row in rows],
+        output.record("means", ActivationSums),
     )  # fmt: skip
 
 
@@ -133,8 +134,10 @@ def test_a_contrast_is_the_difference_of_the_means(kind: str, tmp_path: Path) ->
         assert own == expected.indices.tolist()
         told = [e for (sae, _), e in zip(chosen, effects, strict=True) if sae == number]
         assert told == pytest.approx(expected.values.tolist(), abs=1e-5)
-        mean_S = means[f"site {site}"].sum(0) / int(means["tokens"].sum())
-        torch.testing.assert_close(mean_S, plain_mean(made, site, MORE)[own], atol=1e-5, rtol=0)
+        assert int(means.tokens.sum()) == 9
+        torch.testing.assert_close(
+            means.mean(site), plain_mean(made, site, MORE)[own], atol=1e-5, rtol=0
+        )
 
 
 @two_families
@@ -165,8 +168,10 @@ def test_the_batch_size_changes_no_selection_and_no_mean(
     again, others, sums = selected(rig(), tmp_path / "parts", step, batch, ranking)
     assert again == chosen
     assert others == pytest.approx(effects, rel=1e-5, abs=1e-7)
-    for name in means:
-        torch.testing.assert_close(sums[name].sum(0), means[name].sum(0), rtol=1e-6, atol=1e-6)
+    assert int(sums.tokens.sum()) == int(means.tokens.sum())
+    assert sums.totals.keys() == means.totals.keys()
+    for site, total in means.totals.items():
+        torch.testing.assert_close(sums.totals[site].sum(0), total.sum(0), rtol=1e-6, atol=1e-6)
 
 
 def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_path: Path) -> None:
@@ -186,9 +191,9 @@ def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_pa
     other = [Text([9], [6, 2]), Text([5], [3, 6, 8])]
     run = runner(made, tmp_path, SelectFeatures(count=2))
     made.resources.texts = lambda name: one if name == "texts" else other  # type: ignore[method-assign]
-    rows = run.run().results["select"].rows
-    assert [row["feature"] for row in rows] == [4, 11]
-    assert [row["effect"] for row in rows] == pytest.approx([2 / 7, 1 / 7], abs=1e-5)
+    rows = run.run().record("select", SelectedFeatures).rows
+    assert [row.feature for row in rows] == [4, 11]
+    assert [row.effect for row in rows] == pytest.approx([2 / 7, 1 / 7], abs=1e-5)
 
 
 def test_a_selection_cannot_be_larger_than_what_there_is(tmp_path: Path) -> None:

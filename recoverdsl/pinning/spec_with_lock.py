@@ -26,7 +26,7 @@ _MOST_NAMED = 4
 
 
 @frozen
-class Beside:
+class SpecWithLock:
     """A checked spec, and its lock if there is one.
 
     Args:

@@ -1,4 +1,4 @@
-"""Format: the whole text in its canonical layout."""
+"""Format: rewrites the whole text in its canonical layout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recoverdsl.server.document import Document
 
 
 def format_document(document: Document) -> list[TextEdit]:
-    """The edit that puts a text in its canonical layout; none if it has it, or cannot be read."""
+    """Return the edit that gives a text its canonical layout; none if it has it or cannot be parsed."""
     try:
         text = format_text(document.text)
     except SpecError:

@@ -1,4 +1,4 @@
-"""Executors on a small random model, with an SAE and prompts of different lengths."""
+"""A small random model with one SAE and prompts of different lengths, and steps to run on it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,21 @@ from recoverdsl.compiler.steps import (
     Recover,
     Stage,
 )
+from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.defense.autoencoders import Autoencoder
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.model.families import adapt
 from recoverdsl.engine.model.loaded_model import LoadedModel
 from recoverdsl.engine.resources import Resources
-from recoverdsl.engine.steps.executors import Executors
-from recoverdsl.language.schema import Adam, Comparison, Positions, Score, SetTo, Term
+from recoverdsl.language.schema import (
+    Adam,
+    Comparison,
+    Orthogonal,
+    Positions,
+    Score,
+    SetTo,
+    Term,
+)
 from recoverdsl.sources.data import Example
 from recoverdsl.sources.fetcher import Fetcher
 from tests.models import jumprelu, tokenizer
@@ -40,7 +48,7 @@ DEFENSE = Defense(SetTo(-5.0), "active", LATER)
 WORDS = [f" w{index}" for index in range(1, 61)]
 
 
-def executors(model: Any, count: int = 6, seed: int = 0, sae: Any = None) -> Executors:
+def problems(model: Any, count: int = 6, seed: int = 0, sae: Any = None) -> ProblemFactory:
     """Prompts of 2 to 11 tokens, each with a right and a wrong next word."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(2, 12, (count,), generator=generator).tolist()
@@ -57,10 +65,10 @@ def executors(model: Any, count: int = 6, seed: int = 0, sae: Any = None) -> Exe
     made.prompts = made.model.encode_prompts(examples, chat=False)
     made.autoencoders = [Autoencoder(sae or jumprelu(), BOUNDARY)]
     assert made.prompts == rows
-    return Executors(made)
+    return ProblemFactory(made)
 
 
-def protected(made: Executors, ids: list[int] = IDS) -> Protected:
+def protected(made: ProblemFactory, ids: list[int] = IDS) -> Protected:
     """Some features of the only SAE, as what the defense clamps."""
     return Protected({BOUNDARY: made.resources.features(0, ids)})
 
@@ -78,7 +86,7 @@ def recovery(
     return Recover(
         **{
             "defense": DEFENSE, "behavior": evolve(BEHAVIOR, score=score),
-            "stages": (Stage((place,), Adam(0.05), steps, limit),), "preserve": "orthogonal",
+            "stages": (Stage((place,), Adam(0.05), steps, limit),), "preserve": Orthogonal(""),
             **changes,
         }
     )  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from recoverdsl.engine.attack.problem import Problem, Trace
+from recoverdsl.engine.attack.problem import AttackProblem, Trace
 from recoverdsl.engine.defense.autoencoders import Features
 
 ROUNDING = 1e-5
@@ -38,11 +38,11 @@ class Reading:
         """The state that is read, (B, Q, D)."""
         return (trace.unclamped if self.before_clamp else trace.final)[self.site]
 
-    def defended(self, problem: Problem) -> Tensor:
+    def defended(self, problem: AttackProblem) -> Tensor:
         """The same without δ."""
         return (problem.unclamped_def if self.before_clamp else problem.h_def)[self.site]
 
-    def room(self, problem: Problem) -> tuple[Tensor, Tensor]:
+    def room(self, problem: AttackProblem) -> tuple[Tensor, Tensor]:
         """Which features are active when defended (B, Q, S), and how far an inactive one may rise.
 
         Where features are read only before the clamp, that and the state after it both count.
@@ -56,7 +56,7 @@ class Reading:
         return active_BQS, up_BQS
 
 
-def readings(problem: Problem) -> Iterator[Reading]:
+def readings(problem: AttackProblem) -> Iterator[Reading]:
     """The readings of a problem, from the lowest site up."""
     for site, features in problem.features.items():
         unit_A_DS = torch.nn.functional.normalize(features.W_enc_DS, dim=0)

@@ -1,4 +1,4 @@
-"""What is wrong with a text, as an editor shows it while one types."""
+"""Diagnostics of a text in the form of the language server protocol."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _SEVERITIES = {"error": DiagnosticSeverity.Error, "warning": DiagnosticSeverity.
 
 
 def diagnose(document: Document, *, related: bool = True) -> list[Diagnostic]:
-    """Every mistake in a text. Without `related` the message says what other places have to do with it.
+    """Return every mistake in a text. Without `related` the message itself names the other places.
 
-    As in `recoverdsl check`, a source that the lock beside the file pins is not warned of.
+    As in `recoverdsl check`, no warning is given for a source that the lock beside the file pins.
     """
     checked = document.checked
     found = uncovered(checked, document.path) if document.path else checked.diagnostics
     own = [one for one in found if one.file == document.file]
     return [
-        *(shown(document, one, related=related) for one in own),
+        *(to_lsp(document, one, related=related) for one in own),
         *_imported(document, [one for one in found if one.file != document.file]),
     ]
 
 
 def _imported(document: Document, found: Sequence[language.Diagnostic]) -> Iterator[Diagnostic]:
-    """The mistakes in imported files, where this file imports them: one for each file."""
+    """Yield one diagnostic for each imported file with mistakes, at the statement that imports it."""
     imports = [s for s in document.checked.tree.statements if isinstance(s, Import)]
     for file in dict.fromkeys(one.file for one in found):
         first = next(one for one in found if one.file == file)
-        # What is imported by an imported file is told at the first import.
+        # A file that only an imported file imports is reported at the first import.
         here = next((s for s in imports if s.path.value == Path(file).name), imports[0])
         said = f"{Path(file).name}, line {first.span.line}: {first.message}"
         yield Diagnostic(
@@ -48,8 +48,8 @@ def _imported(document: Document, found: Sequence[language.Diagnostic]) -> Itera
         )  # fmt: skip
 
 
-def shown(document: Document, found: language.Diagnostic, *, related: bool = True) -> Diagnostic:
-    """One mistake as an editor shows it."""
+def to_lsp(document: Document, found: language.Diagnostic, *, related: bool = True) -> Diagnostic:
+    """Convert one diagnostic to the protocol's form."""
     lines = [found.message, found.why and f"why: {found.why}", found.help and f"help: {found.help}"]
     if not related:
         lines += [f"line {span.line}: {message}" for span, message in found.related]

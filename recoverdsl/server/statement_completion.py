@@ -1,4 +1,4 @@
-"""What completion offers where a statement begins: blocks, attributes, and the heads of blocks."""
+"""Completion outside values: statements, blocks and their heads, attributes, the axes of a sweep."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from recoverdsl.language.checker import KINDS
 from recoverdsl.language.meanings import required
 from recoverdsl.language.values import describe, hints, keys
 from recoverdsl.server.cursor import Cursor, Opened
-from recoverdsl.server.offers import Offer, call, gap, names
-from recoverdsl.server.wanted import FUNCTION_NAMES, axis, parameters
+from recoverdsl.server.expected_type import FUNCTION_NAMES, axis, parameters
+from recoverdsl.server.offers import Offer, call_snippet, gap, names
 
 
 def offer_statements(cursor: Cursor) -> Iterator[Offer]:
-    """What may stand at the cursor outside values."""
+    """Yield what may be written at the cursor outside values."""
     before = [str(token) for token in cursor.before]
     block = cursor.block
     if block and block.kind == "sweep":
@@ -51,7 +51,7 @@ def _blocks(cursor: Cursor) -> Iterator[Offer]:
 
 
 def _block(kind: str, cursor: Cursor) -> str:
-    """A snippet of a block with what it cannot do without."""
+    """Return a snippet of a block with its required attributes."""
     cls = schema.BLOCKS.get(kind)
     needed = [(key, a) for key, a in keys(cls).items() if required(a)] if cls else []
     width = max((len(key) for key, _ in needed), default=0)
@@ -66,7 +66,7 @@ def _block(kind: str, cursor: Cursor) -> str:
 
 
 def _attributes(block: Opened, cursor: Cursor) -> Iterator[Offer]:
-    """The attributes that a block does not have yet; first those that it cannot do without."""
+    """Yield the attributes that a block does not have yet, the required ones first."""
     if (cls := schema.BLOCKS.get(block.kind)) is None:
         return
     inherited = {key for one in cursor.lineage(block)[1:] for key in one.keys}
@@ -85,13 +85,13 @@ def _metrics(cursor: Cursor) -> Iterator[Offer]:
     for name, metric in schema.METRICS.items():
         if name not in cursor.others:
             interval = FUNCTION_NAMES[schema.Wilson if metric.rate else schema.Bootstrap]
-            value = call(interval, parameters(interval)[0], cursor)
+            value = call_snippet(interval, parameters(interval)[0], cursor)
             snippet = name if cursor.after == "=" else f"{name} = {value}"
             yield Offer(name, Kind.Property, snippet, meaning.metric(name), metric.unit or "")
 
 
 def _axes(cursor: Cursor, before: list[str]) -> Iterator[Offer]:
-    """The next word in the path of an axis."""
+    """Yield the next word in the path of an axis."""
     dot = "" if cursor.after == "." else "."
     if not before:
         yield from (Offer(name, Kind.Constant) for name in cursor.params)

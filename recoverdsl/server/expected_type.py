@@ -1,4 +1,4 @@
-"""What may stand at the cursor inside a value: its types, by the schema."""
+"""The types that the schema expects at the cursor inside a value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMPARISONS = ("<", "<=", ">", ">=")
 
 @frozen
 class Parameter:
-    """What a call takes."""
+    """One parameter of a call."""
 
     key: str
     annotation: Any
@@ -32,7 +32,7 @@ class Parameter:
 
 
 @frozen
-class Calling:
+class Call:
     """The call around the cursor."""
 
     function: str
@@ -42,13 +42,13 @@ class Calling:
     given: tuple[str, ...] = ()
     """The parameters that have a value already."""
     unnamed: int = 0
-    """How many values without a name there are."""
+    """The number of arguments given without a name."""
     key: str | None = None
     """The parameter whose name stands before the cursor."""
 
     @property
     def next(self) -> Parameter | None:
-        """The parameter that a value without a name is for."""
+        """The parameter that a value at the cursor belongs to; None if there is none left."""
         if self.key:
             return next((p for p in self.parameters if p.key == self.key), None)
         first = self.parameters[0] if self.parameters else None
@@ -59,41 +59,41 @@ class Calling:
 
 
 @define
-class Wanted:
-    """What may stand at a place in a value."""
+class Expected:
+    """The types expected at a place in a value."""
 
     types: tuple[Any, ...]
-    """Annotations, as the schema writes them, unions apart."""
+    """Annotations as in the schema, with unions split into their members."""
     before: list[str] = field(factory=list)
-    """What stands before it in the same item; something in brackets is one `()` or `[]`."""
-    calling: Calling | None = None
+    """The words before it in the same item; a bracketed part is one `()` or `[]`."""
+    call: Call | None = None
     layer: bool = False
-    """Whether this is the number of a layer."""
-    perturbing: bool = False
+    """Whether the number of a layer is expected."""
+    in_perturbation: bool = False
 
     @property
     def perturbs(self) -> bool:
-        """Whether positions here are those of a perturbation."""
-        return self.perturbing or schema.Perturbation in self.items
+        """Whether positions here belong to a perturbation."""
+        return self.in_perturbation or schema.Perturbation in self.items
 
     def narrowed(self) -> Iterator[tuple[Any, list[str]]]:
-        """The types of the part at the cursor, each with what stands before it in that part."""
+        """Yield the types of the part at the cursor, each with the words before it in that part."""
         for one in self.items:
             yield from _narrow(one, self.before)
 
     @property
     def items(self) -> tuple[Any, ...]:
-        """The types, of a list those of its items."""
+        """The types, with a list replaced by the types of its items."""
         return tuple(item for one in self.types for item in flat(one))
 
 
-def wanted_of(annotation: Any) -> Wanted:
-    """What a value of this type may begin with."""
-    return Wanted(tuple(alternatives(annotation)))
+def expected_for(annotation: Any) -> Expected:
+    """Return the expectation at the beginning of a value of this type."""
+    return Expected(tuple(alternatives(annotation)))
 
 
 def parameters(function: str, types: Sequence[Any] = ()) -> tuple[Sequence[Parameter], type | None]:
-    """What a function, a call of the forms, or a metric takes, and the class that declares it."""
+    """Return the parameters of a function, an expression form or a metric, and its class if it has one."""
     if schema.Expectation in types and function in schema.METRICS:
         known = hints(schema.Expectation)
         return [Parameter("of", known["subject"], True, named=False),
@@ -111,24 +111,24 @@ def parameters(function: str, types: Sequence[Any] = ()) -> tuple[Sequence[Param
     return [Parameter("token", hints(schema.Term)["token"], True, named=False)], None
 
 
-def argument(calling: Calling, key: str) -> str:
-    """An argument of a call, by the class that declares it, as Markdown."""
-    if calling.cls:
-        return meanings.field(calling.function, calling.cls, key)
-    return f"**{key}** of `{calling.function}`"
+def argument_doc(call: Call, key: str) -> str:
+    """Return the documentation of an argument, as Markdown."""
+    if call.cls:
+        return meanings.field(call.function, call.cls, key)
+    return f"**{key}** of `{call.function}`"
 
 
 def _fields(cls: type) -> list[Parameter]:
     return [Parameter(key, hints(cls)[a.name], required(a)) for key, a in keys(cls).items()]
 
 
-def wanted(cursor: Cursor) -> Wanted | None:
-    """What may stand at the cursor; None where the cursor is in no value."""
+def expected_at(cursor: Cursor) -> Expected | None:
+    """Return the expectation at the cursor; None where the cursor is in no value."""
     tokens = list(cursor.before)
     if not cursor.block and tokens[:1] == ["expect"]:
-        return _descend(Wanted((schema.Expectation,)), tokens[1:])
+        return _descend(Expected((schema.Expectation,)), tokens[1:])
     if not cursor.block and tokens[:1] == ["param"] and "=" in tokens:
-        return _descend(Wanted((schema.Param,)), tokens[tokens.index("=") + 1 :])
+        return _descend(Expected((schema.Param,)), tokens[tokens.index("=") + 1 :])
     if not cursor.block or "=" not in tokens:
         return None
     equals = tokens.index("=")
@@ -136,23 +136,23 @@ def wanted(cursor: Cursor) -> Wanted | None:
     return _descend(start, tokens[equals + 1 :]) if start else None
 
 
-def attribute(cursor: Cursor, path: Sequence[str]) -> Wanted | None:
-    """What the value of an attribute may be; the path of an axis names one of another block."""
+def attribute(cursor: Cursor, path: Sequence[str]) -> Expected | None:
+    """Return the expectation of an attribute's value; the path of an axis names another block's."""
     if cursor.block and cursor.block.kind == "sweep" and list(path) == ["zipped"]:
-        return wanted_of(hints(schema.Sweep)["zipped"])
+        return expected_for(hints(schema.Sweep)["zipped"])
     found = declared(cursor, path)
     if found is None:
         return None
     kind, key = found
     if kind == "measure":
         rate = schema.METRICS[key].rate
-        return wanted_of(schema.Interval if rate else schema.Bootstrap)
+        return expected_for(schema.Interval if rate else schema.Bootstrap)
     cls = schema.BLOCKS[kind]
-    return wanted_of(hints(cls)[keys(cls)[key].name])
+    return expected_for(hints(cls)[keys(cls)[key].name])
 
 
 def declared(cursor: Cursor, path: Sequence[str]) -> tuple[str, str] | None:
-    """The kind of block and the attribute that a path before `=` names; None if there is none."""
+    """Return the kind of block and the attribute that a path before `=` names; None if there is none."""
     if cursor.block is None or not path:
         return None
     blocks, key = [cursor.block], path[-1]
@@ -166,7 +166,7 @@ def declared(cursor: Cursor, path: Sequence[str]) -> tuple[str, str] | None:
 
 
 def axis(cursor: Cursor, route: Sequence[str]) -> list[Opened]:
-    """The blocks that the path of an axis may lead to, without its last word."""
+    """Return the blocks that the path of an axis, without its last word, may lead to."""
     if not route:
         return []
     first, *rest = route
@@ -183,71 +183,71 @@ def axis(cursor: Cursor, route: Sequence[str]) -> list[Opened]:
 # --- Into the brackets ------------------------------------------------------------------------
 
 
-def _descend(wanted: Wanted, tokens: Sequence[Token]) -> Wanted:
-    """Go from the type of a value to that of the part behind these tokens."""
-    around: list[Wanted] = []
+def _descend(expected: Expected, tokens: Sequence[Token]) -> Expected:
+    """Return the expectation after these tokens, given that at the beginning of the value."""
+    around: list[Expected] = []
     for token in tokens:
         if token == "(" or token == "[":
-            around.append(wanted)
-            wanted = _inside(wanted, token)
+            around.append(expected)
+            expected = _inside(expected, token)
         elif token in (")", "]") and around:
-            wanted = around.pop()
-            wanted.before.append("()" if token == ")" else "[]")
+            expected = around.pop()
+            expected.before.append("()" if token == ")" else "[]")
         elif token == ",":
-            wanted = _behind_comma(wanted)
-        elif token == "=" and wanted.calling and len(wanted.before) == 1:
-            calling = evolve(wanted.calling, key=wanted.before[0])
-            wanted = _argument(calling)
+            expected = _after_comma(expected)
+        elif token == "=" and expected.call and len(expected.before) == 1:
+            call = evolve(expected.call, key=expected.before[0])
+            expected = _argument(call)
         else:
-            wanted.before.append(token)
-    return wanted
+            expected.before.append(token)
+    return expected
 
 
-def _inside(wanted: Wanted, bracket: str) -> Wanted:
-    name = wanted.before[-1] if wanted.before else ""
-    types = list(wanted.narrowed())
+def _inside(expected: Expected, bracket: str) -> Expected:
+    name = expected.before[-1] if expected.before else ""
+    types = list(expected.narrowed())
     if bracket == "(" and getattr(name, "type", "") == "NAME":
         known, cls = parameters(name, [one for one, _ in types])
-        return _argument(Calling(name, known, cls))
+        return _argument(Call(name, known, cls))
     if bracket == "[" and name in schema.PLACES:
-        return Wanted((int,), layer=True)
-    # A bracket at the beginning holds whole items, one behind an operator a part of this one.
-    part = tuple(one for one, before in types if not before) if wanted.before else wanted.types
+        return Expected((int,), layer=True)
+    # A bracket at the beginning contains whole items; one after an operator, a part of this item.
+    part = tuple(one for one, before in types if not before) if expected.before else expected.types
     lists = [one for one in part if get_origin(one) is tuple] if bracket == "[" else []
-    return Wanted(tuple(lists) or part, perturbing=wanted.perturbs)
+    return Expected(tuple(lists) or part, in_perturbation=expected.perturbs)
 
 
-def _argument(calling: Calling) -> Wanted:
-    parameter = calling.next
+def _argument(call: Call) -> Expected:
+    parameter = call.next
     if parameter is None:
-        return Wanted((), calling=calling)
-    return evolve(wanted_of(parameter.annotation), calling=calling)
+        return Expected((), call=call)
+    return evolve(expected_for(parameter.annotation), call=call)
 
 
-def _behind_comma(wanted: Wanted) -> Wanted:
-    calling = wanted.calling
-    if calling is None:
-        return Wanted(wanted.types, perturbing=wanted.perturbs)
-    parameter = calling.next
-    given = (*calling.given, parameter.key) if parameter else calling.given
-    unnamed = calling.unnamed + (calling.key is None)
-    return _argument(evolve(calling, given=given, unnamed=unnamed, key=None))
+def _after_comma(expected: Expected) -> Expected:
+    call = expected.call
+    if call is None:
+        return Expected(expected.types, in_perturbation=expected.perturbs)
+    parameter = call.next
+    given = (*call.given, parameter.key) if parameter else call.given
+    unnamed = call.unnamed + (call.key is None)
+    return _argument(evolve(call, given=given, unnamed=unnamed, key=None))
 
 
 # --- Along the operators ----------------------------------------------------------------------
 
 
 def _narrow(one: Any, before: list[str]) -> Iterator[tuple[Any, list[str]]]:
-    """The types of the operand at the cursor; a `Literal` of an operator that may come next."""
+    """Yield the types of the operand at the cursor, and a `Literal` of operators that may come next."""
     if one in (schema.Perturbation, schema.Score):
         yield from _placed(one, before)
     elif one is schema.Positions:
-        words = _behind(before, ("except",))
+        words = _after(before, ("except",))
         yield one, words
         if len(words) == 1 and len(words) == len(before):
             yield Literal["except"], []
     elif one is schema.Predicate:
-        words = _behind(before, ("and", "or", "not"))
+        words = _after(before, ("and", "or", "not"))
         if words and (words[-1] in schema.DETECTORS or (words[1:2] and words[1] in COMPARISONS)):
             yield Literal["and", "or"], []
         yield one, words
@@ -256,18 +256,18 @@ def _narrow(one: Any, before: list[str]) -> Iterator[tuple[Any, list[str]]]:
     elif one is schema.Limit and before[:2] == ["norm", "<="]:
         yield float, before[2:]
     elif one is schema.Expectation and any(word in COMPARISONS for word in before):
-        yield float, _behind(before, COMPARISONS)
+        yield float, _after(before, COMPARISONS)
     elif one is schema.AnswerOf and before[1:2] == ["of"]:
         yield hints(one)["of"], before[2:]
     elif one in (schema.ClampValue, schema.Term, int, float):
-        yield one, _behind(before, _ARITHMETIC)
+        yield one, _after(before, _ARITHMETIC)
     else:
         yield one, before
 
 
 def _placed(one: Any, before: list[str]) -> Iterator[tuple[Any, list[str]]]:
     if "at" in before:
-        yield from _narrow(schema.Positions, _behind(before, ("at",)))
+        yield from _narrow(schema.Positions, _after(before, ("at",)))
         return
     if before and before[-1] not in (*_ARITHMETIC, "."):
         yield Literal["at"], []
@@ -275,7 +275,7 @@ def _placed(one: Any, before: list[str]) -> Iterator[tuple[Any, list[str]]]:
         yield from _narrow(part, before)
 
 
-def _behind(before: list[str], operators: Sequence[str]) -> list[str]:
-    """What stands behind the last of these operators."""
+def _after(before: list[str], operators: Sequence[str]) -> list[str]:
+    """Return the words after the last of these operators."""
     ends = [i + 1 for i, word in enumerate(before) if word in operators]
     return before[ends[-1] :] if ends else before
