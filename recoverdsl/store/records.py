@@ -122,7 +122,7 @@ def _below(path: str, name: object) -> str:
     return f"{path}.{name}" if path else str(name)
 
 
-_converter = Converter()
+_converter = Converter(forbid_extra_keys=True)
 _converter.register_structure_hook(Tensor, lambda value, _: _tensor(value))
 
 

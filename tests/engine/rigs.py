@@ -345,9 +345,9 @@ def some(problem: AttackProblem, size: float = 1.0, seed: int = 1) -> Tensor:
 def values_of(row: Any) -> dict[str, Any]:
     """Every value of a row by the name of its field, those of records within it included."""
     values: dict[str, Any] = {}
-    for column in attrs.fields(type(row)):
-        value = getattr(row, column.name)
-        inner = values_of(value) if attrs.has(type(value)) else {column.name: value}
+    for name in attrs.fields_dict(type(row)):
+        value = getattr(row, name)
+        inner = values_of(value) if attrs.has(type(value)) else {name: value}
         assert not values.keys() & inner.keys()
         values |= inner
     return values

@@ -80,7 +80,7 @@ def recover(
         steps_B, failed_B = steps_B + outcome.steps_B, failed_B | outcome.failed_B
     outcome = evolve(outcome, steps_B=steps_B, failed_B=failed_B)
     efforts = [
-        Effort(forward_passes=passes, gradient_steps=gradients)
+        Effort(forward_passes=float(passes), gradient_steps=float(gradients))
         for passes, gradients in zip(
             meter.forward_passes_B.tolist(), meter.gradients_B.tolist(), strict=True
         )

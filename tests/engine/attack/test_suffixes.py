@@ -216,7 +216,7 @@ def test_features_that_were_zero_count_by_how_far_they_moved() -> None:
 
 @each_family
 @pytest.mark.parametrize("optimizer", [Adam(0.3), Gradient(2.0)], ids=["adam", "gradient"])
-def test_a_soft_suffix_buys_one_token_and_the_model_then_writes_it(
+def test_a_soft_suffix_elicits_one_token_and_the_model_then_writes_it(
     kind: str, optimizer: Adam | Gradient
 ) -> None:
     made = suffixed(kind)
@@ -379,7 +379,7 @@ def test_figures_compare_each_token_with_the_same_one_without_a_suffix(kind: str
         assert row.delta is None
 
 
-def test_a_prompt_that_is_too_long_with_its_suffix_is_told() -> None:
+def test_a_prompt_that_is_too_long_with_its_suffix_is_refused() -> None:
     made = suffixed()
     with pytest.raises(UnavailableError, match="tokens, and the model reads 64"):
         attacked(made, soft(made, tokens=60))
@@ -498,7 +498,7 @@ def test_every_suffix_that_is_found_survives_and_none_is_tried_that_does_not() -
     assert changed >= 3
 
 
-def test_a_tokenizer_that_does_not_read_what_it_writes_is_told_of() -> None:
+def test_a_tokenizer_that_does_not_read_what_it_writes_is_refused() -> None:
     made = suffixed()
     made.resources.model.tokenizer.backend_tokenizer.decoder = decoders.WordPiece()
     with pytest.raises(UnavailableError, match="written as text and read again"):
@@ -562,7 +562,7 @@ def test_without_a_chat_a_suffix_is_the_end_of_the_prompt() -> None:
 @pytest.mark.parametrize(
     "template", ["<turn>x", "{% for m in messages %}{{ m['content'] }}{{ m['content'] | length }}{% endfor %}"]
 )  # fmt: skip
-def test_a_template_that_hides_where_the_request_ends_is_told_of(template: str) -> None:
+def test_a_template_that_hides_where_the_request_ends_is_refused(template: str) -> None:
     with pytest.raises(UnavailableError, match="where the user's request ends"):
         chatting(template).around(Example("e", "abc", {}), chat=True)
 

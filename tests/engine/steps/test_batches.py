@@ -280,7 +280,7 @@ def test_an_interrupted_run_ends_with_the_same_parts(tmp_path: Path) -> None:
         assert torch.equal(part.record.value_B, other.record.value_B)
 
 
-def test_one_example_that_does_not_fit_cannot_be_had(tmp_path: Path) -> None:
+def test_one_example_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     machine = Machine(0)
     with pytest.raises(UnavailableError, match="not enough memory for one example") as caught:
         in_batches(entry_in(tmp_path), Numbered, 10, 4, machine, lambda _: None)
