@@ -34,6 +34,7 @@ generated: $(VENV)/installed
 	$(BIN)/python -m recoverdsl.highlighting.textmate editors/vscode/syntaxes/recoverdsl.tmLanguage.json
 	$(BIN)/python -m recoverdsl.commands.page docs/commands.md
 	$(BIN)/python -m recoverdsl.language.reference docs/reference
+	$(BIN)/python -m recoverdsl.measure.table_page docs/reference/examples.md
 
 ## Builds the documentation site into build/site. Fails on any warning, dead links and anchors among them.
 docs: $(VENV)/installed
