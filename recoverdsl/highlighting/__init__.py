@@ -1,1 +1,1 @@
-"""What every stretch of a `.rec` text is, for whatever colours it: Pygments, VS Code."""
+"""What every stretch of a `.rec` text is, for whatever colors it: Pygments, VS Code."""

@@ -1,4 +1,4 @@
-"""A lexer for Pygments, and so for everything that colours with it: Sphinx, MkDocs, rich, bat's kin."""
+"""A lexer for Pygments, and so for everything that colors with it: Sphinx, MkDocs, rich, bat's kin."""
 
 from __future__ import annotations
 
