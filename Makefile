@@ -40,7 +40,7 @@ generated: $(VENV)/installed
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-## Builds the extension of VS Code, and compares what it colours with the Pygments lexer. Needs node.
+## Builds the extension of VS Code, and compares what it colors with the Pygments lexer. Needs node.
 editors: $(VENV)/installed
 	cd editors/vscode && npm install && npm run package
 	$(BIN)/python -m tests.highlighting.in_editor
