@@ -13,7 +13,7 @@ from safetensors import safe_open
 import recoverdsl
 from recoverdsl.engine.model import loaded_model as models
 from recoverdsl.sources.data import load_examples
-from recoverdsl.sources.pins import locate
+from recoverdsl.sources.registry import source_of
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def test_the_unmodified_model_under_plain_hooks_writes_the_same_texts(run: Any) 
 
     audit = recoverdsl.load(SPECS / "refusal.rec")
     (block,) = audit.spec.models.values()
-    loaded = models.load(locate(block, audit.fetcher), block.dtype, torch.device("cpu"))
+    loaded = models.load(source_of(block).locate(audit.fetcher), block.dtype, torch.device("cpu"))
     model, tokenizer = loaded.family.model, loaded.tokenizer
     chosen = run.result.environment["features"]["select features refusal"]
     layers = {"early": 8, "mid": 14, "late": 20}

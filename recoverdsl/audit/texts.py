@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from attrs import evolve
 
+from recoverdsl.compiler.graph import Graph
+from recoverdsl.compiler.steps import RunBase, RunDefended, Step
+from recoverdsl.engine.behavior.generation import Answers
+from recoverdsl.engine.behavior.observation import Observations
+from recoverdsl.engine.resources import Resources
+from recoverdsl.engine.steps.delta_split import DeltaParts
+from recoverdsl.engine.steps.evaluation import Recoveries
+from recoverdsl.engine.steps.runner import Output
+from recoverdsl.engine.steps.suffix import Suffixes
+from recoverdsl.measure.keys import PartKey
 from recoverdsl.report.revealed import Revealed
-
-if TYPE_CHECKING:
-    from recoverdsl.engine.resources import Resources
-    from recoverdsl.engine.steps.runner import Output, Result
-    from recoverdsl.sources.data import Example
+from recoverdsl.sources.data import Example
 
 _WORD = re.compile(r"[^\W_]+")
 _LETTERS = re.compile(r"[^\W\d_]+")
-WHOLE = (None, None)
 _TELLING = 3
 """This many words of a prompt in a row are text of it."""
 _LONG = 4
@@ -42,59 +47,61 @@ def shown_ids(examples: Sequence[Example]) -> dict[str, str]:
 
 
 def texts(
-    resources: Resources,
-    output: Output,
-    base: str,
-    defended: str | None,
-    tables: Iterable[tuple[str, str, float | None, str]],
-    ids: dict[str, str],
+    resources: Resources, graph: Graph, output: Output, ids: Mapping[str, str]
 ) -> tuple[Revealed, ...]:
-    """Every prompt, and every completion that was kept: each example first, then under each attack.
+    """Return every prompt, and every completion that was kept: each example first, then under each attack.
 
     Args:
-        base: key of the step that ran the undefended model.
-        defended: key of the one that ran the defended model, if there is one.
-        tables: kind, name, limit and key of the steps whose rows are in the table of examples.
-        ids: what `shown_ids` gave.
+        ids: id of each example to the one that artifacts hold; see `shown_ids`.
     """
     decode = resources.model.decode
-    results = output.results
-    before = _answers(results[base], decode)
-    after = _answers(results[defended], decode) if defended else {}
+    before, after = (_written(graph, output, kind, decode) for kind in (RunBase, RunDefended))
     made = [
         Revealed(
             ids[example.id], example.category, "defended", None, None, example.prompt,
-            before[WHOLE][index] if before else None, after[WHOLE][index] if after else None,
+            before[index] if before else None, after[index] if after else None,
         )
         for index, example in enumerate(resources.examples)
     ]  # fmt: skip
-    for kind, name, limit, key in tables:
-        suffixes = results[key].tensors.get("suffix_ids")
-        for (part, how), written in _answers(results[key], decode).items():
+    for table, key in graph.tables.items():
+        record = output.results[key].record
+        suffixes = record.suffix_ids_BN if isinstance(record, Suffixes) else None
+        for part, answers in _answers(record):
+            written = _decoded(answers, decode)
             for at, index in enumerate(output.valid_flips):
-                suffix = decode(suffixes[at].tolist()) if suffixes is not None else None
                 made.append(
                     evolve(
-                        made[index], kind=kind, name=name, limit=limit, text=written[at], part=part,
-                        how=how, suffix=suffix,
+                        made[index], kind=table.kind, name=table.name, limit=table.limit, text=written[at],
+                        part=part.part if part else None, how=part.how if part else None,
+                        suffix=None if suffixes is None else decode(suffixes[at].tolist()),
                     )
                 )  # fmt: skip
     return tuple(made)
 
 
-def _answers(
-    result: Result, decode: Callable[[list[int]], str]
-) -> dict[tuple[str | None, str | None], list[str]]:
-    """The texts that a step kept, by its rows, for each part of δ; `WHOLE` where δ is whole."""
-    found: dict[tuple[str | None, str | None], list[str]] = {}
-    for name, ids_BN in result.tensors.items():
-        kind, *of = name.split(" ")
-        if kind == "answer":
-            lengths_B = result.tensors[" ".join(["length", *of])]
-            rows = zip(ids_BN.tolist(), lengths_B.tolist(), strict=True)
-            part, how = of if of else WHOLE
-            found[part, how] = [decode(row[:length]) for row, length in rows]
-    return found
+def _answers(record: Any) -> Iterator[tuple[PartKey | None, Answers]]:
+    """Yield the texts that a step kept, for each part of δ; None where δ is whole."""
+    if isinstance(record, DeltaParts):
+        for name, part in record.parts.items():
+            for how, replay in part.replays():
+                if replay.answers is not None:
+                    yield PartKey(name, how), replay.answers
+    elif isinstance(record, Recoveries | Suffixes) and record.answers is not None:
+        yield None, record.answers
+
+
+def _written(
+    graph: Graph, output: Output, kind: type[Step], decode: Callable[[list[int]], str]
+) -> list[str] | None:
+    """Return what the model wrote in a step that observes the behavior; None if it wrote nothing."""
+    for key in graph.keys_of(kind):
+        answers = output.record(key, Observations).answers
+        return None if answers is None else _decoded(answers, decode)
+    return None
+
+
+def _decoded(answers: Answers, decode: Callable[[list[int]], str]) -> list[str]:
+    return [decode(ids) for ids in answers.lists()]
 
 
 def _tells(id: str, prompt: str, common: set[str]) -> bool:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import evolve, field, frozen
 
-from recoverdsl.compiler.steps import IN_MEMORY, Step
+from recoverdsl.compiler.steps import Step
 from recoverdsl.language.canonical import canonical
+from recoverdsl.measure.keys import TableKey
 
 
 @frozen
@@ -33,7 +34,7 @@ class Node:
 
     @property
     def stored(self) -> bool:
-        return not isinstance(self.step, IN_MEMORY)
+        return self.step.stored
 
 
 @frozen
@@ -43,6 +44,8 @@ class Graph:
     platform: Mapping[str, str]
     """What computes: versions of torch and transformers, and the device; a part of every digest."""
     nodes: dict[str, Node] = field(factory=dict)
+    tables: dict[TableKey, str] = field(factory=dict)
+    """Table of examples to the key of the step that makes its rows, in the order of the spec."""
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
@@ -64,12 +67,9 @@ class Graph:
         self.nodes[key] = Node(key, step, inputs, digest, of_block)
         return key
 
-    def keys_of(self, kind: str) -> list[str]:
-        """Keys of the nodes of one kind, in order."""
-        return [node.key for node in self if node.kind == kind]
-
-    def of(self, *kinds: type) -> list[Node]:
-        return [node for node in self if isinstance(node.step, kinds)]
+    def keys_of(self, *kinds: type[Step]) -> list[str]:
+        """Return the keys of the nodes whose steps are of some kinds, in order."""
+        return [node.key for node in self if isinstance(node.step, kinds)]
 
 
 def merged(graphs: Sequence[tuple[str, Graph]]) -> Graph:

@@ -14,6 +14,17 @@ from attrs import frozen
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Positions, Predicate, Score
 
+
+@frozen
+class Step:
+    """One step of a graph."""
+
+    version: ClassVar[int]
+    stored: ClassVar[bool] = True
+    """Whether the store keeps its result. A step that is not stored is loaded when another step needs
+    it, or is quicker to make than to read."""
+
+
 # --- Parts of steps -------------------------------------------------------------------------------
 
 
@@ -76,33 +87,33 @@ class Stage:
     limit: float
 
 
-Preserve = Literal["nothing", "orthogonal", "jacobian", "jacobian_sketch", "by_construction"]
-
-
 # --- Loading --------------------------------------------------------------------------------------
 
 
 @frozen
-class LoadModel:
+class LoadModel(Step):
     """The weights, in memory only."""
 
-    version: ClassVar[int] = 1
+    version = 1
+    stored = False
     weights: str
     """What pins them: a digest of the file, or repository and revision."""
     dtype: str
 
 
 @frozen
-class LoadSae:
-    version: ClassVar[int] = 1
+class LoadSae(Step):
+    version = 1
+    stored = False
     weights: str
     layer: int
     side: str
 
 
 @frozen
-class LoadData:
-    version: ClassVar[int] = 2
+class LoadData(Step):
+    version = 2
+    stored = False
     rows: str
     """Digest of the rows' source."""
     prompt: str | None
@@ -115,22 +126,26 @@ class LoadData:
 
 
 @frozen
-class RankFeatures:
-    """The effect of every feature of every SAE, by which some are selected."""
+class RankByAttribution(Step):
+    """The effect of every feature of every SAE on a score, over the examples."""
 
-    version: ClassVar[int] = 1
-    by: Literal["attribution", "contrast"]
-    score: Score | None = None
-    """For attribution."""
-    positions: Positions | None = None
-    """For attribution."""
+    version = 1
+    score: Score
+    positions: Positions
 
 
 @frozen
-class SelectFeatures:
+class RankByContrast(Step):
+    """The difference of every feature of every SAE between two sets of texts."""
+
+    version = 1
+
+
+@frozen
+class SelectFeatures(Step):
     """Ids of the protected features: a list, or the first of a ranking. Needs no run of the model."""
 
-    version: ClassVar[int] = 5
+    version = 5
     ids: tuple[tuple[int, ...], ...] = ()
     """For a list, the ids of each SAE."""
     count: int | None = None
@@ -140,53 +155,53 @@ class SelectFeatures:
 
 
 @frozen
-class MeanActivations:
+class MeanActivations(Step):
     """The mean of each selected feature over texts."""
 
-    version: ClassVar[int] = 1
+    version = 1
 
 
 @frozen
-class RunBase:
+class RunBase(Step):
     """The behavior of the unmodified model, per example."""
 
-    version: ClassVar[int] = 3
+    version = 3
     behavior: Behavior
 
 
 @frozen
-class RunDefended:
+class RunDefended(Step):
     """The behavior under the clamp, per example."""
 
-    version: ClassVar[int] = 2
+    version = 2
     defense: Defense
     behavior: Behavior
 
 
 @frozen
-class KeepValidFlips:
+class KeepValidFlips(Step):
     """Examples whose behavior holds in the base model and is removed in the defended one."""
 
-    version: ClassVar[int] = 2
+    version = 2
+    stored = False
 
 
 # --- With δ ---------------------------------------------------------------------------------------
 
 
 @frozen
-class Recover:
+class Recover(Step):
     """One attack at one limit, over the valid flips.
 
     As a control it has another goal, the answer of another example, or no defense.
     """
 
-    version: ClassVar[int] = 7
+    version = 7
     defense: Defense | None
     behavior: Behavior
     stages: tuple[Stage, ...]
-    preserve: Preserve = "nothing"
-    probes: int = 0
-    """For `jacobian_sketch`."""
+    preserve: schema.Preserve | None = None
+    """What keeps the protected features in place, without the name of their block."""
     goal: Literal["score", "own_answer", "another_answer"] = "score"
     target_tokens: int | None = None
     """How many tokens of the answer are the target; None: all."""
@@ -201,10 +216,10 @@ class Recover:
 
 
 @frozen
-class FindSmallestNorm:
+class FindSmallestNorm(Step):
     """The least norm that recovers, from the perturbations of a `Recover` step."""
 
-    version: ClassVar[int] = 5
+    version = 5
     recover: Recover
     within: float
     steps: int
@@ -212,10 +227,10 @@ class FindSmallestNorm:
 
 
 @frozen
-class RandomDirections:
+class RandomDirections(Step):
     """The control: δ of the same norm, in a random direction."""
 
-    version: ClassVar[int] = 7
+    version = 7
     recover: Recover
     """The attack whose place, constraint and limits it has."""
     draws: int
@@ -223,10 +238,10 @@ class RandomDirections:
 
 
 @frozen
-class Suffix:
+class Suffix(Step):
     """An attack by tokens behind the request instead of a δ: trained embeddings, or real tokens."""
 
-    version: ClassVar[int] = 3
+    version = 3
     defense: Defense
     behavior: Behavior
     tokens: int
@@ -243,10 +258,10 @@ class Suffix:
 
 
 @frozen
-class SplitDelta:
+class SplitDelta(Step):
     """δ split into parts; each replayed alone, and each taken away."""
 
-    version: ClassVar[int] = 5
+    version = 5
     recover: Recover
     parts: tuple[Literal["clamped", "other_features", "residual"] | int, ...]
     """A number is that of the strongest other features."""
@@ -256,23 +271,25 @@ class SplitDelta:
 
 
 @frozen
-class Measure:
+class Measure(Step):
     """Metrics with their intervals, from the tables of attacks and controls."""
 
-    version: ClassVar[int] = 1
+    version = 1
+    stored = False
     measures: dict[str, schema.Interval]
 
 
 @frozen
-class JudgeExpectations:
+class JudgeExpectations(Step):
     """Expectations against the metrics, and the report; cheap, so it is never stored."""
 
-    version: ClassVar[int] = 1
+    version = 1
+    stored = False
     expects: tuple[schema.Expectation, ...]
 
 
-def columns_behind(step: Recover) -> int:
-    """How many columns behind the prompt the δ of a step is kept with.
+def columns_after_prompt(step: Recover) -> int:
+    """Return how many columns after the prompt the δ of a step is kept with.
 
     The last generated token is never read by the model, so no δ can act there.
     """
@@ -282,24 +299,15 @@ def columns_behind(step: Recover) -> int:
     return step.behavior.generate - 1
 
 
-Step = (
-    LoadModel
-    | LoadSae
-    | LoadData
-    | RankFeatures
-    | SelectFeatures
-    | MeanActivations
-    | RunBase
-    | RunDefended
-    | KeepValidFlips
-    | Recover
-    | FindSmallestNorm
-    | RandomDirections
-    | Suffix
-    | SplitDelta
-    | Measure
-    | JudgeExpectations
-)
+def recover_of(step: Step) -> Recover:
+    """Return the attack that a step is, or starts from.
 
-IN_MEMORY = (LoadModel, LoadSae, LoadData, KeepValidFlips, Measure, JudgeExpectations)
-"""Steps that keep nothing in the store: loaded when another step needs them, or quicker made than read."""
+    Raises:
+        TypeError: it is none, and starts from none.
+    """
+    match step:
+        case Recover():
+            return step
+        case FindSmallestNorm() | RandomDirections() | SplitDelta():
+            return step.recover
+    raise TypeError(f"{type(step).__name__} has no attack")

@@ -18,9 +18,10 @@ from recoverdsl.errors import UnavailableError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.measure.phrases import load_phrases
-from recoverdsl.sources import Fetcher
 from recoverdsl.sources.data import Example, load_examples
-from recoverdsl.sources.pins import locate, release_file
+from recoverdsl.sources.fetcher import Fetcher
+from recoverdsl.sources.local import find_path
+from recoverdsl.sources.registry import source_of
 
 
 @frozen
@@ -64,7 +65,7 @@ class Resources:
     def loaded(self) -> models.LoadedModel:
         """The model, whether or not it has the layers that the spec names."""
         ((name, model),) = self.spec.models.items()
-        path = locate(model, self.fetcher)
+        path = source_of(model).locate(self.fetcher)
         with self.busy(f"loading model {name}"):
             return models.load(path, model.dtype, self.device)
 
@@ -116,10 +117,10 @@ class Resources:
     def judging(self) -> Judging:
         """What tells a behavior from a generated text."""
         (behavior,) = self.spec.behaviors.values()
-        phrases = self.fetcher.local(behavior.phrases.path) if behavior.phrases else None
+        phrases = find_path(self.fetcher, behavior.phrases.path) if behavior.phrases else None
         classifier = None
         if behavior.judge is not None:
-            path = locate(behavior.judge, self.fetcher)
+            path = source_of(behavior.judge).locate(self.fetcher)
             with self.busy("loading the judge"):
                 classifier = load_classifier(path, behavior.judge, self.device)
         return Judging(load_phrases(phrases), classifier)
@@ -132,15 +133,15 @@ class Resources:
 
     def _autoencoder(self, name: str) -> saes.Autoencoder:
         block = self.spec.saes[name]
+        source = source_of(block)
         family = self.model.family
         with self.busy(f"loading SAE {name}"):
-            if isinstance(block.source, schema.Release):
+            if pretrained := source.pretrained(self.fetcher):
                 sae = saes.load_release(
-                    block.source.release, block.source.id, self.device,
-                    lambda name: release_file(block, name, self.fetcher),
-                )  # fmt: skip
+                    pretrained.release, pretrained.id, self.device, pretrained.fetch
+                )
             else:
-                sae = saes.load(locate(block, self.fetcher), self.device)
+                sae = saes.load(source.locate(self.fetcher), self.device)
         return saes.adopt(
             sae, name=name, site=block.reads, n_layers=family.n_layers, d_model=family.d_model,
             mean_is_idle=family.mean_is_idle,

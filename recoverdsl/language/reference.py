@@ -19,6 +19,7 @@ from recoverdsl.language import nodes, parse, schema
 from recoverdsl.language.meanings import Option, metric, option, options, signature
 from recoverdsl.language.printer import print_expression
 from recoverdsl.language.values import flat, hints, keys
+from recoverdsl.language.vocabulary import EXAMPLES
 
 _MADE = "<!-- Made by `make generated` from the schema: change that, not this page. -->\n\n"
 
@@ -161,8 +162,8 @@ def _uses(cls: type) -> Iterator[str]:
 
 
 def _call_of(name: str) -> str:
-    """The shortest attribute of the examples that calls a function."""
-    return min(
+    """The example that a function is declared with, or the shortest attribute of the examples that calls it."""
+    return EXAMPLES.get(name) or min(
         (
             f"{print_expression(one.key)} = {print_expression(one.value)}"
             for one in _attributes(_tree().statements)

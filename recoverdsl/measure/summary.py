@@ -146,35 +146,28 @@ def outcomes(rows: pd.DataFrame, kind: str, name: str) -> pd.DataFrame:
     figures are the means over the draws; texts are those of the first. A missing limit is infinite.
     """
     chosen = rows[(rows["kind"] == kind) & (rows["name"] == name) & rows["failed"].isna()]
-    chosen = _marked(chosen)
+    chosen = _flagged(chosen)
     key = ["example", "limit"]
     if not chosen.duplicated(key).any():
         return chosen
     how: dict[Any, str] = {c: "first" for c in chosen.columns if c not in key}
     how |= {c: "mean" for c in chosen.select_dtypes("number") if c not in key}
-    how |= dict.fromkeys(("recovered", "is_degenerate", *_MARKS), "any")
+    how |= dict.fromkeys(("recovered", *_RATES), "any")
     return chosen.groupby(key, as_index=False, sort=False).agg(how)
 
 
-_MARKS = {
-    "recovered_quietly": "zero_reactivation",
-    "recovered_alike": "base_like",
-    "recovered_strictly_alike": "strict_base_like",
-}
-"""Flags of the summary to the column that must hold besides `recovered`."""
+_RATES = {name: metric.all_of for name, metric in METRICS.items() if metric.all_of}
+"""Rate to the flags that must all be true of an example for it to count."""
 
 
-def _marked(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with plain flags in place of nullable ones."""
-    plain = {
-        name: (rows["recovered"] & rows[column]).fillna(False).astype(bool)
-        for name, column in _MARKS.items()
+def _flagged(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with a flag for each rate, and plain flags in place of nullable ones."""
+    counted = {
+        rate: rows[list(flags)].fillna(False).astype(bool).all(axis=1)
+        for rate, flags in _RATES.items()
     }
     return rows.assign(
-        limit=rows["limit"].fillna(math.inf),
-        recovered=rows["recovered"].astype(bool),
-        is_degenerate=rows["degenerate"].fillna(False).astype(bool),
-        **plain,
+        limit=rows["limit"].fillna(math.inf), recovered=rows["recovered"].astype(bool), **counted
     )
 
 
@@ -228,10 +221,10 @@ def budget_ratios(rows: pd.DataFrame, control: str, attack: str) -> pd.Series[An
 def _metrics(done: pd.DataFrame, intervals: Mapping[str, Interval]) -> dict[str, Estimate]:
     texts = bool(done["opening"].notna().any())
     return {
-        metric: _estimate(metric, _values(metric, done), intervals[metric])
-        for metric, meaning in METRICS.items()
-        if metric not in ("smallest_norm", "budget_ratio") and (texts or not meaning.generated)
-    }
+        name: _estimate(name, done.loc[done["recovered"], name] if metric.recovered_only else done[name], intervals[name])
+        for name, metric in METRICS.items()
+        if not metric.search and (texts or not metric.generated)
+    }  # fmt: skip
 
 
 def _attributions(
@@ -243,23 +236,10 @@ def _attributions(
     for name in parts["name"].unique():
         of_attack = parts[parts["name"] == name]
         made[name] = tuple(
-            PartResult(part, how, {m: e for m, e in _metrics(_marked(chosen), intervals).items() if m in wanted})
+            PartResult(part, how, {m: e for m, e in _metrics(_flagged(chosen), intervals).items() if m in wanted})
             for (part, how), chosen in of_attack.groupby(["part", "how"], sort=False)
         )  # fmt: skip
     return made
-
-
-def _values(metric: str, done: pd.DataFrame) -> pd.Series[Any]:
-    if metric == "steps":
-        done = done[done["recovered"]]
-    column = {
-        "recovery_rate": "recovered",
-        "zero_reactivation_recovery": "recovered_quietly",
-        "base_like_rate": "recovered_alike",
-        "strict_base_like_rate": "recovered_strictly_alike",
-        "degenerate_rate": "is_degenerate",
-    }.get(metric, metric)
-    return done[column]
 
 
 def _estimate(metric: str, values: pd.Series[Any], interval: Interval) -> Estimate:

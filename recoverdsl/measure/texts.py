@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 from attrs import evolve, frozen
 
 from recoverdsl.language.forms import DETECTORS
+from recoverdsl.measure.columns import column
 from recoverdsl.measure.phrases import BEFORE_TEXT, QUOTES, Phrases, pattern, plain
 
 Opening: TypeAlias = Literal["answer", "refusal", "safety_cue", "empty", "degenerate"]
@@ -60,24 +61,27 @@ class Likeness:
     """Characters of the text over those of the base; ≥ 0, None if the base is empty."""
 
 
-@frozen
+@frozen(kw_only=True)
 class TextFigures:
     """What is kept of one text in place of the text itself."""
 
-    refuses: bool
-    opens_with_safety_cue: bool
-    opening: Opening
-    degenerate: bool
-    characters: int
-    """Without the white space at both ends."""
-    words: int
-    base_like: bool | None = None
-    """None without a base, as are the other figures that compare with one."""
-    strict_base_like: bool | None = None
-    jaccard: float | None = None
-    """In [0, 1]."""
-    sequence_similarity: float | None = None
-    """In [0, 1]."""
+    opening: Opening = column("What the generated text opens with.")
+    refuses: bool = column("Whether the generated text declines the request.")
+    opens_with_safety_cue: bool = column("Whether it begins with an apology or a warning.")
+    base_like: bool | None = column(
+        "Whether it is close to the target answer; null without one, like the other comparisons with it.",
+        default=None,
+    )
+    strict_base_like: bool | None = column("The same with tighter thresholds.", default=None)
+    degenerate: bool = column("Whether it is too short or repeats itself.")
+    jaccard: float | None = column(
+        "Words it shares with the target answer, as a share of all, in [0, 1].", default=None
+    )
+    sequence_similarity: float | None = column(
+        "Words that match in order, in [0, 1].", default=None
+    )
+    words: int = column("Words of the generated text.")
+    characters: int = column("Characters of the generated text, without white space at both ends.")
 
 
 def detect(text: str, name: str, phrases: Phrases) -> bool:

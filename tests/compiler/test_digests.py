@@ -9,6 +9,7 @@ import pytest
 
 from recoverdsl.compiler.compile import compile_spec
 from recoverdsl.compiler.graph import Graph
+from recoverdsl.compiler.steps import RandomDirections
 from recoverdsl.language import check
 from recoverdsl.language.schema import Data, Model, Sae
 from tests.run.claims import SPEC
@@ -203,9 +204,8 @@ def test_another_version_or_device_changes_every_digest(part: str) -> None:
 
 
 def test_a_step_of_a_newer_version_has_another_digest(monkeypatch: pytest.MonkeyPatch) -> None:
-    from recoverdsl.compiler.steps import RandomDirections
 
     before = graph_of()
     monkeypatch.setattr(RandomDirections, "version", RandomDirections.version + 1)
     after = graph_of()
-    assert changed(before, after) == dependents(after, *before.keys_of("RandomDirections"))
+    assert changed(before, after) == dependents(after, *before.keys_of(RandomDirections))

@@ -10,7 +10,7 @@ from recoverdsl.compiler.compile import compile_spec
 from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import Recover
 from recoverdsl.errors import NotYetError, SpecError
-from recoverdsl.language import check
+from recoverdsl.language import check, schema
 from tests.run import answers, claims
 
 SUFFIX = """
@@ -45,8 +45,8 @@ def test_the_specs_of_the_tests_are_not_refused(generated: str) -> None:
     kinds = {node.kind for node in graph}
     assert {"MeanActivations", "RandomDirections", "SplitDelta", "FindSmallestNorm"} <= kinds
     attacks = [node.step for node in graph if isinstance(node.step, Recover)]
-    assert {step.preserve for step in attacks} == {
-        "nothing", "jacobian", "jacobian_sketch", "by_construction",
+    assert {type(step.preserve) for step in attacks} == {
+        type(None), schema.Jacobian, schema.JacobianSketch, schema.ByConstruction,
     }  # fmt: skip
     assert {step.goal for step in attacks} == {"own_answer", "another_answer"}
     assert {len(step.stages) for step in attacks} == {1, 2}

@@ -11,15 +11,16 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from attrs import field, frozen
 from torch import Tensor
 
 from recoverdsl.compiler.steps import Behavior, Defense, Place, Recover, Stage
-from recoverdsl.engine.attack.constraints import normalized
-from recoverdsl.engine.attack.problem import Problem
-from recoverdsl.engine.attack.problem_factory import Problems
+from recoverdsl.engine.attack.geometry import normalized
+from recoverdsl.engine.attack.problem import AttackProblem
+from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.behavior.generation import Answers, generate
 from recoverdsl.engine.defense.autoencoders import Autoencoder
 from recoverdsl.engine.defense.clamp import Clamp, SetEach
@@ -29,7 +30,7 @@ from recoverdsl.engine.model.families import adapt
 from recoverdsl.engine.model.judge import Judging
 from recoverdsl.engine.model.loaded_model import LoadedModel
 from recoverdsl.engine.resources import Resources
-from recoverdsl.engine.steps.executors import Batch, Executors
+from recoverdsl.engine.steps.evaluation import FlipBatch
 from recoverdsl.language.schema import (  # fmt: skip
     Adam,
     Comparison,
@@ -41,8 +42,8 @@ from recoverdsl.language.schema import (  # fmt: skip
     Term,
 )
 from recoverdsl.measure.phrases import Cue, Phrases
-from recoverdsl.sources import Fetcher
 from recoverdsl.sources.data import Example
+from recoverdsl.sources.fetcher import Fetcher
 from tests.models import FAMILIES, jumprelu, tokenizer
 
 WIDTH, VOCABULARY = 24, 61
@@ -197,8 +198,8 @@ class Rig:
     def prompts(self) -> list[list[int]]:
         return self.resources.prompts
 
-    def executors(self) -> Executors:
-        return Executors(self.resources)
+    def problems(self) -> ProblemFactory:
+        return ProblemFactory(self.resources)
 
     def recover(self, *stages: Stage, **changes: Any) -> Recover:
         return Recover(
@@ -218,18 +219,18 @@ class Rig:
             tokens=self.behavior.generate, ends=self.resources.model.ends,
         )  # fmt: skip
 
-    def problem(self, step: Recover, indices: list[int] | None = None) -> Problem:
+    def problem(self, step: Recover, indices: list[int] | None = None) -> AttackProblem:
         """The first stage's problem, with the undefended answers as targets."""
         indices = list(range(len(self.prompts))) if indices is None else indices
         targets = None
         if step.goal != "score":
             targets = self.answers(indices).first(step.target_tokens)
-        return Problems(self.resources).problem(step, self.protected, indices, targets)
+        return self.problems().problem(step, self.protected, indices, targets)
 
-    def batch(self, indices: list[int] | None = None) -> Batch:
+    def batch(self, indices: list[int] | None = None) -> FlipBatch:
         indices = list(range(len(self.prompts))) if indices is None else indices
         others = [(index + 1) % len(self.prompts) for index in indices]
-        return Batch(indices, self.answers(indices), self.answers(others))
+        return FlipBatch(indices, self.answers(indices), self.answers(others))
 
 
 def stage(
@@ -323,22 +324,33 @@ def own_rows(delta: Delta, at: int, length: int) -> dict[int, Tensor]:
     return rows
 
 
-def of_problem(problem: Problem, delta_BLQD: Tensor) -> Delta:
+def of_problem(problem: AttackProblem, delta_BLQD: Tensor) -> Delta:
     """A problem's δ with its columns counted from the prompt's end."""
     return Delta(problem.sites, delta_BLQD, problem.tokens.prompt - problem.first)
 
 
-def onto(problem: Problem, delta: Delta) -> Tensor:
+def onto(problem: AttackProblem, delta: Delta) -> Tensor:
     """A δ on the columns of a problem."""
     parts = [delta.at(site, problem.tokens, problem.first) for site in problem.sites]
     return torch.stack([problem.zero_BLQD[:, 0] if p is None else p for p in parts], dim=1)
 
 
-def some(problem: Problem, size: float = 1.0, seed: int = 1) -> Tensor:
+def some(problem: AttackProblem, size: float = 1.0, seed: int = 1) -> Tensor:
     """A random δ of one norm for each example, where it may act."""
     drawn = torch.randn(problem.zero_BLQD.shape, generator=torch.Generator().manual_seed(seed))
     placed = problem.place(drawn)
     return size * normalized(placed)
+
+
+def values_of(row: Any) -> dict[str, Any]:
+    """Every value of a row by the name of its field, those of records within it included."""
+    values: dict[str, Any] = {}
+    for name in attrs.fields_dict(type(row)):
+        value = getattr(row, name)
+        inner = values_of(value) if attrs.has(type(value)) else {name: value}
+        assert not values.keys() & inner.keys()
+        values |= inner
+    return values
 
 
 SCORE = Score((Term(1.0, "logit", "{right}"), Term(-1.0, "logit", "{wrong}")), LAST)

@@ -343,6 +343,13 @@ def test_the_digest_changes_with_the_meaning_only(tmp_path: Path) -> None:
     assert PHRASES.digest == load_phrases().digest != digest
 
 
+def test_the_widest_opening_is_taken(tmp_path: Path) -> None:
+    own = load_phrases(_file(tmp_path, GOOD.replace("within = 1", "within = 200")))
+    assert own.cues["refuses"].within == 200
+    assert detect("Well, " + "so, " * 198 + "nope.", "refuses", own)
+    assert not detect("Well, " + "so, " * 199 + "nope.", "refuses", own)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -356,15 +363,25 @@ def test_the_digest_changes_with_the_meaning_only(tmp_path: Path) -> None:
         ("refuses = 3\nopens_with_safety_cue = 3", "not a section"),
         (GOOD.replace('opening = ["Nope"]', "opening = []"), "`opening` is empty"),
         (GOOD.replace('opening = ["Nope"]', ""), "`opening` is missing"),
-        (GOOD.replace('opening = ["Nope"]', 'opening = "Nope"'), "not a list of texts"),
-        (GOOD.replace('"Nope"', '"Nope", 3'), "not a list of texts"),
+        (
+            GOOD.replace('opening = ["Nope"]', 'opening = "Nope"'),
+            "`opening` is not a list of texts",
+        ),
+        (GOOD.replace('opening = ["Nope"]', 'opening = "Nope"'), "found 'Nope'"),
+        (GOOD.replace('"Nope"', '"Nope", 3'), "`opening` is not a list of texts"),
+        (GOOD.replace('["Mind the gap year"]', "3"), "`unless` is not a list of texts"),
+        (GOOD.replace('"Mind the gap year"', '"?"'), "a phrase of `unless` has no letter"),
         (GOOD.replace('"Nope"', '"Nope", "**"'), "no letter or digit"),
         (GOOD.replace("unless =", "unles ="), "did you mean `unless`?"),
-        (GOOD.replace("within = 1", ""), "`within` is missing"),
+        (GOOD.replace("unless =", "unles ="), "there is no key `unles`"),
+        (GOOD.replace("within = 1", ""), "the key `within` is missing"),
+        (GOOD.replace("within = 1", ""), "keys: `opening`, `within`, `unless`"),
         (GOOD.replace("within = 1", "within = 0"), "from 1 to"),
+        (GOOD.replace("within = 1", "within = 201"), "from 1 to 200"),
+        (GOOD.replace("within = 1", "within = 201"), "found 201"),
         (GOOD.replace("within = 1", "within = true"), "from 1 to"),
         (GOOD.replace("within = 1", "within = 1.5"), "from 1 to"),
-        (GOOD.replace("within = 1", "within = 0x" + "f" * 9000), "from 1 to"),
+        (GOOD.replace("within = 1", "within = 0x" + "f" * 9000), "a very long number"),
         (GOOD.replace("within = 1", "within = " + "9" * 9000), "not TOML"),
     ],
 )

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import recoverdsl
-from recoverdsl.engine.steps.executors import Batch
+from recoverdsl.engine.steps.evaluation import FlipBatch
 from recoverdsl.errors import NotYetError, SpecError, UnavailableError, UsageError
 from recoverdsl.measure import table
 from recoverdsl.measure.results import to_json
@@ -250,9 +250,9 @@ def test_a_part_that_was_lost_from_a_finished_step_is_computed_again_and_nothing
 
 
 COMPUTED_BY = {
-    "base and defended": "recoverdsl.engine.steps.runner.observe",
-    "attribution": "recoverdsl.engine.steps.runner.attribution",
-    "recover": "recoverdsl.engine.steps.executors.Executors.recover",
+    "base and defended": "recoverdsl.engine.steps.observations.observe",
+    "attribution": "recoverdsl.engine.steps.features.attribution",
+    "recover": "recoverdsl.engine.steps.recovery.recover",
 }
 """What computes one batch of a kind of step."""
 
@@ -264,7 +264,7 @@ def before_each_batch(
     real: Any = pkgutil.resolve_name(COMPUTED_BY[kind])
 
     def wrapped(*arguments: Any) -> Any:
-        batch = next(a for a in arguments if isinstance(a, list | Batch))
+        batch = next(a for a in arguments if isinstance(a, list | FlipBatch))
         happens(batch if isinstance(batch, list) else batch.indices)
         return real(*arguments)
 

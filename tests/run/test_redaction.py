@@ -18,7 +18,16 @@ from attrs import frozen
 
 import recoverdsl
 from recoverdsl.audit.texts import shown_ids, texts
+from recoverdsl.compiler.graph import Graph
+from recoverdsl.compiler.steps import Behavior, KeepValidFlips, RunBase
+from recoverdsl.engine.behavior.generation import Answers
+from recoverdsl.engine.behavior.observation import Observations
+from recoverdsl.engine.steps.delta_split import DeltaPart, DeltaParts, Replay
+from recoverdsl.engine.steps.runner import Output
+from recoverdsl.engine.steps.work import StepResult, ValidFlips
 from recoverdsl.errors import UnavailableError
+from recoverdsl.language.schema import Detector
+from recoverdsl.measure.keys import TableKey
 from recoverdsl.report.revealed import Revealed, to_lines
 from recoverdsl.sources.data import Example
 from recoverdsl.store.run_folder import RunFolder, private
@@ -196,9 +205,9 @@ def test_a_redacted_run_leaves_none_of_an_earlier_revealed_one(
 
 
 def test_a_revealed_run_says_so_and_finds_the_same(runs: Runs) -> None:
-    assert "This run is revealed" in runs.said["revealed"].out
+    assert "This run reveals texts" in runs.said["revealed"].out
     assert "revealed" not in runs.said["redacted"].out
-    assert "This run is revealed" in (runs.revealed / "report.html").read_text()
+    assert "This run reveals texts" in (runs.revealed / "report.html").read_text()
     results = [json.loads((p / "result.json").read_text()) for p in (runs.redacted, runs.revealed)]
     assert [result["environment"].pop("revealed") for result in results] == [False, True]
     assert results[0] == results[1]
@@ -281,28 +290,32 @@ def test_no_file_holds_ids_that_are_prompts(tmp_path: Path) -> None:
     assert run.examples["example"].str.fullmatch(r"\d{4}").all()
 
 
-def test_texts_of_parts_are_told_where_they_were_kept() -> None:
-    length = torch.tensor([2])
+def test_texts_of_parts_are_revealed_where_they_were_kept() -> None:
+    def written(*ids: int) -> Answers:
+        flag = torch.tensor([False])
+        return Answers(torch.tensor([[*ids, 9]]), torch.tensor([len(ids)]), flag, flag)
+
+    delta, none = torch.zeros(1, 1, 1, 2), Replay((), None)
     parts = {
-        f"{what} {part} {how}": value
-        for part, how, first in (("residual", "alone", 1), ("5", "without", 4))
-        for what, value in (("answer", torch.tensor([[first, first + 1, 9]])), ("length", length))
+        "residual": DeltaPart(delta, Replay((), written(1, 2)), none),
+        "5": DeltaPart(delta, none, Replay((), written(4, 5))),
     }
-    results = {
-        "base": SimpleNamespace(tensors={"answer": torch.tensor([[7, 8]]), "length": length}),
-        "split": SimpleNamespace(tensors=parts),
-    }
+    graph = Graph({})
+    base = graph.add("base", RunBase(Behavior(Detector("refuses"), generate=2)))
+    flips = graph.add("flips", KeepValidFlips(), base=base)
+    graph.tables[TableKey("part", "recover", 8.0)] = "split"
+    records = {
+        base: Observations((), answers=written(7, 8)), flips: ValidFlips((0,)),
+        "split": DeltaParts(torch.tensor([[3]]), parts),
+    }  # fmt: skip
     resources = SimpleNamespace(
         examples=[Example("r0", "why?", {})], model=SimpleNamespace(decode=str)
     )
-    output = SimpleNamespace(results=results, valid_flips=[0])
-    told = texts(
-        cast(Any, resources), cast(Any, output), "base", None,
-        [("part", "recover", 8.0, "split")], {"r0": "r0"},
-    )  # fmt: skip
+    output = Output(graph, {key: StepResult(record) for key, record in records.items()})
+    revealed = texts(cast(Any, resources), graph, output, {"r0": "r0"})
     first = Revealed("r0", None, "defended", None, None, "why?", "[7, 8]", None)
-    assert told[0] == first
-    assert [(t.kind, t.name, t.limit, t.part, t.how, t.text) for t in told[1:]] == [
+    assert revealed[0] == first
+    assert [(t.kind, t.name, t.limit, t.part, t.how, t.text) for t in revealed[1:]] == [
         ("part", "recover", 8.0, "residual", "alone", "[1, 2]"),
         ("part", "recover", 8.0, "5", "without", "[4, 5]"),
     ]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import recoverdsl
-from recoverdsl.audit.sweep import SweepRun
+from recoverdsl.audit.records import SweepRun
 from recoverdsl.errors import UsageError
 from recoverdsl.language import check_file
 from recoverdsl.measure.sweeps import from_json
@@ -47,7 +47,7 @@ def test_ten_budgets_load_select_and_filter_once(swept: tuple[SweepRun, Watching
     computed = {kind: n for (kind, state), n in watching.steps.items() if state == "computed"}
     # One attack is swept, and the other and its control follow it.
     assert computed == {
-        "RunBase": 1, "RankFeatures": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 10,
+        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 10,
     }  # fmt: skip
     assert [state for _, state in watching.steps] == ["computed"] * len(watching.steps)
     assert watching.points[0] == "point 1 of 10: unconstrained.limit = norm <= 0.5"
@@ -69,6 +69,14 @@ def test_each_point_is_what_the_spec_with_that_value_finds(
         written = spec.parent / "out" / run.swept.points[at].folder / "spec.rec"
         assert check_file(written).spec == recoverdsl.load(other, set=value).spec
         assert "sweep" not in written.read_text()
+
+
+def test_a_point_is_an_audit_that_runs_alone(spec: Path, swept: tuple[SweepRun, Watching]) -> None:
+    run, _ = swept
+    spec.write_text(PLAIN + BUDGETS)
+    alone = recoverdsl.load(spec).points[3].audit.run(store=spec.parent / "store")
+    assert alone.result == run.swept.points[3].result
+    assert set(alone.states.values()) == {"kept"}
 
 
 def test_more_budget_never_recovers_less_and_the_table_says_so(
@@ -106,8 +114,14 @@ def test_run_again_nothing_is_computed_and_the_command_says_the_same(
     assert "Every expectation is met at all 10 points." in " ".join(done.out.split())
     assert (again / "sweep.json").read_text() == (spec.parent / "out" / "sweep.json").read_text()
     assert "done  recover" not in done.err
-    printed = cli("run", spec, "--out", again, "--store", spec.parent / "store", "--json").out
-    assert json.loads(printed)["schema"] == "recoverdsl/sweep/1"
+
+
+def test_the_command_prints_a_sweep_for_a_program(spec: Path, tmp_path: Path) -> None:
+    two = spec.with_name("two.rec")
+    two.write_text(PLAIN + "\nsweep budgets { unconstrained.limit = [norm <= 1, norm <= 10] }\n")
+    done = cli("run", two, "--out", tmp_path, "--store", spec.parent / "store", "--json")
+    assert json.loads(done.out) == json.loads((tmp_path / "sweep.json").read_text())
+    assert json.loads(done.out)["schema"] == "recoverdsl/sweep/1"
 
 
 def test_a_plan_and_a_drawing_hold_what_points_share_once(spec: Path) -> None:
@@ -117,7 +131,7 @@ def test_a_plan_and_a_drawing_hold_what_points_share_once(spec: Path) -> None:
     assert (
         kinds["LoadModel"]
         == kinds["RunBase"]
-        == kinds["RankFeatures"]
+        == kinds["RankByAttribution"]
         == kinds["SelectFeatures"]
         == 1
     )
@@ -151,7 +165,7 @@ def test_how_many_are_selected_changes_no_ranking(spec: Path, tmp_path: Path) ->
     watching = Watching()
     run = recoverdsl.load(spec).run_sweep(store=tmp_path, observer=watching)
     computed = {kind: n for (kind, state), n in watching.steps.items() if state == "computed"}
-    assert (computed["RankFeatures"], computed["SelectFeatures"]) == (1, 3)
+    assert (computed["RankByAttribution"], computed["SelectFeatures"]) == (1, 3)
     chosen = [
         sae["ids"]
         for point in run.swept.points

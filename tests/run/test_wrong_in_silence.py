@@ -10,6 +10,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import recoverdsl
+from recoverdsl.compiler.steps import RunBase
+from recoverdsl.engine.behavior.observation import Observations
 from recoverdsl.errors import UnavailableError
 from recoverdsl.report.evidence import cautions
 from tests.run import claims
@@ -33,8 +35,8 @@ def base_scores(spec: Path, store: Path) -> list[float]:
     audit = recoverdsl.load(spec)
     audit.run(store=store)
     graph = audit.graph("cpu")
-    entry = audit.store(store).entry(graph[graph.keys_of("RunBase")[0]].digest)
-    return [row["score"] for part in entry.parts() for row in part.rows]
+    entry = audit.store(store).entry(graph[graph.keys_of(RunBase)[0]].digest)
+    return [row.score for part in entry.parts(Observations) for row in part.record.rows]
 
 
 def test_an_attack_without_room_to_move_is_no_evidence(own: Path, tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from recoverdsl.engine.attack.problem import Problem
+from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.defense.autoencoders import Autoencoder
 
 
 @torch.no_grad()
 def split(
-    problem: Problem,
+    problem: AttackProblem,
     autoencoders: Sequence[Autoencoder],
     delta_BLQD: Tensor,
     parts: Sequence[str | int],

@@ -17,8 +17,8 @@ from attrs import define, frozen
 from torch import Tensor
 
 from recoverdsl.engine.attack.suffix_problem import SuffixProblem
+from recoverdsl.engine.model.batch_size import batch_size
 from recoverdsl.engine.model.loaded_model import Around, LoadedModel
-from recoverdsl.engine.steps.batches import batch_size
 from recoverdsl.errors import UnavailableError
 
 ROWS = 8192

@@ -1,19 +1,18 @@
-"""From a step to a `Problem`: the defended run, cut where δ begins, and the goal behind it."""
+"""From a step to a `AttackProblem`: the defended run, cut where δ begins, and the goal behind it."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from attrs import define, evolve, field
 from torch import Tensor
 
-from recoverdsl.compiler.steps import Place, Recover, columns_behind
-from recoverdsl.engine.attack import constraints
-from recoverdsl.engine.attack.constraints import Constraint, span
-from recoverdsl.engine.attack.jacobian import Jacobian, JacobianSketch
-from recoverdsl.engine.attack.problem import Problem
+from recoverdsl.compiler.steps import Place, Recover, columns_after_prompt
+from recoverdsl.engine.attack.constraints import kind_of
+from recoverdsl.engine.attack.geometry import span
+from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.behavior.objectives import AnswerGoal, Goal, ScoreGoal
 from recoverdsl.engine.behavior.observation import score_of
@@ -31,15 +30,15 @@ KEPT_BYTES = 2**31
 
 
 @define
-class Problems:
+class ProblemFactory:
     """Makes the problems of a run's batches."""
 
     resources: Resources
-    made: OrderedDict[object, Problem] = field(factory=OrderedDict)
+    made: OrderedDict[object, AttackProblem] = field(factory=OrderedDict)
 
     def problem(
         self, step: Recover, protected: Protected, indices: list[int], targets: Answers | None
-    ) -> Problem:
+    ) -> AttackProblem:
         """The problem of the first stage of a step.
 
         Args:
@@ -59,7 +58,9 @@ class Problems:
         self.made.move_to_end(key)
         return self.made[key]
 
-    def stage(self, problem: Problem, step: Recover, number: int, fixed: Tensor | None) -> Problem:
+    def stage(
+        self, problem: AttackProblem, step: Recover, number: int, fixed: Tensor | None
+    ) -> AttackProblem:
         """The problem of a later stage, with the δ of the earlier ones in place."""
         where_BLQ, shared_LQ = self._where(step, number, problem.tokens, problem.sites)
         touched_BQ = torch.stack(
@@ -75,10 +76,18 @@ class Problems:
             fixed_BLQD=fixed,
         )
 
+    def columns(self, problem: AttackProblem, step: Recover, delta_BLPD: Tensor) -> Tensor:
+        """Return a stored δ on the columns of a problem, (B, L, Q, D)."""
+        delta = absolute(step, problem.sites, delta_BLPD.to(self.resources.device))
+        parts = [delta.at(site, problem.tokens, problem.first) for site in problem.sites]
+        return torch.stack(
+            [problem.zero_BLQD[:, 0] if part is None else part for part in parts], dim=1
+        )
+
     @torch.no_grad()
     def _make(
         self, step: Recover, protected: Protected, indices: list[int], targets: Answers | None
-    ) -> Problem:
+    ) -> AttackProblem:
         family = self.resources.model.family
         tokens = self.resources.tokens(indices)
         goal: Goal
@@ -99,7 +108,7 @@ class Problems:
         sites = tuple(sorted({_boundary(place) for stage in step.stages for place in stage.places}))
         features = {site: f for site, f in protected.features.items() if site >= sites[0]}
         bases = {}
-        if step.preserve == "by_construction":
+        if kind_of(step.preserve).corrects:
             bases = {site: span(f.W_enc_DS) for site, f in features.items()}
             sites = tuple(sorted({*sites, *features}))
         everywhere = [self._where(step, n, tokens, sites)[0] for n in range(len(step.stages))]
@@ -130,7 +139,7 @@ class Problems:
                 start=top, stop=family.n_layers, cache=recorder,
             )  # fmt: skip
         layers = range(sites[0], family.n_layers) if first else ()
-        problem = Problem(
+        problem = AttackProblem(
             family=family, tokens=tokens, first=first, sites=sites,
             where_BLQ=everywhere[0][..., first:],
             h_def={site: seen[0][:, first:].clone() for site, seen in watch.items()},
@@ -141,7 +150,7 @@ class Problems:
             ),
             goal=goal, bases=bases,
         )  # fmt: skip
-        if step.preserve == "jacobian":
+        if kind_of(step.preserve).reads_unclamped:
             unclamped = problem.trace(problem.zero_BLQD).unclamped
             problem = evolve(problem, unclamped_def=unclamped)
         return self.stage(problem, step, 0, None)
@@ -166,59 +175,7 @@ class Problems:
         return where_BLT, shared_LT if _shares(step) else None
 
 
-def constraint(step: Recover, problem: Problem) -> Constraint:
-    """What the step's δ must keep.
-
-    Raises:
-        UnavailableError: the constraint leaves δ no room, or the SAE has none of its kind.
-    """
-    if step.preserve == "nothing":
-        return constraints.Free()
-    if not problem.features:
-        raise UnavailableError(
-            "δ cannot reach the clamped features from where it acts",
-            why="every clamped feature is read at a lower layer",
-            help="leave `preserve` out, or perturb at or below the clamped layers",
-        )
-    if step.preserve == "by_construction":
-        _room(problem.bases.values())
-        return constraints.ByConstruction()
-    if step.preserve == "orthogonal":
-        kept = constraints.Orthogonal.to(
-            *(problem.features[site].W_enc_DS if site in problem.features else None for site in problem.sites)
-        )  # fmt: skip
-        if None in kept.bases:
-            raise UnavailableError(
-                "`orthogonal` binds nothing at a site of δ without clamped features",
-                why="none of the selected features is of the SAE that reads it",
-                help="take preserve = by_construction(…), or perturb at the clamped sites only",
-            )
-        _room([basis for basis in kept.bases if basis is not None])
-        return kept
-    if step.preserve == "jacobian_sketch":
-        return JacobianSketch(probes=step.probes)
-    for features in problem.features.values():
-        if features.bound_S.isnan().any():
-            raise UnavailableError(
-                "whether a feature of this SAE is active does not depend on its own pre-activation alone",
-                why=f"its encoder is {features.autoencoder.invariance}",
-                help="take preserve = by_construction(…)",
-            )
-    return Jacobian()
-
-
-def _room(bases: Iterable[Tensor]) -> None:
-    for basis_DR in bases:
-        width, taken = basis_DR.shape
-        if taken >= width:
-            # δ could only be zero, and an attack that cannot move says nothing of the clamp.
-            raise UnavailableError(
-                f"a δ orthogonal to {taken} features has no room in {width} dimensions",
-                help="protect fewer features, or leave `preserve` out",
-            )
-
-
-def stored(problem: Problem, delta_BLQD: Tensor, behind: int) -> Tensor:
+def stored(problem: AttackProblem, delta_BLQD: Tensor, behind: int) -> Tensor:
     """δ as it is kept: with `behind` columns after the prompt, whatever the batch's longest target."""
     have = delta_BLQD.shape[2] - (problem.tokens.prompt - problem.first)
     return torch.nn.functional.pad(delta_BLQD, (0, 0, 0, behind - have))
@@ -226,7 +183,7 @@ def stored(problem: Problem, delta_BLQD: Tensor, behind: int) -> Tensor:
 
 def absolute(step: Recover, sites: tuple[int, ...], delta_BLPD: Tensor) -> Delta:
     """A stored δ as it acts on any stretch of tokens."""
-    return Delta(sites, delta_BLPD, delta_BLPD.shape[2] - columns_behind(step))
+    return Delta(sites, delta_BLPD, delta_BLPD.shape[2] - columns_after_prompt(step))
 
 
 def labels(targets: Answers) -> tuple[Tensor, Tensor]:
@@ -249,7 +206,7 @@ def _boundary(place: Place) -> int:
     return boundary_of(Site("", place.layer, place.side))
 
 
-def _bytes(problem: Problem) -> int:
+def _bytes(problem: AttackProblem) -> int:
     kept = [
         *problem.h_def.values(), *problem.unclamped_def.values(),
         *problem.prefix.keys.values(), *problem.prefix.values.values(),

@@ -7,14 +7,16 @@ so no example's gradient sees another's. An example that is done leaves the batc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from attrs import evolve, field, frozen
 from torch import Tensor
 
-from recoverdsl.engine.attack.constraints import Constraint, norm, normalized
-from recoverdsl.engine.attack.problem import Effort, Problem
+from recoverdsl.engine.attack.constraints import Constraint
+from recoverdsl.engine.attack.geometry import norm, normalized
+from recoverdsl.engine.attack.meter import Meter
+from recoverdsl.engine.attack.problem import AttackProblem
 
 
 class Optimizer(Protocol):
@@ -81,7 +83,7 @@ class Outcome:
     """True where the score or its gradient stopped being a number; δ is then zero."""
 
     @classmethod
-    def none(cls, problem: Problem) -> Outcome:
+    def none(cls, problem: AttackProblem) -> Outcome:
         """No δ, no score, nothing recovered."""
         count, delta = len(problem), problem.zero_BLQD
         return cls(
@@ -98,7 +100,7 @@ class Attack:
     """How δ is searched. `optimizer` makes a fresh one from the limits of the batch."""
 
     optimizer: Callable[[Tensor], Optimizer]
-    constraint: Constraint
+    constraint: Constraint[Any]
     steps: int
     stop_when_recovered: bool = field(default=True)
     forward_passes: int | None = None
@@ -107,32 +109,35 @@ class Attack:
 
 
 def recover(
-    problem: Problem,
+    problem: AttackProblem,
     attack: Attack,
     limit_B: Tensor,
     start_BLQD: Tensor | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    meter: Meter | None = None,
 ) -> Outcome:
-    """Maximizes the score over ‖δ‖ ≤ `limit_B` and the attack's constraint.
+    """Maximize the score over ‖δ‖ ≤ `limit_B` and the attack's constraint, and return what was found.
 
     Args:
         limit_B: largest Frobenius norm of what each example's δ adds (C4), positive.
         start_BLQD: where to begin; zero if not given.
         progress: called after each step with the number of examples that are done.
+        meter: counts what the search costs; one of its own if not given.
     """
     delta = problem.zero_BLQD if start_BLQD is None else start_BLQD
-    delta = attack.constraint.admit(problem, delta, limit_B)
+    meter = meter or Meter.of(len(problem), delta.device)
+    delta = attack.constraint.admit(problem, delta, limit_B, meter)
     best = Outcome.none(problem)
     rows = torch.arange(len(problem), device=delta.device)
     live, limit = problem, limit_B
-    spent_B = problem.effort.forward_passes_B.clone()
+    spent_B = meter.forward_passes_B.clone()
     optimizer = attack.optimizer(limit_B)
     for step in range(attack.steps + 1):
         delta.requires_grad_(True)
         with torch.enable_grad():
-            score, reached = live.score(delta)
+            score, reached = live.score(delta, meter)
             (gradient,) = torch.autograd.grad(score.sum(), delta)
-        live.spend(gradients=1)
+        meter.spend(gradients=1)
         delta = delta.detach()
         score = score.detach()
 
@@ -146,25 +151,25 @@ def recover(
 
         stay = ~broken & ~back if attack.stop_when_recovered else ~broken
         if attack.forward_passes is not None:
-            now_B = problem.effort.forward_passes_B.clone()
-            stay = stay & (2 * now_B - spent_B <= attack.forward_passes)[live.members_B]
+            now_B = meter.forward_passes_B.clone()
+            stay = stay & (2 * now_B - spent_B <= attack.forward_passes)[meter.members_B]
             spent_B = now_B
         progress(len(problem) - int(stay.sum()))
         if step == attack.steps or not stay.any():
             break
         if not stay.all():
             kept = stay.nonzero().squeeze(1)
-            rows, live, delta, gradient = rows[kept], live.take(kept), delta[kept], gradient[kept]
-            limit = limit[kept]
+            rows, live, meter = rows[kept], live.take(kept), meter.take(kept)
+            delta, gradient, limit = delta[kept], gradient[kept], limit[kept]
             optimizer.take(kept)
         # The part of the gradient that δ cannot follow would shorten the step along the rest.
-        gradient = attack.constraint.tangent(live, delta, gradient, step)
-        delta = attack.constraint.admit(live, delta + optimizer.step(gradient), limit)
+        gradient = attack.constraint.tangent(live, delta, gradient, step, meter)
+        delta = attack.constraint.admit(live, delta + optimizer.step(gradient), limit, meter)
     return evolve(best, delta_BLQD=_total(problem, best.delta_BLQD, best.failed_B))
 
 
 def smallest_norm(
-    problem: Problem,
+    problem: AttackProblem,
     found: Outcome,
     attack: Attack,
     within: float,
@@ -186,7 +191,7 @@ def smallest_norm(
     steps_B = found.steps_B.clone()
     while True:
         radius_B = (low_B + high_B) / 2
-        # Numbers end somewhere: a middle that is one of the two ends has nothing left to try.
+        # Floating point limits the bisection: a middle that is one of the ends leaves nothing to try.
         between_B = (low_B < radius_B) & (radius_B < high_B)
         open_B = found.recovered_B & between_B & (high_B - low_B > within * high_B)
         progress(int((~open_B).sum()))
@@ -206,7 +211,7 @@ def smallest_norm(
 
 
 def random_direction(
-    problem: Problem, constraint: Constraint, limit_B: Tensor, seeds: list[int]
+    problem: AttackProblem, constraint: Constraint[Any], limit_B: Tensor, seeds: list[int]
 ) -> Outcome:
     """δ of norm `limit_B` in a random direction that keeps the constraint.
 
@@ -231,7 +236,7 @@ def random_direction(
 
 
 def in_direction(
-    problem: Problem, constraint: Constraint, direction_BLQD: Tensor, limit_B: Tensor
+    problem: AttackProblem, constraint: Constraint[Any], direction_BLQD: Tensor, limit_B: Tensor
 ) -> Tensor:
     """A δ along a direction, as far as the constraint lets it follow, of norm `limit_B`."""
     unit_BLQD = normalized(constraint.tangent(problem, problem.zero_BLQD, direction_BLQD, 0))
@@ -247,7 +252,6 @@ def in_direction(
     return delta_BLQD
 
 
-def _total(problem: Problem, delta_BLQD: Tensor, failed_B: Tensor) -> Tensor:
+def _total(problem: AttackProblem, delta_BLQD: Tensor, failed_B: Tensor) -> Tensor:
     # For the record, and no part of what the search costs.
-    unpaid = evolve(problem, effort=Effort.none(problem.effort.gradients_B))
-    return torch.where(failed_B[:, None, None, None], 0.0, unpaid.total(delta_BLQD))
+    return torch.where(failed_B[:, None, None, None], 0.0, problem.total(delta_BLQD))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from attrs import frozen
 from torch import Tensor
@@ -52,19 +50,6 @@ class Answers:
             self.ids_BN[:, :count], self.length_B.clamp(max=count),
             self.ended_B & (self.length_B < count), self.broken_B,
         )  # fmt: skip
-
-    def tensors(self) -> dict[str, Tensor]:
-        """As the store keeps them."""
-        return {
-            "answer": self.ids_BN, "length": self.length_B, "ended": self.ended_B,
-            "broken": self.broken_B,
-        }  # fmt: skip
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> Answers:
-        """From what the store keeps."""
-        kept = (tensors[name].to(device) for name in ("answer", "length", "ended", "broken"))
-        return cls(*kept)
 
 
 @torch.no_grad()

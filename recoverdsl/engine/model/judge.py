@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from attrs import asdict, frozen
+from attrs import frozen
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import And, Comparison, Detector, Not, Or, Predicate
+from recoverdsl.measure.columns import cells
 from recoverdsl.measure.phrases import Phrases
-from recoverdsl.measure.texts import TextFigures, judge_text
+from recoverdsl.measure.rows import WrittenText
+from recoverdsl.measure.texts import judge_text
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b, "<=": lambda a, b: a <= b,
@@ -41,8 +43,8 @@ class Judging:
         requests: Sequence[str],
         answers: Sequence[str],
         bases: Sequence[str | None] | None = None,
-    ) -> list[dict[str, Any]]:
-        """What is kept of each answer in place of its text: the fields of `TextFigures` and `judge`.
+    ) -> list[WrittenText]:
+        """Return what is kept of each answer in place of its text.
 
         Args:
             bases: what each answer is compared with, if there is such a text.
@@ -52,28 +54,24 @@ class Judging:
             self.classifier(requests, answers) if self.classifier else [None] * len(answers)
         )
         return [
-            {**_plain(judge_text(answer, base, self.phrases)), "judge": figure}
+            WrittenText(figures=judge_text(answer, base, self.phrases), judge=figure)
             for answer, base, figure in zip(answers, compared, judged, strict=True)
         ]
 
 
-def _plain(figures: TextFigures) -> dict[str, Any]:
-    return asdict(figures)
-
-
-def holds_of_text(predicate: Predicate, figures: Mapping[str, Any]) -> bool:
-    """Whether a condition on a text is met, from what `Judging.figures` says of it."""
+def holds_of_text(predicate: Predicate, text: WrittenText) -> bool:
+    """Return whether a condition on a text is met, from what is kept of it."""
     match predicate:
         case Detector(name):
-            return bool(figures[name])
+            return bool(cells(text)[name])
         case Comparison(left, operator, right):
-            return _OPERATORS[operator](float(figures[left]), right)
+            return _OPERATORS[operator](float(cells(text)[left]), right)
         case Not(inner):
-            return not holds_of_text(inner, figures)
+            return not holds_of_text(inner, text)
         case And(parts):
-            return all(holds_of_text(part, figures) for part in parts)
+            return all(holds_of_text(part, text) for part in parts)
         case Or(parts):
-            return any(holds_of_text(part, figures) for part in parts)
+            return any(holds_of_text(part, text) for part in parts)
     raise TypeError(f"not a condition: {predicate}")
 
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from recoverdsl.engine.attack.constraints import Orthogonal, into_ball, norm, normalized
+from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
+from recoverdsl.engine.attack.geometry import into_ball, norm, normalized
 from tests.bounds import assert_near, rounding
 
 D = 16

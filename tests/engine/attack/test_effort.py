@@ -6,17 +6,33 @@ from typing import Any
 
 import pytest
 import torch
-from attrs import evolve
 
 from recoverdsl.compiler.steps import RandomDirections, Recover
 from recoverdsl.engine.attack import problem as problem_module
-from recoverdsl.engine.attack.jacobian import Jacobian
-from recoverdsl.engine.attack.problem import Effort
-from recoverdsl.engine.attack.problem_factory import constraint
-from recoverdsl.engine.attack.search import Adam, Attack, recover
+from recoverdsl.engine.attack import search
+from recoverdsl.engine.attack.constraints import constraint_of
+from recoverdsl.engine.attack.constraints.jacobian import Jacobian as Projection
+from recoverdsl.engine.attack.meter import Meter
+from recoverdsl.engine.steps.random_directions import random_directions
+from recoverdsl.engine.steps.recovery import recover
+from recoverdsl.language.schema import (  # fmt: skip
+    ByConstruction,
+    Jacobian,
+    JacobianSketch,
+    Orthogonal,
+    Preserve,
+)
+from recoverdsl.measure.columns import cells
 from tests.engine.rigs import ENDING, LAST, TARGET, Rig, rig, stage
 
-KEPT = ["nothing", "orthogonal", "by_construction", "jacobian", "jacobian_sketch"]
+KEPT: dict[str, Preserve | None] = {
+    "nothing": None,
+    "orthogonal": Orthogonal(""),
+    "by_construction": ByConstruction(""),
+    "jacobian": Jacobian(""),
+    "jacobian_sketch": JacobianSketch("", probes=2),
+}
+each_kept = pytest.mark.parametrize("preserve", KEPT.values(), ids=KEPT)
 CHOSEN = {2: [0, 2, 40], 3: [4, 11, 30, 63, 7]}
 COST = ("forward_passes", "gradient_steps", "steps")
 
@@ -26,23 +42,24 @@ def made() -> Rig:
     return rig(chosen=CHOSEN)
 
 
-def attack(made: Rig, preserve: str, **changes: Any) -> Recover:
+def attack(made: Rig, preserve: Preserve | None, **changes: Any) -> Recover:
     # A limit that is soon met, so that some examples need corrections and others do not.
     place = (2, ENDING), (3, ENDING)
     return made.recover(
-        stage(*place, limit=1.5, steps=5), preserve=preserve, probes=2, stop="never", **changes
+        stage(*place, limit=1.5, steps=5), preserve=preserve, stop="never", **changes
     )
 
 
 def rows(made: Rig, step: Recover, indices: list[int]) -> list[dict[str, Any]]:
-    return list(made.executors().recover(step, made.protected, made.batch(indices)).rows)
+    found = recover(made.problems(), step, made.protected, made.batch(indices))
+    return [cells(row) for row in found.rows]
 
 
-@pytest.mark.parametrize("preserve", KEPT)
-def test_what_an_example_is_charged_is_what_was_computed(
-    made: Rig, preserve: str, monkeypatch: pytest.MonkeyPatch
+@each_kept
+def test_an_example_is_charged_what_was_computed(
+    made: Rig, preserve: Preserve | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Alone in its batch, by a count at the two places where all computing passes through."""
+    """Count at the two places that all computing passes through, with each example alone."""
     counted = {"forward_passes": 0, "gradient_steps": 0}
 
     def counting(name: str, function: Any) -> Any:
@@ -58,25 +75,28 @@ def test_what_an_example_is_charged_is_what_was_computed(
         problem_module, "run_layers", counting("forward_passes", problem_module.run_layers)
     )
     monkeypatch.setattr(torch.autograd, "grad", counting("gradient_steps", torch.autograd.grad))
-    for kept in problems:
-        problem = evolve(kept, effort=Effort.none(kept.members_B))
+    for problem in problems:
         counted.update(forward_passes=0, gradient_steps=0)
-        search = Attack(lambda _: Adam(0.1), constraint(step, problem), 5, False)
-        recover(problem, search, torch.tensor([1.5]))
+        kept = constraint_of(step.preserve, problem)
+        how = search.Attack(lambda _: search.Adam(0.1), kept, 5, False)
+        meter = Meter.of(1, torch.device("cpu"))
+        search.recover(problem, how, torch.tensor([1.5]), meter=meter)
         # The last pass of `by_construction` reads off all that was added, when the search is over.
-        passes = counted["forward_passes"] - (preserve == "by_construction")
-        assert problem.effort.forward_passes_B.tolist() == [passes]
-        assert problem.effort.gradients_B.tolist() == [counted["gradient_steps"]]
+        passes = counted["forward_passes"] - isinstance(preserve, ByConstruction)
+        assert meter.forward_passes_B.tolist() == [passes]
+        assert meter.gradients_B.tolist() == [counted["gradient_steps"]]
 
 
-@pytest.mark.parametrize("preserve", KEPT)
-def test_what_an_example_costs_does_not_depend_on_its_batch(made: Rig, preserve: str) -> None:
+@each_kept
+def test_the_cost_of_an_example_does_not_depend_on_its_batch(
+    made: Rig, preserve: Preserve | None
+) -> None:
     step = attack(made, preserve)
     everyone = list(range(len(made.prompts)))
     together = rows(made, step, everyone)
     for index in everyone:
         (alone,), with_others = rows(made, step, [index]), together[index]
-        if preserve != "jacobian":
+        if preserve != Jacobian(""):
             assert [alone[name] for name in COST] == [with_others[name] for name in COST]
             continue
         # A batch changes rounding, and rounding decides where a solve ends: an iteration sooner or
@@ -87,12 +107,12 @@ def test_what_an_example_costs_does_not_depend_on_its_batch(made: Rig, preserve:
         assert alone["steps"] == with_others["steps"]
         assert passes <= 2 * alone["steps"]
         solves = alone["forward_passes"] // 2
-        assert products <= passes // 2 * (2 + 2 * Jacobian().iterations) + 2 * solves
+        assert products <= passes // 2 * (2 + 2 * Projection().iterations) + 2 * solves
 
 
-@pytest.mark.parametrize("preserve", KEPT)
+@each_kept
 def test_no_example_spends_more_passes_than_it_may_and_none_stops_long_before(
-    made: Rig, preserve: str
+    made: Rig, preserve: Preserve | None
 ) -> None:
     everyone = list(range(len(made.prompts)))
     free = rows(made, attack(made, preserve), everyone)
@@ -109,18 +129,18 @@ def test_no_example_spends_more_passes_than_it_may_and_none_stops_long_before(
 
 
 def test_without_corrections_a_pass_is_a_step(made: Rig) -> None:
-    for row in rows(made, attack(made, "nothing", forward_passes=4), [0, 1, 2]):
+    for row in rows(made, attack(made, None, forward_passes=4), [0, 1, 2]):
         assert (row["forward_passes"], row["gradient_steps"], row["steps"]) == (4, 4, 3)
 
 
-@pytest.mark.parametrize("preserve", ["nothing", "by_construction"])
+@pytest.mark.parametrize("preserve", [None, ByConstruction("")], ids=["nothing", "by_construction"])
 def test_random_directions_in_stages_spend_each_stage_where_it_acts(
-    made: Rig, preserve: str
+    made: Rig, preserve: Preserve | None
 ) -> None:
     first, second = stage((2, LAST), limit=1.0), stage((2, TARGET), limit=2.0)
     step = RandomDirections(made.recover(first, second, preserve=preserve), draws=1, seed=3)
     batch = made.batch()
-    found = made.executors().random_directions(step, made.protected, batch).tensors["delta"]
+    found = random_directions(made.problems(), step, made.protected, batch).delta_BLPD
     problem = made.problem(step.recover)
     last = found.shape[2] - (made.behavior.generate or 0)
     opening, answer = found[:, :, last], found[:, :, last + 1 :]
@@ -128,7 +148,7 @@ def test_random_directions_in_stages_spend_each_stage_where_it_acts(
     torch.testing.assert_close(
         opening.flatten(1).norm(dim=1), torch.ones(len(found)), atol=0.01, rtol=0
     )
-    if preserve == "nothing":
+    if preserve is None:
         sizes = answer.flatten(1).norm(dim=1)
         torch.testing.assert_close(sizes, torch.full((len(found),), 2.0), atol=0.01, rtol=0)
         # Another stage, another draw.

@@ -10,11 +10,15 @@ from attrs import evolve
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from recoverdsl.engine.attack.constraints import Free, norm
-from recoverdsl.engine.attack.jacobian import Jacobian, JacobianSketch, linearize, moved, room
-from recoverdsl.engine.attack.problem import Problem
-from recoverdsl.engine.attack.problem_factory import constraint
+from recoverdsl.engine.attack.constraints import constraint_of
+from recoverdsl.engine.attack.constraints.free import Free
+from recoverdsl.engine.attack.constraints.jacobian import Jacobian, linearize, moved, room
+from recoverdsl.engine.attack.constraints.jacobian_sketch import JacobianSketch
+from recoverdsl.engine.attack.geometry import norm
+from recoverdsl.engine.attack.meter import UNCOUNTED
+from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.attack.search import Adam, Attack, recover
+from recoverdsl.language import schema
 from recoverdsl.language.schema import Positions, SetTo
 from tests.bounds import GRADIENT, assert_near, near
 from tests.engine.rigs import (
@@ -41,12 +45,14 @@ EXACT = Jacobian(iterations=400, tolerance=1e-7)
 
 def small(
     kind: str = "llama", *, size: float = 0.5, threshold: float = 0.05
-) -> tuple[Rig, Problem, Tensor]:
+) -> tuple[Rig, AttackProblem, Tensor]:
     """Two monitored boundaries, δ below both and at the upper one, and some δ."""
     chosen = {site: CLAMPED[site] for site in (2, 3)}
     saes = {site: jumprelu(seed=site, threshold=threshold) for site in chosen}
     made = rig(kind, prompts=SHORT, chosen=chosen, saes=saes, tokens=3)
-    problem = made.problem(made.recover(stage((1, ENDING), (3, LAST)), preserve="jacobian"))
+    problem = made.problem(
+        made.recover(stage((1, ENDING), (3, LAST)), preserve=schema.Jacobian(""))
+    )
     return made, problem, some(problem, size)
 
 
@@ -55,7 +61,7 @@ def whole_jacobian(function: Callable[[Tensor], Tensor], delta: Tensor) -> Tenso
     return made
 
 
-def dense(problem: Problem, delta: Tensor) -> Tensor:
+def dense(problem: AttackProblem, delta: Tensor) -> Tensor:
     """J (B, R, N) of each example, N entries of its δ."""
     with sdpa_kernel(SDPBackend.MATH):
         whole = whole_jacobian(lambda d: moved(problem, problem.trace(problem.place(d))), delta)
@@ -180,7 +186,7 @@ def test_an_attack_under_it_moves_no_active_feature_and_wakes_no_other(
     assert free_BR[~active_BR].any()
 
 
-def reactivating() -> tuple[Problem, Tensor, int]:
+def reactivating() -> tuple[AttackProblem, Tensor, int]:
     """Features that read one direction each; the third one is inactive, and δ points along it."""
     basis = torch.linalg.qr(torch.randn(24, 8, generator=torch.Generator().manual_seed(0)))[0]
     sae = jumprelu(d_sae=8, threshold=0.5)
@@ -190,7 +196,9 @@ def reactivating() -> tuple[Problem, Tensor, int]:
         sae.b_enc.zero_()
         sae.b_dec.zero_()
     made = rig(saes={2: sae}, chosen={2: [0, 1, 2, 3]}, to=SetTo(-1.0), prompts=SHORT)
-    step = made.recover(stage((2, LAST)), behavior=SCORED, goal="score", preserve="jacobian")
+    step = made.recover(
+        stage((2, LAST)), behavior=SCORED, goal="score", preserve=schema.Jacobian("")
+    )
     problem = made.problem(step)
     direction = torch.zeros_like(problem.zero_BLQD)
     column = problem.tokens.prompt - 1 - problem.first
@@ -239,9 +247,11 @@ def test_a_feature_may_fall_below_its_threshold_as_far_as_it_likes() -> None:
 # --- The published sketch -------------------------------------------------------------------------
 
 
-def activations(problem: Problem, delta: Tensor) -> Tensor:
+def activations(problem: AttackProblem, delta: Tensor) -> Tensor:
     """Protected features (B, R), zero at positions that are not perturbed."""
-    z, _ = JacobianSketch(probes=1, scale=1.0)._activations(problem, problem.place(delta))
+    z, _ = JacobianSketch(probes=1, scale=1.0)._activations(
+        problem, problem.place(delta), UNCOUNTED
+    )
     return z
 
 
@@ -288,17 +298,17 @@ def test_a_sketch_of_an_example_does_not_depend_on_its_batch() -> None:
     end = small()[0].answers().lists()[0][1]
     made = rig(prompts=SHORT, chosen=chosen, tokens=3, ends=[end])
     assert len(set(made.answers().length_B.tolist())) > 1
-    step = made.recover(stage((1, EARLIER), (3, TARGET)), preserve="jacobian_sketch", probes=2)
+    step = made.recover(stage((1, EARLIER), (3, TARGET)), preserve=schema.JacobianSketch("", 2))
     problem = made.problem(step)
     delta, gradient = some(problem, 0.5), some(problem, seed=8)
-    sketch = constraint(step, problem)
+    sketch = constraint_of(step.preserve, problem)
     # Their targets are of different lengths, and what is weighed is the mean over tokens.
     together = sketch.tangent(problem, delta, gradient, 3)
     for at in range(len(problem)):
         row = torch.tensor([at])
         alone = made.problem(step, [at])
         own = [onto(alone, of_problem(problem, x).take(row)) for x in (delta, gradient, together)]
-        found = constraint(step, alone).tangent(alone, own[0], own[1], 3)
+        found = constraint_of(step.preserve, alone).tangent(alone, own[0], own[1], 3)
         assert (found - own[2]).norm() <= 1e-3 * own[2].norm()
 
 
@@ -319,7 +329,7 @@ def test_a_sketch_pulls_features_back_and_stays_within_the_limit() -> None:
 
 def test_stages_before_count_into_what_has_moved() -> None:
     made, _, _ = small()
-    step = made.recover(stage((1, LAST)), stage((1, TARGET)), preserve="jacobian")
+    step = made.recover(stage((1, LAST)), stage((1, TARGET)), preserve=schema.Jacobian(""))
     problem = made.problem(step)
     fixed = some(problem, 1.0)
     later = evolve(problem, fixed_BLQD=fixed)

@@ -8,8 +8,11 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor, nn
 
-from recoverdsl.engine.attack.constraints import Constraint, Free, Orthogonal, norm
-from recoverdsl.engine.attack.problem import Problem
+from recoverdsl.engine.attack.constraints import Constraint
+from recoverdsl.engine.attack.constraints.free import Free
+from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
+from recoverdsl.engine.attack.geometry import norm
+from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.attack.search import (
     Adam,
     Attack,
@@ -57,14 +60,16 @@ def linear_family(seed: int = 0) -> Linear:
     )
 
 
-def linear_problem(where_Q: tuple[bool, ...] = (True, False, True, True), seed: int = 0) -> Problem:
+def linear_problem(
+    where_Q: tuple[bool, ...] = (True, False, True, True), seed: int = 0
+) -> AttackProblem:
     """Examples with a negative score, logit(a) − logit(b), that differ in size and direction."""
     family = linear_family(seed)
     generator = torch.Generator().manual_seed(seed)
     h_BQD = torch.randn(B, Q, D, generator=generator) * torch.linspace(0.5, 3, B)[:, None, None]
     tokens_BK = torch.stack([torch.randperm(20, generator=generator)[:2] for _ in range(B)])
     objective = Objective(torch.tensor([1.0, -1.0]), tokens_BK, torch.zeros(2, dtype=torch.bool))
-    made = Problem(
+    made = AttackProblem(
         family=family, sites=(0,), first=0, prefix=NO_PREFIX, intervention=Intervention(), features={},
         tokens=Tokens(torch.zeros(B, Q, dtype=torch.long), torch.ones(B, Q, dtype=torch.bool)),
         h_def={0: h_BQD}, where_BLQ=torch.tensor(where_Q).expand(B, L, Q),
@@ -75,22 +80,22 @@ def linear_problem(where_Q: tuple[bool, ...] = (True, False, True, True), seed: 
     return evolve(made, goal=ScoreGoal(evolve(objective, tokens_BK=tokens_BK), POSITIVE, Q - 1))
 
 
-def score(problem: Problem, delta: Tensor) -> Tensor:
+def score(problem: AttackProblem, delta: Tensor) -> Tensor:
     return problem.score(delta)[0]
 
 
-def undisturbed(problem: Problem) -> Tensor:
+def undisturbed(problem: AttackProblem) -> Tensor:
     return score(problem, problem.zero_BLQD)
 
 
-def directions(problem: Problem) -> Tensor:
+def directions(problem: AttackProblem) -> Tensor:
     """∂score/∂δ at each perturbed position, (B, D): the same at all of them."""
     assert isinstance(problem.goal, ScoreGoal)
     rows_BKD: Tensor = problem.family.head.weight[problem.goal.objective.tokens_BK]
     return rows_BKD[:, 0] - rows_BKD[:, 1]
 
 
-def least_norm(problem: Problem, constraint: Constraint) -> Tensor:
+def least_norm(problem: AttackProblem, constraint: Constraint) -> Tensor:
     """Margin over the length of the constrained gradient, in closed form."""
     margin_B = -undisturbed(problem)
     gradient = directions(problem)[:, None, None] * problem.where_BLQ[..., None]
@@ -111,14 +116,14 @@ def orthogonal(seed: int = 3) -> Orthogonal:
     return Orthogonal.to(torch.randn(D, 6, generator=torch.Generator().manual_seed(seed)))
 
 
-def steep(leaning: Problem) -> Orthogonal:
+def steep(leaning: AttackProblem) -> Orthogonal:
     """A constraint that leaves a hundredth of each gradient: the features read almost all of it."""
     generator = torch.Generator().manual_seed(5)
     gradients_BD = nn.functional.normalize(directions(leaning), dim=1)
     return Orthogonal.to((gradients_BD + 0.005 * torch.randn(B, D, generator=generator)).T)
 
 
-CONSTRAINTS: dict[str, Callable[[Problem], Constraint]] = {
+CONSTRAINTS: dict[str, Callable[[AttackProblem], Constraint]] = {
     "free": lambda _: Free(),
     "orthogonal": lambda _: orthogonal(),
     "orthogonal to nearly all of the gradient": steep,

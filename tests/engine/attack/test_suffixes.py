@@ -18,17 +18,29 @@ from recoverdsl.compiler.steps import Suffix
 from recoverdsl.engine.attack import search as recover
 from recoverdsl.engine.attack.gcg import Gcg, Writing
 from recoverdsl.engine.attack.suffix_problem import Objective, SuffixProblem, suffix_problem
-from recoverdsl.engine.attack.suffixes import Soft, attack, search, soft_start
+from recoverdsl.engine.attack.suffix_search import Soft, search, soft_start
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.model.families import adapt
 from recoverdsl.engine.model.loaded_model import Around, LoadedModel
+from recoverdsl.engine.steps.evaluation import FlipBatch
+from recoverdsl.engine.steps.suffix import Suffixes, attack
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Adam, Gradient
-from recoverdsl.measure.features import Monitored, example_figures
+from recoverdsl.measure.features import Monitored, feature_figures
 from recoverdsl.sources.data import Example
-from recoverdsl.store.steps import Part
+from recoverdsl.store.records import pack
 from tests.bounds import GRADIENT, PASS, assert_near, near
-from tests.engine.rigs import CLAMPED, PROMPTS, VOCABULARY, WIDTH, WORDS, Rig, each_family, rig
+from tests.engine.rigs import (
+    CLAMPED,
+    PROMPTS,
+    VOCABULARY,
+    WIDTH,
+    WORDS,
+    Rig,
+    each_family,
+    rig,
+    values_of,
+)
 from tests.models import llama, tokenizer
 
 BEHIND = [2, 0, 1, 3, 1]
@@ -74,11 +86,21 @@ def problem(made: Rig, step: Suffix, rows: list[int] = ALL) -> SuffixProblem:
 
 def attacked(
     made: Rig, step: Suffix, rows: list[int] = ALL, answers: Answers | None = None
-) -> Part:
-    return attack(
-        made.resources, step, made.protected, rows, answers or made.answers(rows),
-        [SEEDS[row] for row in rows],
-    )  # fmt: skip
+) -> Suffixes:
+    batch = FlipBatch(rows, answers or made.answers(rows))
+    return attack(made.resources, step, made.protected, batch, [SEEDS[row] for row in rows])
+
+
+def ids_of(found: Suffixes) -> Tensor:
+    """Suffixes (B, N) of real tokens."""
+    assert found.suffix_BND is None and found.suffix_ids_BN is not None
+    return found.suffix_ids_BN
+
+
+def states_of(found: Suffixes) -> Tensor:
+    """Suffixes (B, N, D) of trained embeddings."""
+    assert found.suffix_ids_BN is None and found.suffix_BND is not None
+    return found.suffix_BND
 
 
 def drawn(count: int = len(PROMPTS), seed: int = 0) -> Tensor:
@@ -197,14 +219,14 @@ def test_features_that_were_zero_count_by_how_far_they_moved() -> None:
 
 @each_family
 @pytest.mark.parametrize("optimizer", [Adam(0.3), Gradient(2.0)], ids=["adam", "gradient"])
-def test_a_soft_suffix_buys_one_token_and_the_model_then_writes_it(
+def test_a_soft_suffix_elicits_one_token_and_the_model_then_writes_it(
     kind: str, optimizer: Adam | Gradient
 ) -> None:
     made = suffixed(kind)
-    part = attacked(made, soft(made, target_tokens=1, steps=80, optimizer=optimizer))
-    assert all(row["reached"] for row in part.rows)
-    assert torch.equal(part.tensors["answer"][:, 0], made.answers().ids_BN[:, 0])
-    assert any(row["steps"] > 0 for row in part.rows)
+    found = attacked(made, soft(made, target_tokens=1, steps=80, optimizer=optimizer))
+    assert all(row.reached for row in found.rows)
+    assert torch.equal(found.answers.ids_BN[:, 0], made.answers().ids_BN[:, 0])
+    assert any(row.steps > 0 for row in found.rows)
 
 
 @each_family
@@ -224,12 +246,12 @@ def test_a_planted_token_is_found_by_trying_all(kind: str) -> None:
     posed = suffix_problem(made.resources, step, made.protected, ALL, answers, [7] * 5)
     every = [posed.objective(posed.states_of(torch.full((5, 1), id))).score_B for id in range(1, VOCABULARY)]  # fmt: skip
     best_B = torch.stack(every).max(0).values
-    part = attacked(made, evolve(step, stop="never"), answers=answers)
+    found = attacked(made, evolve(step, stop="never"), answers=answers)
     secret_B = posed.objective(posed.states_of(secret_BN)).score_B
-    for row, best, secret in zip(part.rows, best_B.tolist(), secret_B.tolist(), strict=True):
-        assert row["score_recovered"] == pytest.approx(best, abs=1e-4)
-        assert row["score_recovered"] >= secret - 1e-4
-    assert sum(row["reached"] for row in part.rows) >= 4
+    for row, best, secret in zip(found.rows, best_B.tolist(), secret_B.tolist(), strict=True):
+        assert row.score_recovered == pytest.approx(best, abs=1e-4)
+        assert row.score_recovered >= secret - 1e-4
+    assert sum(row.reached for row in found.rows) >= 4
 
 
 @each_family
@@ -237,32 +259,25 @@ def test_what_was_reached_is_what_the_plain_model_writes(kind: str) -> None:
     made = suffixed(kind)
     targets = made.answers().first(2).lists()
     tokens, embeddings = attacked(made, hard(made)), attacked(made, soft(made))
-    texts = {}
-    for part in (tokens, embeddings):
-        texts[id(part)] = [
-            row[:length] for row, length in zip(part.tensors["answer"].tolist(), part.tensors["length"].tolist(), strict=True)
-        ]  # fmt: skip
     for at in ALL:
-        ids, _, _ = made.plain.write(
-            read(at, tokens.tensors["suffix_ids"][at].tolist()), 5, {}, frozenset()
-        )
-        assert ids == texts[id(tokens)][at]
-        with embedded(made, at, embeddings.tensors["suffix"][at]):
+        ids, _, _ = made.plain.write(read(at, ids_of(tokens)[at].tolist()), 5, {}, frozenset())
+        assert ids == tokens.answers.lists()[at]
+        with embedded(made, at, states_of(embeddings)[at]):
             ids, _, _ = made.plain.write(read(at, [7] * TOKENS), 5, {}, frozenset())
-        assert ids == texts[id(embeddings)][at]
-        for part in (tokens, embeddings):
-            assert part.rows[at]["reached"] == (texts[id(part)][at][:2] == targets[at])
-    assert any(row["reached"] for row in tokens.rows + embeddings.rows)
+        assert ids == embeddings.answers.lists()[at]
+        for found in (tokens, embeddings):
+            assert found.rows[at].reached == (found.answers.lists()[at][:2] == targets[at])
+    assert any(row.reached for row in tokens.rows + embeddings.rows)
 
 
 def test_a_token_suffix_never_gets_worse() -> None:
     made = suffixed()
     runs = [attacked(made, hard(made, steps=steps, stop="never")) for steps in range(7)]
-    scores = torch.tensor([[row["score_recovered"] for row in part.rows] for part in runs])
+    scores = torch.tensor([[row.score_recovered for row in found.rows] for found in runs])
     assert (scores.diff(dim=0) > -1e-5).all()
     assert (scores[-1] > scores[0] + 0.1).all()
     # One token at a time.
-    ids = torch.stack([part.tensors["suffix_ids"] for part in runs])
+    ids = torch.stack([ids_of(found) for found in runs])
     assert ((ids.diff(dim=0) != 0).sum(2) <= 1).all()
 
 
@@ -273,12 +288,14 @@ def test_an_example_does_not_depend_on_its_batch(make: Any) -> None:
     whole = attacked(made, step)
     for rows in ([2], [4, 0], [3, 1, 2]):
         part = attacked(made, step, rows)
-        for name, values in part.tensors.items():
-            expected = whole.tensors[name][rows]
+        tensors, all_tensors = pack(part)[1], pack(whole)[1]
+        assert tensors.keys() == all_tensors.keys()
+        for name, values in tensors.items():
+            expected = all_tensors[name][rows]
             assert_near(values, expected, 6 * GRADIENT)
         for at, row in enumerate(part.rows):
-            for name, value in row.items():
-                assert value == pytest.approx(whole.rows[rows[at]][name], abs=1e-3, nan_ok=True)
+            values_there = values_of(whole.rows[rows[at]])
+            assert values_of(row) == pytest.approx(values_there, abs=1e-3, nan_ok=True)
 
 
 @pytest.mark.parametrize("make", [soft, hard], ids=["soft", "token"])
@@ -286,14 +303,15 @@ def test_an_example_that_is_done_stops_and_its_passes_are_counted(make: Any) -> 
     made = suffixed()
     step = make(made, target_tokens=1, steps=10)
     rows = attacked(made, step).rows
-    assert len({row["steps"] for row in rows}) > 1
+    assert len({row.steps for row in rows}) > 1
     for row in rows:
-        assert row["gradient_steps"] == row["steps"] + 1
-        tried = step.candidates * row["steps"] if step.optimizer is None else 0
-        assert row["forward_passes"] == row["steps"] + 1 + tried
-        assert row["reached"] or row["steps"] == 10
+        assert row.effort is not None
+        assert row.effort.gradient_steps == row.steps + 1
+        tried = step.candidates * row.steps if step.optimizer is None else 0
+        assert row.effort.forward_passes == row.steps + 1 + tried
+        assert row.reached or row.steps == 10
     until_the_end = attacked(made, evolve(step, stop="never")).rows
-    assert {row["steps"] for row in until_the_end} == {10}
+    assert {row.steps for row in until_the_end} == {10}
 
 
 @pytest.mark.parametrize("make", [soft, hard], ids=["soft", "token"])
@@ -302,7 +320,7 @@ def test_the_weight_on_features_lowers_their_drift_at_equal_steps(make: Any) -> 
     free, kept = (
         attacked(made, make(made, steps=12, stop="never", keep=keep)).rows for keep in (0.0, 100.0)
     )
-    drifts = [(a["drift"], b["drift"]) for a, b in zip(free, kept, strict=True)]
+    drifts = [(a.features.drift, b.features.drift) for a, b in zip(free, kept, strict=True)]
     assert all(b < a for a, b in drifts)
     assert sum(b for _, b in drifts) < 0.7 * sum(a for a, _ in drifts)
 
@@ -336,12 +354,13 @@ def test_an_example_whose_numbers_end_leaves_the_others_alone() -> None:
 @each_family
 def test_figures_compare_each_token_with_the_same_one_without_a_suffix(kind: str) -> None:
     made = suffixed(kind)
-    part = attacked(made, hard(made, target_tokens=3))
+    found = attacked(made, hard(made, target_tokens=3))
     targets = made.answers().first(3).lists()
-    for at, row in enumerate(part.rows):
-        prompt = read(at, part.tensors["suffix_ids"][at].tolist())
-        written = part.tensors["answer"][at].tolist()
-        assert int(part.tensors["length"][at]) == len(written) == 5
+    for at, row in enumerate(found.rows):
+        prompt = read(at, ids_of(found)[at].tolist())
+        written = found.answers.ids_BN[at].tolist()
+        assert int(found.answers.length_B[at]) == len(written) == 5
+        values = values_of(row)
         woken = 0
         for answer, names in (
             (targets[at], {n: n for n in ("drift", "activation_drift", "decode_drift", "clamp_floor_violation", "reactivated_fraction")}),
@@ -352,18 +371,18 @@ def test_figures_compare_each_token_with_the_same_one_without_a_suffix(kind: str
                 seen: dict[int, Tensor] = {}
                 made.plain.logits([*before, *answer[:-1]], seen=seen)
                 z.append(features(made, seen, len(before) - 1, len(answer)))
-            figures = example_figures(
+            (figures,) = feature_figures(
                 [Monitored(z[0][site], z[1][site], made.plain.saes[site].W_dec[ids]) for site, ids in CLAMPED.items()],
-                [], torch.ones(1, len(answer)).bool(),
+                torch.ones(1, len(answer)).bool(),
             )  # fmt: skip
-            woken += int(figures["reactivated_count"])
+            woken += figures.reactivated_count
             for figure, name in names.items():
-                assert row[name] == near(float(figures[figure]), PASS, 20.0), name
-        assert row["zero_reactivation"] == (woken == 0)
-        assert row["norm"] is row["relative_norm"] is row["violation"] is None
+                assert values[name] == near(getattr(figures, figure), PASS, 20.0), name
+        assert row.zero_reactivation == (woken == 0)
+        assert row.delta is None
 
 
-def test_a_prompt_that_is_too_long_with_its_suffix_is_told() -> None:
+def test_a_prompt_that_is_too_long_with_its_suffix_is_refused() -> None:
     made = suffixed()
     with pytest.raises(UnavailableError, match="tokens, and the model reads 64"):
         attacked(made, soft(made, tokens=60))
@@ -473,16 +492,16 @@ def test_every_suffix_that_is_found_survives_and_none_is_tried_that_does_not() -
         for t in ("gagg", "h", "hhg", "fgh", "gg")
     ]
     made.resources.prompts = [around.before_ids for around in made.resources.around]
-    part = attacked(made, hard(made, steps=5, stop="never"))
+    found = attacked(made, hard(made, steps=5, stop="never"))
     writing = Writing.of(model)
     changed = 0
-    for at, ids in enumerate(part.tensors["suffix_ids"].tolist()):
+    for at, ids in enumerate(ids_of(found).tolist()):
         assert writing.survives(made.resources.around[at], [ids]) == [True]
         changed += ids != [writing.start(made.resources.around[at], TOKENS)] * TOKENS
     assert changed >= 3
 
 
-def test_a_tokenizer_that_does_not_read_what_it_writes_is_told_of() -> None:
+def test_a_tokenizer_that_does_not_read_what_it_writes_is_refused() -> None:
     made = suffixed()
     made.resources.model.tokenizer.backend_tokenizer.decoder = decoders.WordPiece()
     with pytest.raises(UnavailableError, match="written as text and read again"):
@@ -546,7 +565,7 @@ def test_without_a_chat_a_suffix_is_the_end_of_the_prompt() -> None:
 @pytest.mark.parametrize(
     "template", ["<turn>x", "{% for m in messages %}{{ m['content'] }}{{ m['content'] | length }}{% endfor %}"]
 )  # fmt: skip
-def test_a_template_that_hides_where_the_request_ends_is_told_of(template: str) -> None:
+def test_a_template_that_hides_where_the_request_ends_is_refused(template: str) -> None:
     with pytest.raises(UnavailableError, match="where the user's request ends"):
         chatting(template).around(Example("e", "abc", {}), chat=True)
 
@@ -575,5 +594,5 @@ def test_a_suffix_is_in_the_turn_when_the_model_reads_it() -> None:
     assert shown == [
         f"<s><turn>user\n{prompt}!!!!<end>\n<turn>x" for prompt in ("abc", "a", "ee .")
     ]
-    part = attacked(made, hard(made, steps=3), rows)
-    assert part.tensors["suffix_ids"].shape == (3, TOKENS)
+    found = attacked(made, hard(made, steps=3), rows)
+    assert ids_of(found).shape == (3, TOKENS)

@@ -17,13 +17,15 @@ from recoverdsl.compiler.steps import (
     LoadModel,
     LoadSae,
     MeanActivations,
-    RankFeatures,
+    RankByAttribution,
+    RankByContrast,
     SelectFeatures,
 )
 from recoverdsl.engine.behavior.feature_effects import attribution, best, sum_over_texts
 from recoverdsl.engine.behavior.observation import score_of
 from recoverdsl.engine.defense.autoencoders import Autoencoder
 from recoverdsl.engine.resources import Text
+from recoverdsl.engine.steps.feature_records import ActivationSums, SelectedFeatures
 from recoverdsl.engine.steps.runner import Runner
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Positions
@@ -50,7 +52,7 @@ class Quiet:
         pass
 
 
-CONTRAST = RankFeatures("contrast")
+CONTRAST = RankByContrast()
 
 
 def runner(
@@ -58,7 +60,7 @@ def runner(
     folder: Path,
     step: SelectFeatures,
     batch: int | None = None,
-    by: RankFeatures = CONTRAST,
+    by: RankByAttribution | RankByContrast = CONTRAST,
 ) -> Runner:
     """A graph that ranks and selects features, and takes their means over the first of two sets of texts."""
     graph = Graph({})
@@ -73,7 +75,7 @@ def runner(
         for role in ("texts", "against")
     }
     inputs = {"model": model, "data": data, **saes}
-    ranking = graph.add("rank", by, **inputs, **(texts if by.by == "contrast" else {}))
+    ranking = graph.add("rank", by, **inputs, **(texts if by == CONTRAST else {}))
     chosen = graph.add("select", step, **saes, ranking=ranking)
     graph.add("means", MeanActivations(), **inputs, features=chosen, texts=texts["texts"])
     made.resources.texts = lambda name: MORE if name == "texts" else LESS  # type: ignore[method-assign]
@@ -85,14 +87,14 @@ def selected(
     folder: Path,
     step: SelectFeatures,
     batch: int | None = None,
-    by: RankFeatures = CONTRAST,
-) -> tuple[list[tuple[int, int]], list[float], dict[str, Tensor]]:
+    by: RankByAttribution | RankByContrast = CONTRAST,
+) -> tuple[list[tuple[int, int]], list[float], ActivationSums]:
     """(SAE, feature) in order, their effects, and sums for the means."""
     output = runner(made, folder, step, batch, by).run()
-    rows = output.results["select"].rows
+    rows = output.record("select", SelectedFeatures).rows
     return (
-        [(row["sae"], row["feature"]) for row in rows], [row["effect"] for row in rows],
-        output.results["means"].tensors,
+        [(row.sae, row.feature) for row in rows], [row.effect for row in rows],
+        output.record("means", ActivationSums),
     )  # fmt: skip
 
 
@@ -134,8 +136,10 @@ def test_a_contrast_is_the_difference_of_the_means(kind: str, tmp_path: Path) ->
         assert own == expected.indices.tolist()
         told = [e for (sae, _), e in zip(chosen, effects, strict=True) if sae == number]
         assert told == pytest.approx(expected.values.tolist(), abs=1e-5)
-        mean_S = means[f"site {site}"].sum(0) / int(means["tokens"].sum())
-        torch.testing.assert_close(mean_S, plain_mean(made, site, MORE)[own], atol=1e-5, rtol=0)
+        assert int(means.tokens.sum()) == 9
+        torch.testing.assert_close(
+            means.mean(site), plain_mean(made, site, MORE)[own], atol=1e-5, rtol=0
+        )
 
 
 @two_families
@@ -160,14 +164,16 @@ def test_the_batch_size_changes_no_selection_and_no_mean(
     batch: int, by: Any, tmp_path: Path
 ) -> None:
     """A batch of four holds texts of both sides, a batch of five all of them."""
-    ranking = CONTRAST if by == "contrast" else RankFeatures("attribution", SCORE, LATER)
+    ranking = CONTRAST if by == "contrast" else RankByAttribution(SCORE, LATER)
     step = SelectFeatures(count=12)
     chosen, effects, means = selected(rig(), tmp_path / "whole", step, 100, ranking)
     again, others, sums = selected(rig(), tmp_path / "parts", step, batch, ranking)
     assert again == chosen
     assert others == near(effects, PASS if by == "contrast" else GRADIENT)
-    for name in means:
-        assert_near(sums[name].sum(0), means[name].sum(0), PASS + ENCODE)
+    assert int(sums.tokens.sum()) == int(means.tokens.sum())
+    assert sums.totals.keys() == means.totals.keys()
+    for site, total in means.totals.items():
+        assert_near(sums.totals[site].sum(0), total.sum(0), PASS + ENCODE)
 
 
 def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_path: Path) -> None:
@@ -187,9 +193,9 @@ def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_pa
     other = [Text([9], [6, 2]), Text([5], [3, 6, 8])]
     run = runner(made, tmp_path, SelectFeatures(count=2))
     made.resources.texts = lambda name: one if name == "texts" else other  # type: ignore[method-assign]
-    rows = run.run().results["select"].rows
-    assert [row["feature"] for row in rows] == [4, 11]
-    assert [row["effect"] for row in rows] == near([2 / 7, 1 / 7], ENCODE, size=1.0)
+    rows = run.run().record("select", SelectedFeatures).rows
+    assert [row.feature for row in rows] == [4, 11]
+    assert [row.effect for row in rows] == near([2 / 7, 1 / 7], ENCODE, size=1.0)
 
 
 def test_a_selection_cannot_be_larger_than_what_there_is(tmp_path: Path) -> None:

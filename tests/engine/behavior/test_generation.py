@@ -232,7 +232,7 @@ def test_all_may_end_at_once_with_nothing_written() -> None:
     assert answers.ended_B.all() and not answers.broken_B.any()
 
 
-def test_a_logit_that_is_no_number_is_told_of_its_own_text_alone() -> None:
+def test_a_logit_that_is_no_number_breaks_its_own_text_alone() -> None:
     made = rig()
     delta = some_delta(1, TOKENS - 1)
     delta.delta_BLPD[2, 1, 3] = torch.nan

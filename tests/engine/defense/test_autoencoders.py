@@ -164,7 +164,7 @@ def test_orthogonality_does_not_keep_features_that_compete() -> None:
 
 def largest_move(architecture: str, **config: Any) -> float:
     """How far features go under a large δ that is orthogonal to their encoder columns."""
-    from recoverdsl.engine.attack.constraints import Orthogonal
+    from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
 
     autoencoder = adopted(sae(architecture, **config))
     features = autoencoder.features(torch.tensor([3, 8, 21, 40]))

@@ -1,0 +1,139 @@
+"""What the executors of one run share: its resources, the results so far, and what follows from them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from attrs import define, field, frozen
+
+from recoverdsl.compiler.graph import Graph, Node
+from recoverdsl.compiler.steps import RunBase
+from recoverdsl.engine.attack.problem_factory import ProblemFactory
+from recoverdsl.engine.behavior.generation import Answers
+from recoverdsl.engine.behavior.observation import Observations
+from recoverdsl.engine.defense.protected_features import Protected
+from recoverdsl.engine.resources import Resources, Text
+from recoverdsl.engine.steps.evaluation import FlipBatch
+from recoverdsl.engine.steps.feature_records import ActivationSums, SelectedFeatures
+from recoverdsl.measure.texts import base_like
+from recoverdsl.store.records import on_device
+
+R = TypeVar("R")
+
+
+@frozen(eq=False)
+class StepResult:
+    """The result of a step, its batches joined."""
+
+    record: Any
+    """See `store.records`; None if the step had no examples."""
+    seconds: float = 0.0
+    """How long its batches took when they were computed."""
+
+
+@frozen
+class ValidFlips:
+    """The valid flips: the record of a step."""
+
+    indices: tuple[int, ...]
+    """Indices of the examples whose behavior the clamp removed."""
+
+
+@define
+class Work:
+    """One run of a graph, while it is under way."""
+
+    graph: Graph
+    resources: Resources
+    results: dict[str, StepResult] = field(factory=dict)
+    problems: ProblemFactory = field(init=False)
+    _protected: dict[tuple[str, str | None], Protected] = field(factory=dict)
+    _texts: dict[str, list[Text]] = field(factory=dict)
+    _unlike: dict[int, int | None] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.problems = ProblemFactory(self.resources)
+
+    def record(self, key: str, kind: type[R]) -> R:
+        """Return the record of a step that has run."""
+        found = self.results[key].record
+        assert isinstance(found, kind), f"{key} is no {kind.__name__}"
+        return found
+
+    def flips(self, node: Node) -> tuple[int, ...]:
+        """Return the indices of the valid flips that a step is over."""
+        return self.record(node.inputs["flips"], ValidFlips).indices
+
+    def texts(self, key: str) -> list[Text]:
+        """Return the texts of a data block, or the prompts with the answers of a behavior."""
+        if key not in self._texts:
+            node = self.graph[key]
+            if isinstance(node.step, RunBase):
+                answers = self.record(key, Observations).answers
+                assert answers is not None
+                pairs = zip(self.resources.prompts, answers.lists(), strict=True)
+                self._texts[key] = [Text(prompt, answer) for prompt, answer in pairs]
+            else:
+                assert node.block is not None
+                self._texts[key] = self.resources.texts(node.block)
+        return self._texts[key]
+
+    def protected(self, node: Node) -> Protected:
+        """Return the selected features of each SAE, and their means where the defense needs them."""
+        keys = (node.inputs["features"], node.inputs.get("means"))
+        if keys not in self._protected:
+            selected = self.record(keys[0], SelectedFeatures).rows
+            features = {}
+            for number, sae in enumerate(self.resources.autoencoders):
+                own = [row.feature for row in selected if row.sae == number]
+                if own:
+                    features[sae.boundary] = self.resources.features(number, own)
+            means = {}
+            if keys[1] is not None:
+                sums = self.record(keys[1], ActivationSums)
+                means = {
+                    site: sums.mean(site).float().to(self.resources.device) for site in features
+                }
+            self._protected[keys] = Protected(dict(sorted(features.items())), means)
+        return self._protected[keys]
+
+    def flip_batch(self, node: Node, batch: range) -> FlipBatch:
+        """Return some of the valid flips, with the answers that an attack on a text needs."""
+        flips = self.flips(node)
+        indices = [flips[at] for at in batch]
+        if "base" not in node.inputs:
+            return FlipBatch(indices)
+        answers = self.record(node.inputs["base"], Observations).answers
+        assert answers is not None
+        others = [self._unlike_answer(answers, flips, at) for at in batch]
+        rows = [
+            index if other is None else other for index, other in zip(indices, others, strict=True)
+        ]
+        on = on_device(answers, self.resources.device)
+        return FlipBatch(
+            indices,
+            on.take(torch.tensor(indices, device=self.resources.device)),
+            on.take(torch.tensor(rows, device=self.resources.device)),
+            [at for at, other in enumerate(others) if other is None],
+        )
+
+    def _unlike_answer(self, answers: Answers, flips: tuple[int, ...], at: int) -> int | None:
+        """Return the next valid flip whose answer is unlike this one's, from its first word on.
+
+        Fixed by the order of the data, whatever the batch.
+        """
+        if at not in self._unlike:
+            decode, phrases = self.resources.model.decode, self.resources.judging.phrases
+            own, texts = flips[at], answers.lists()
+            turned = flips[at + 1 :] + flips[:at]
+            self._unlike[at] = next(
+                (
+                    other
+                    for other in turned
+                    if texts[other][:1] != texts[own][:1]
+                    and not base_like(decode(texts[other]), decode(texts[own]), phrases)
+                ),
+                None,
+            )
+        return self._unlike[at]
