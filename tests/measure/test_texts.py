@@ -402,6 +402,8 @@ def test_a_file_that_is_not_text_says_so(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_had_says_so(tmp_path: Path) -> None:
     (tmp_path / "large.toml").write_bytes(b"#" * (LARGEST_FILE + 1))
+    (tmp_path / "largest.toml").write_bytes(GOOD.encode().ljust(LARGEST_FILE, b"#"))
+    assert load_phrases(tmp_path / "largest.toml").cues["refuses"].opening == ("Nope",)
     for name in ("none.toml", "", "large.toml", "n" * 5000):
         with pytest.raises(UnavailableError) as caught:
             load_phrases(tmp_path / name)
