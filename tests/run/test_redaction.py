@@ -18,7 +18,15 @@ from attrs import frozen
 
 import recoverdsl
 from recoverdsl.audit.texts import shown_ids, texts
+from recoverdsl.compiler.graph import Graph
+from recoverdsl.compiler.steps import Behavior, KeepValidFlips, RunBase
+from recoverdsl.engine.behavior.generation import Answers
+from recoverdsl.engine.behavior.observation import Observations
+from recoverdsl.engine.steps.delta_split import DeltaPart, DeltaParts, Replay
+from recoverdsl.engine.steps.output import Output, StepResult, ValidFlips
 from recoverdsl.errors import UnavailableError
+from recoverdsl.language.schema import Detector
+from recoverdsl.measure.keys import TableKey
 from recoverdsl.report.revealed import Revealed, to_lines
 from recoverdsl.sources.data import Example
 from recoverdsl.store.run_folder import RunFolder, private
@@ -280,28 +288,36 @@ def test_no_file_holds_ids_that_are_prompts(tmp_path: Path) -> None:
     assert run.examples["example"].str.fullmatch(r"\d{4}").all()
 
 
-def test_texts_of_parts_are_told_where_they_were_kept() -> None:
-    length = torch.tensor([2])
-    parts = {
-        f"{what} {part} {how}": value
-        for part, how, first in (("residual", "alone", 1), ("5", "without", 4))
-        for what, value in (("answer", torch.tensor([[first, first + 1, 9]])), ("length", length))
-    }
-    results = {
-        "base": SimpleNamespace(tensors={"answer": torch.tensor([[7, 8]]), "length": length}),
-        "split": SimpleNamespace(tensors=parts),
-    }
+def test_texts_of_parts_are_revealed_where_they_were_stored() -> None:
+    def answers(*ids: int) -> Answers:
+        ids_BN = torch.tensor([[*ids, 9]])
+        flag_B = torch.tensor([False])
+        return Answers(ids_BN, torch.tensor([len(ids)]), flag_B, flag_B)
+
+    def part(alone: Answers | None, without: Answers | None) -> DeltaPart:
+        return DeltaPart(torch.zeros(1, 1, 1, 1), Replay((), alone), Replay((), without))
+
+    parts = {"residual": part(answers(1, 2), None), "5": part(None, answers(4, 5))}
+    graph = Graph({})
+    behavior = Behavior(Detector("refuses"), generate=2)
+    base = graph.add("base", RunBase(behavior))
+    graph.tables[TableKey("part", "recover", 8.0)] = "split"
+    output = Output(
+        graph,
+        {
+            base: StepResult(Observations((), answers=answers(7, 8))),
+            "keep": StepResult(ValidFlips((0,))),
+            "split": StepResult(DeltaParts(torch.tensor([[1]]), parts)),
+        },
+    )
+    graph.add("keep", KeepValidFlips())
     resources = SimpleNamespace(
         examples=[Example("r0", "why?", {})], model=SimpleNamespace(decode=str)
     )
-    output = SimpleNamespace(results=results, valid_flips=[0])
-    told = texts(
-        cast(Any, resources), cast(Any, output), "base", None,
-        [("part", "recover", 8.0, "split")], {"r0": "r0"},
-    )  # fmt: skip
+    revealed = texts(cast(Any, resources), output, {"r0": "r0"})
     first = Revealed("r0", None, "defended", None, None, "why?", "[7, 8]", None)
-    assert told[0] == first
-    assert [(t.kind, t.name, t.limit, t.part, t.how, t.text) for t in told[1:]] == [
+    assert revealed[0] == first
+    assert [(t.kind, t.name, t.limit, t.part, t.how, t.text) for t in revealed[1:]] == [
         ("part", "recover", 8.0, "residual", "alone", "[1, 2]"),
         ("part", "recover", 8.0, "5", "without", "[4, 5]"),
     ]

@@ -32,10 +32,11 @@ class Attributions:
     totals: Mapping[int, Tensor]
     """(batches, features), float64, by the number of the SAE."""
     finite_B: Tensor
-    """False for examples that are left out, with an effect that is no finite number."""
+    """False for examples that are left out, with an effect that is not a finite number."""
 
     @property
     def left_out(self) -> int:
+        """How many examples are left out."""
         return int((~self.finite_B).sum())
 
     def mean(self, sae: int) -> Tensor:
@@ -66,7 +67,7 @@ class Contrast:
 
 @frozen(eq=False)
 class FeatureEffects:
-    """By which features are ranked: the record of a step."""
+    """The effects by which features are ranked: the record of a step."""
 
     encoders: Mapping[int, str]
     """Number of an SAE to the invariance class of its encoder."""
@@ -84,6 +85,7 @@ class FeatureEffects:
 
     @property
     def left_out(self) -> int:
+        """How many examples are left out."""
         return self.attributions.left_out if self.attributions else 0
 
 
@@ -95,7 +97,7 @@ class SelectedFeature:
     """The number of its SAE among those of the spec's `protect` block."""
     feature: int
     effect: float
-    """By which it was ranked; 0 if it was listed."""
+    """The effect by which it was ranked; 0 if the spec lists it."""
     encoder: str
     """The invariance class of its SAE's encoder."""
 
@@ -106,4 +108,4 @@ class SelectedFeatures:
 
     rows: tuple[SelectedFeature, ...]
     left_out: int = 0
-    """Examples that are no part of the ranking, with an effect that is no finite number."""
+    """How many examples the ranking leaves out, with an effect that is not a finite number."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from recoverdsl.compiler.steps import MeanActivations, RankFeatures, SelectFeatures
-from recoverdsl.engine.behavior.feature_effects import attribution, best, sum_over_texts
+from recoverdsl.engine.behavior.feature_effects import attribution, sum_over_texts, top_features
 from recoverdsl.engine.behavior.observation import score_of
 from recoverdsl.engine.resources import Text
 from recoverdsl.engine.steps.executor import Executor, Progress, TextExecutor, executes
@@ -30,7 +30,7 @@ class RankingExecutor(TextExecutor[RankFeatures, FeatureEffects]):
     record = FeatureEffects
 
     def texts(self) -> list[Text]:
-        # First all texts of one side, then all of the other; a batch may hold both.
+        """Return all texts of one side, then all of the other; a batch may hold both."""
         return [text for role in ("texts", "against") for text in self._side(role)]
 
     def count(self) -> int:
@@ -106,24 +106,24 @@ class SelectionExecutor(Executor[SelectFeatures, SelectedFeatures]):
 
     def _first(self, ranking: str) -> SelectedFeatures:
         assert self.step.count is not None
-        found = self.work.record(ranking, FeatureEffects)
+        found = self.work.output.record(ranking, FeatureEffects)
         effects = [found.mean(sae) for sae in found.encoders]
         empty = found.attributions is not None and not found.attributions.finite_B.any()
         if empty or not all(effect_F.isfinite().all() for effect_F in effects):
             raise UnavailableError(
-                "features cannot be ranked: their effects are no finite numbers",
+                "features cannot be ranked: their effects are not finite numbers",
                 why="activations or gradients of the model overflow on these texts",
                 help="take dtype = float32, or look for broken weights",
             )
         most = min(map(len, effects)) if self.step.each else sum(map(len, effects))
         if self.step.count > most:
             raise UnavailableError(
-                f"top({self.step.count}) asks for more features than the {most} that there are"
+                f"expected at most {most} features, found top({self.step.count})"
             )
         return SelectedFeatures(
             tuple(
                 SelectedFeature(sae, int(id), float(effects[sae][id]), found.encoders[sae])
-                for sae, ids in enumerate(best(effects, self.step.count, self.step.each))
+                for sae, ids in enumerate(top_features(effects, self.step.count, self.step.each))
                 for id in ids
             ),
             left_out=found.left_out,
@@ -146,7 +146,7 @@ class MeansExecutor(TextExecutor[MeanActivations, ActivationSums]):
 
 
 def activation_sums(totals: dict[int, torch.Tensor], tokens: int) -> ActivationSums:
-    """Return the sums of one batch."""
+    """Return the record of one batch from its sums, (features,) by boundary, and its number of tokens."""
     return ActivationSums(
         {boundary: total_F[None] for boundary, total_F in totals.items()}, torch.tensor([tokens])
     )
