@@ -19,7 +19,7 @@ from recoverdsl.compiler.steps import (
 from recoverdsl.language import schema
 from recoverdsl.language.rules import limits_of, suffix_of
 from recoverdsl.language.schema import Spec
-from recoverdsl.measure.keys import exactly
+from recoverdsl.measure.keys import limit_text
 
 STEPS = 100
 """Optimization steps of an attack that does not say (paper: single-layer schedule)."""
@@ -46,7 +46,7 @@ def attack_steps(
         return
     for limit in limits_of(spec, attack):
         step = recover_step(spec, attack, defense, behavior, limit)
-        yield AttackStep(f"recover {name} at norm {exactly(limit)}", limit, step)
+        yield AttackStep(f"recover {name} at norm {limit_text(limit)}", limit, step)
 
 
 def control_step(

@@ -28,11 +28,11 @@ from recoverdsl.compiler.steps import (
     SelectFeatures,
     SplitDelta,
 )
-from recoverdsl.compiler.support import examples_of, refuse_what_cannot_run
+from recoverdsl.compiler.support import examples_of, refuse_unsupported
 from recoverdsl.language import schema
 from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Spec
-from recoverdsl.measure.keys import RowKind, TableKey, exactly
+from recoverdsl.measure.keys import RowKind, TableKey, limit_text
 
 SEARCH_STEPS = 16
 """Steps of steepest ascent per radius in the search of the smallest norm."""
@@ -54,7 +54,7 @@ def compile_spec(spec: Spec, pin: Pin, platform: Mapping[str, str]) -> Graph:
     Raises:
         NotYetError: the spec asks for what this version cannot execute; all such places at once.
     """
-    refuse_what_cannot_run(spec)
+    refuse_unsupported(spec)
     return _Compiler(spec, pin, Graph(platform)).graph_of_spec()
 
 
@@ -187,7 +187,7 @@ class _Compiler:
         attack = self.spec.attacks[control.of]
         for limit in limits_of(self.spec, attack):
             step = control_step(self.spec, control, defense, behavior, limit)
-            key = self.graph.add(f"control {name} at norm {exactly(limit)}", step, **self.common)
+            key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **self.common)
             self.graph.tables[TableKey("control", name, limit)] = key
         if attack.find and control.target and control.on == "defended":
             self._find("smallest_norm_control", name, attack.find, key)

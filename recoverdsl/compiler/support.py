@@ -11,7 +11,7 @@ from recoverdsl.language.rules import suffix_of
 from recoverdsl.language.schema import Spec
 
 
-def refuse_what_cannot_run(spec: Spec) -> None:
+def refuse_unsupported(spec: Spec) -> None:
     """Raises NotYetError with every place of the spec that asks for something not built yet.
 
     Raises:

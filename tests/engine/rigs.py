@@ -27,7 +27,7 @@ from recoverdsl.engine.defense.clamp import Clamp, SetEach
 from recoverdsl.engine.defense.intervention import Delta, Intervention
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.model.families import adapt
-from recoverdsl.engine.model.judge import Judging
+from recoverdsl.engine.model.judge import Judges
 from recoverdsl.engine.model.loaded_model import LoadedModel
 from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.steps.evaluation import FlipBatch
@@ -216,7 +216,7 @@ class Rig:
         return generate(
             self.resources.model.family, self.resources.tokens(indices),
             self.intervention if defended else Intervention(),
-            tokens=self.behavior.generate, ends=self.resources.model.ends,
+            tokens=self.behavior.generate, end_ids=self.resources.model.end_ids,
         )  # fmt: skip
 
     def problem(self, step: Recover, indices: list[int] | None = None) -> AttackProblem:
@@ -252,7 +252,7 @@ def rig(
     chosen: Mapping[int, list[int]] = CLAMPED,
     to: SetTo | ScaleBy = RAISED,
     tokens: int = 5,
-    ends: Sequence[int] = (),
+    end_ids: Sequence[int] = (),
     double: bool = False,
 ) -> Rig:
     """Every boundary of `chosen` clamped in the same way; prompts of different lengths.
@@ -260,7 +260,7 @@ def rig(
     Behaviors are judged by a text that `refuses` if it begins with the first word.
     """
     model = FAMILIES[kind](seed)
-    model.generation_config.eos_token_id = list(ends) or None
+    model.generation_config.eos_token_id = list(end_ids) or None
     if double:
         model = model.double()
     loaded = {site: (saes or autoencoders())[site] for site in chosen}
@@ -272,7 +272,7 @@ def rig(
     ]
     resources.prompts = [list(ids) for ids in prompts]
     resources.autoencoders = [Autoencoder(sae, site) for site, sae in loaded.items()]
-    resources.judging = Judging(PHRASES)
+    resources.judges = Judges(PHRASES)
     protected = Protected(
         {
             site: resources.features(at, chosen[site]) for at, site in enumerate(loaded)

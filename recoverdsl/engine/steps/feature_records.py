@@ -51,10 +51,11 @@ class Attributions:
     totals: Mapping[int, Tensor]
     """(batches, features), float64, by the number of the SAE."""
     finite_B: Tensor
-    """False for examples that are left out."""
+    """False for examples that are left out, with an effect that is not a finite number."""
 
     @property
     def left_out(self) -> int:
+        """How many examples are left out."""
         return int((~self.finite_B).sum())
 
     def mean(self, sae: int) -> Tensor:
@@ -97,7 +98,7 @@ class SelectedFeature:
     """The number of its SAE among those of the spec's `protect` block."""
     feature: int
     effect: float
-    """By which it was ranked; 0 if it was listed."""
+    """The effect by which it was ranked; 0 if the spec lists it."""
     encoder: str
     """The invariance class of its SAE's encoder."""
 
@@ -108,4 +109,4 @@ class SelectedFeatures:
 
     rows: tuple[SelectedFeature, ...]
     left_out: int = 0
-    """Examples that are no part of the ranking, with an effect that is no finite number."""
+    """How many examples the ranking leaves out, with an effect that is not a finite number."""

@@ -48,7 +48,7 @@ class SmallestNormExecutor(FlipExecutor[FindSmallestNorm, Recoveries]):
         return self.step.recover.behavior.generate or 0
 
     def compute(self, batch: range, progress: Progress) -> Recoveries:
-        found = self.work.record(self.node.inputs["found"], Recoveries)
+        found = self.work.output.record(self.node.inputs["found"], Recoveries)
         return find_smallest_norm(
             self.work.problems, self.step, self.work.protected(self.node),
             self.work.flip_batch(self.node, batch), rows_of(found, slice(batch.start, batch.stop)), progress,
@@ -62,7 +62,7 @@ def recover(
     batch: FlipBatch,
     progress: Progress = lambda done: None,
 ) -> Recoveries:
-    """Return the δ that an attack finds for some valid flips, stage by stage, and what they achieve."""
+    """Return the δ that an attack finds for some valid flips, stage by stage, with their figures."""
     problem = problem_of(problems, step, protected, batch)
     device = problems.resources.device
     meter = Meter.of(len(problem), device)
@@ -96,7 +96,7 @@ def find_smallest_norm(
     found: Recoveries,
     progress: Progress = lambda done: None,
 ) -> Recoveries:
-    """Return the δ of the least norm for some valid flips, from the δ that an attack found for them."""
+    """Return the δ of the least norm that recovers, from the δ that an attack found for some valid flips."""
     problem = problem_of(problems, step.recover, protected, batch)
     device, rows = problems.resources.device, found.rows
     start = search.Outcome(

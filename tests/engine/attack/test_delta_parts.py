@@ -223,12 +223,12 @@ def test_a_part_alone_is_written_with_that_part_in_place_and_nothing_else() -> N
             answers = generate(
                 made.resources.model.family, made.resources.tokens(list(range(len(made.prompts)))),
                 made.intervention.with_delta(Delta(sites, delta, before)),
-                tokens=5, ends=frozenset(),
+                tokens=5, end_ids=frozenset(),
             )  # fmt: skip
             for at, ids in enumerate(answers.lists()):
                 row = replay.rows[at]
                 text = made.resources.model.decode(ids)
-                (expected,) = made.resources.judging.figures([""], [text])
+                (expected,) = made.resources.judges.figures([""], [text])
                 assert row.text is not None
                 assert row.text.figures.refuses == expected.figures.refuses
                 assert row.text.figures.characters == expected.figures.characters

@@ -12,7 +12,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from recoverdsl.engine.attack.constraints import constraint_of
 from recoverdsl.engine.attack.constraints.free import Free
-from recoverdsl.engine.attack.constraints.jacobian import Jacobian, linearize, moved, room
+from recoverdsl.engine.attack.constraints.jacobian import (
+    Jacobian,
+    linearize,
+    preactivation_change,
+    room,
+)
 from recoverdsl.engine.attack.constraints.jacobian_sketch import JacobianSketch
 from recoverdsl.engine.attack.geometry import norm
 from recoverdsl.engine.attack.meter import UNCOUNTED
@@ -63,7 +68,9 @@ def whole_jacobian(function: Callable[[Tensor], Tensor], delta: Tensor) -> Tenso
 def dense(problem: AttackProblem, delta: Tensor) -> Tensor:
     """J (B, R, N) of each example, N entries of its δ."""
     with sdpa_kernel(SDPBackend.MATH):
-        whole = whole_jacobian(lambda d: moved(problem, problem.trace(problem.place(d))), delta)
+        whole = whole_jacobian(
+            lambda d: preactivation_change(problem, problem.trace(problem.place(d))), delta
+        )
     rows = range(len(problem))
     return torch.stack([whole[at, :, at].flatten(1) for at in rows])
 
@@ -71,7 +78,7 @@ def dense(problem: AttackProblem, delta: Tensor) -> Tensor:
 @two_families
 def test_how_far_features_moved_is_what_the_plain_model_says(kind: str) -> None:
     made, problem, delta = small(kind)
-    phi_BR = moved(problem, problem.trace(delta))
+    phi_BR = preactivation_change(problem, problem.trace(delta))
     assert isinstance(phi_BR, Tensor)
     width = problem.where_BLQ.shape[2]
     for at, prompt in enumerate(made.prompts):
@@ -120,7 +127,9 @@ def test_pull_and_push_are_products_with_the_dense_jacobian(kind: str) -> None:
     assert pulled.norm() > 1 and pushed.norm() > 1
     torch.testing.assert_close(linear.pull(y_BR).flatten(1), pulled, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(linear.push(v_BLQD), pushed, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(linear.phi_BR, moved(problem, problem.trace(delta)).detach())
+    torch.testing.assert_close(
+        linear.phi_BR, preactivation_change(problem, problem.trace(delta)).detach()
+    )
 
 
 @two_families
@@ -128,7 +137,7 @@ def test_what_it_lets_through_of_a_gradient_is_the_dense_projection(kind: str) -
     _, problem, delta = small(kind)
     gradient = problem.place(torch.randn(delta.shape, generator=torch.Generator().manual_seed(4)))
     active_BR, up_BR = room(problem)
-    phi_BR = moved(problem, problem.trace(delta))
+    phi_BR = preactivation_change(problem, problem.trace(delta))
     J_BRN = dense(problem, delta)
     rising_BR = torch.einsum("brn,bn->br", J_BRN, gradient.flatten(1)) > 0
     held_BR = active_BR | ((phi_BR >= up_BR) & rising_BR)
@@ -152,7 +161,7 @@ def test_an_admitted_delta_is_within_its_limit_and_leaves_features_closer(kind: 
     active_BR, up_BR = room(problem)
 
     def excess(x: Tensor) -> Tensor:
-        phi_BR = moved(problem, problem.trace(x))
+        phi_BR = preactivation_change(problem, problem.trace(x))
         return norm(torch.where(active_BR, phi_BR, (phi_BR - up_BR).clamp(min=0)))
 
     assert (excess(before) > 0.02).all()
@@ -294,7 +303,7 @@ def test_a_sketch_draws_anew_for_every_step_and_the_same_for_the_same_one() -> N
 def test_a_sketch_of_an_example_does_not_depend_on_its_batch() -> None:
     chosen = {site: CLAMPED[site] for site in (2, 3)}
     end = small()[0].answers().lists()[0][1]
-    made = rig(prompts=SHORT, chosen=chosen, tokens=3, ends=[end])
+    made = rig(prompts=SHORT, chosen=chosen, tokens=3, end_ids=[end])
     assert len(set(made.answers().length_B.tolist())) > 1
     step = made.recover(stage((1, EARLIER), (3, TARGET)), preserve=schema.JacobianSketch("", 2))
     problem = made.problem(step)
@@ -332,8 +341,8 @@ def test_stages_before_count_into_what_has_moved() -> None:
     fixed = some(problem, 1.0)
     later = evolve(problem, fixed_BLQD=fixed)
     torch.testing.assert_close(
-        moved(later, later.trace(later.zero_BLQD)),
-        moved(problem, problem.trace(fixed)),
+        preactivation_change(later, later.trace(later.zero_BLQD)),
+        preactivation_change(problem, problem.trace(fixed)),
         atol=1e-6,
         rtol=1e-5,
     )

@@ -21,7 +21,7 @@ from recoverdsl.compiler.steps import (
     RankByContrast,
     SelectFeatures,
 )
-from recoverdsl.engine.behavior.feature_effects import attribution, best, sum_over_texts
+from recoverdsl.engine.behavior.feature_effects import attribution, sum_over_texts, top_features
 from recoverdsl.engine.behavior.observation import score_of
 from recoverdsl.engine.defense.autoencoders import Autoencoder
 from recoverdsl.engine.resources import Text
@@ -102,7 +102,7 @@ def plain_mean(made: Rig, site: int, texts: Sequence[Text]) -> Tensor:
     rows = []
     for text in texts:
         seen: dict[int, Tensor] = {}
-        made.undefended.logits([*text.before, *text.looked_at], {}, seen)
+        made.undefended.logits([*text.before, *text.read], {}, seen)
         rows.append(made.plain.saes[site].encode(seen[site])[len(text.before) :])
     return torch.cat(rows).double().mean(0)
 
@@ -199,7 +199,7 @@ def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_pa
 
 def test_a_selection_cannot_be_larger_than_what_there_is(tmp_path: Path) -> None:
     step = SelectFeatures(count=65, each=True)
-    with pytest.raises(UnavailableError, match="more features than the 64"):
+    with pytest.raises(UnavailableError, match=r"expected at most 64 features, found top\(65\)"):
         selected(rig(), tmp_path, step)
     chosen, _, _ = selected(rig(), tmp_path, SelectFeatures(count=65))
     assert len(chosen) == 65
@@ -207,9 +207,9 @@ def test_a_selection_cannot_be_larger_than_what_there_is(tmp_path: Path) -> None
 
 def test_best_of_each_and_best_of_all() -> None:
     effects = [torch.tensor([0.1, 5.0, 3.0]), torch.tensor([4.0, -1.0, 0.2, 2.0])]
-    assert [ids.tolist() for ids in best(effects, 2, each=True)] == [[1, 2], [0, 3]]
-    assert [ids.tolist() for ids in best(effects, 4, each=False)] == [[1, 2], [0, 3]]
-    assert [ids.tolist() for ids in best(effects, 1, each=False)] == [[1], []]
+    assert [ids.tolist() for ids in top_features(effects, 2, each=True)] == [[1, 2], [0, 3]]
+    assert [ids.tolist() for ids in top_features(effects, 4, each=False)] == [[1, 2], [0, 3]]
+    assert [ids.tolist() for ids in top_features(effects, 1, each=False)] == [[1], []]
 
 
 @each_family

@@ -43,7 +43,7 @@ def written(
     prompts = [made.prompts[at] for at in rows or range(len(made.prompts))]
     return generate(
         made.resources.model.family, Tokens.pad(prompts, torch.device("cpu")), intervention,
-        tokens=TOKENS, ends=ends,
+        tokens=TOKENS, end_ids=ends,
     )  # fmt: skip
 
 

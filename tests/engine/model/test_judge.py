@@ -11,7 +11,7 @@ import torch
 import transformers
 from attrs import evolve
 
-from recoverdsl.engine.model.judge import Judging, holds_of_text, load_classifier
+from recoverdsl.engine.model.judge import Judges, load_classifier, text_holds
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema import (  # fmt: skip
     And,
@@ -65,20 +65,20 @@ class Given:
 def test_a_condition_says_of_each_text_what_its_words_say(
     predicate: Predicate, expected: list[bool]
 ) -> None:
-    figures = Judging(PHRASES, Given()).figures([""] * 4, TEXTS)
+    figures = Judges(PHRASES, Given()).figures([""] * 4, TEXTS)
     # "sorry" counts among the first two words, at the beginning of a clause only.
     assert [f.figures.refuses for f in figures] == [True, False, False, False]
     figures[3] = evolve(figures[3], figures=evolve(figures[3].figures, refuses=True))
-    assert [holds_of_text(predicate, figure) for figure in figures] == expected
+    assert [text_holds(predicate, figure) for figure in figures] == expected
 
 
 def test_each_text_is_compared_with_its_own_base_and_shown_with_its_own_request() -> None:
     judge = Given()
     requests = [f"request {n}" for n in range(4)]
-    figures = Judging(PHRASES, judge).figures(requests, TEXTS, [TEXTS[1], TEXTS[1], "dough", ""])
+    figures = Judges(PHRASES, judge).figures(requests, TEXTS, [TEXTS[1], TEXTS[1], "dough", ""])
     assert [f.figures.jaccard for f in figures] == [0.0, 1.0, 0.0, 0.0]
     assert judge.asked == list(zip(requests, TEXTS, strict=True))
-    without = Judging(PHRASES).figures(requests, TEXTS)
+    without = Judges(PHRASES).figures(requests, TEXTS)
     assert all(f.figures.jaccard is None and f.judge is None for f in without)
 
 
