@@ -1,4 +1,4 @@
-"""What cannot run yet is refused by name, and what can is not."""
+"""Specs that cannot run yet are refused by name, and others are not."""
 
 from __future__ import annotations
 
@@ -127,11 +127,11 @@ def test_an_attack_without_a_clamp_is_named() -> None:
 
 def test_a_delta_behind_the_prompt_needs_an_answer_as_its_goal() -> None:
     text = claims.SPEC.replace("mid at last_token", "mid at target_tokens", 1)
-    assert "behind the prompt" in refused(text)["attack.unconstrained.perturb"]
+    assert "after the prompt" in refused(text)["attack.unconstrained.perturb"]
 
 
 def test_a_spec_without_anything_to_run_is_wrong() -> None:
-    with pytest.raises(SpecError, match="no behavior block"):
+    with pytest.raises(SpecError, match="expected a behavior block to run, found none"):
         graph_of(claims.SPEC[: claims.SPEC.index("behavior")])
 
 

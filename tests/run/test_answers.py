@@ -404,7 +404,7 @@ def test_examples_that_could_be_meant_twice_are_an_error_and_naming_them_helps(c
     copy.write_text(text + more)
     told = cli("run", copy, "--store", copy.parent / "store", "--device", "cpu")
     assert told.code == 2
-    assert "which examples" in told.said
+    assert "expected one data block of examples" in told.said
     assert "requests" in told.said and "more" in told.said
     assert "over = requests" in told.said
     assert "Traceback" not in told.said
