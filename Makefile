@@ -34,12 +34,13 @@ generated: $(VENV)/installed
 	$(BIN)/python -m recoverdsl.highlighting.textmate editors/vscode/syntaxes/recoverdsl.tmLanguage.json
 	$(BIN)/python -m recoverdsl.commands.page docs/commands.md
 	$(BIN)/python -m recoverdsl.language.reference docs/reference
+	$(BIN)/python -m recoverdsl.measure.table_page docs/reference/examples.md
 
 ## Builds the documentation site into build/site. Fails on any warning, dead links and anchors among them.
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-## Builds the extension of VS Code, and compares what it colours with the Pygments lexer. Needs node.
+## Builds the extension of VS Code, and compares what it colors with the Pygments lexer. Needs node.
 editors: $(VENV)/installed
 	cd editors/vscode && npm install && npm run package
 	$(BIN)/python -m tests.highlighting.in_editor

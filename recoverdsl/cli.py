@@ -37,7 +37,7 @@ def _run() -> int:
         error.show()
         return UsageError.exit_code
     except click.UsageError as error:
-        # The context decides on colours, and click has already left it.
+        # The context decides on colors, and click has already left it.
         with error.ctx.scope(cleanup=False) if error.ctx else nullcontext():
             complain(_usage_error(error), sys.stderr)
         return UsageError.exit_code

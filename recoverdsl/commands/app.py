@@ -1,4 +1,4 @@
-"""The commands, in their order."""
+"""The group of all commands, in their order."""
 
 from __future__ import annotations
 

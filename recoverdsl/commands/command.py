@@ -58,7 +58,7 @@ class _Described(click.Command):
                 is_eager=True,
                 expose_value=False,
                 callback=_choose_color,
-                help="Colour the output; `auto` does so on a terminal, unless NO_COLOR or FORCE_COLOR is set.",
+                help="Color the output; `auto` does so on a terminal, unless NO_COLOR or FORCE_COLOR is set.",
             )
         )
 

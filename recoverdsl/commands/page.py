@@ -35,9 +35,9 @@ _MORE = """
 - A value that does not fit is broken inside its brackets, one item a line with a trailing comma. A condition or a sum is put in brackets and broken at its operators. A long list of numbers fills its lines.
 - Redundant brackets are removed. `\\u00e9` in a text becomes é, and an invisible character is written as `\\u…`.
 
-## Colours
+## Colors
 
-Commands colour their output on a terminal, and never in a pipe or a file. `--color always` and `--color never`, before or after the command, override this; without them `NO_COLOR` (if not empty) turns colours off, and `FORCE_COLOR` (if not empty) turns them on where there is no terminal. Colour alone never carries meaning.
+Commands color their output on a terminal, and never in a pipe or a file. `--color always` and `--color never`, before or after the command, override this; without them `NO_COLOR` (if not empty) turns colors off, and `FORCE_COLOR` (if not empty) turns them on where there is no terminal. Color alone never carries meaning.
 
 ## Completion
 

@@ -1,4 +1,4 @@
-"""Output to a terminal: its colours, and the style of errors."""
+"""Output to a terminal: its colors, and the style of errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def colored(stream: TextIO) -> bool:
-    """Tell whether to write colours, by `--color`, else `NO_COLOR`, `FORCE_COLOR` and the terminal."""
+    """Tell whether to write colors, by `--color`, else `NO_COLOR`, `FORCE_COLOR` and the terminal."""
     context = click.get_current_context(silent=True)
     if context is not None and context.color is not None:
         return context.color
@@ -24,7 +24,7 @@ def colored(stream: TextIO) -> bool:
 
 
 def say(text: str, stream: TextIO, *, end: str = "\n") -> None:
-    """Write a text; its colours are dropped where there should be none."""
+    """Write a text; its colors are dropped where there should be none."""
     click.echo(text + end, file=stream, nl=False, color=colored(stream))
 
 
@@ -36,9 +36,9 @@ def shown(text: str, stream: TextIO) -> str:
 
 
 def console(stream: TextIO) -> Console:
-    """Return a console of rich that follows the same rules of colour as all other output.
+    """Return a console of rich that follows the same rules of color as all other output.
 
-    It moves the cursor only on a real terminal, even if colours are forced.
+    It moves the cursor only on a real terminal, even if colors are forced.
     """
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""`--version`: the tool, Python and the libraries that a bug report needs. None of them is imported."""
+"""`--version`: the versions of the tool, Python and the main libraries, found without importing them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 import recoverdsl
 
 LIBRARIES = {"torch": "torch", "transformers": "transformers", "sae_lens": "sae-lens"}
-"""Name of the module to name of its distribution."""
+"""The distribution of each module."""
 
 
 def _print_versions(context: click.Context, option: click.Parameter, asked: bool) -> None:

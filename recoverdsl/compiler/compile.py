@@ -20,7 +20,8 @@ from recoverdsl.compiler.steps import (
     MeanActivations,
     Measure,
     MultipleOfMean,
-    RankFeatures,
+    RankByAttribution,
+    RankByContrast,
     Recover,
     RunBase,
     RunDefended,
@@ -152,10 +153,12 @@ class _Compiler:
             return
         by, inputs = select.by, dict(self.common)
         if isinstance(by, schema.Attribution):
-            ranking = RankFeatures("attribution", spec.behaviors[by.behavior].score, by.at)
+            score = spec.behaviors[by.behavior].score
+            assert score is not None
+            ranking: steps.Step = RankByAttribution(score, by.at)
         else:
             assert isinstance(by, schema.Contrast)
-            ranking = RankFeatures("contrast")
+            ranking = RankByContrast()
             inputs["texts"] = self._data(by.texts)
             inputs["against"] = base if by.against in spec.behaviors else self._data(by.against)
         ranked = self.graph.add(f"rank features {name}", ranking, **inputs)

@@ -131,15 +131,19 @@ class LoadData(Step):
 
 
 @frozen
-class RankFeatures(Step):
-    """The effect of every feature of every SAE, by which some are selected."""
+class RankByAttribution(Step):
+    """The effect of every feature of every SAE on a score, over the examples."""
 
     version = 1
-    by: Literal["attribution", "contrast"]
-    score: Score | None = None
-    """For attribution."""
-    positions: Positions | None = None
-    """For attribution."""
+    score: Score
+    positions: Positions
+
+
+@frozen
+class RankByContrast(Step):
+    """The difference of every feature's mean activation between two sets of texts."""
+
+    version = 1
 
 
 @frozen

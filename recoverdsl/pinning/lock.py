@@ -1,4 +1,4 @@
-"""A lock: the digest of a spec, what each of its sources is, and the versions that compute."""
+"""A lock: the digest of a spec, the content of its sources, and the versions of the software."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Pinned(Contents):
 
 @frozen
 class Lock:
-    """What a spec means, so that it can be checked next year that it still does."""
+    """The exact meaning of a spec, so that anyone can check later that it is unchanged."""
 
     spec: str
-    """The digest of the canonical spec: comments and the order of blocks leave no trace in it."""
+    """The digest of the canonical spec, which ignores comments and the order of blocks."""
     overrides: Mapping[str, str]
-    """Values that `--set` put in the place of the text's own, by path."""
+    """Values of `--set` that replace those of the text, by path."""
     versions: Mapping[str, str]
     sources: Mapping[str, Pinned]
     """By path: `model.tiny`, `behavior.answers.judge`."""

@@ -1,4 +1,4 @@
-"""A spec and the lock beside it: made, held to, or merely compared."""
+"""A spec and its lock, which is made, enforced or compared."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recoverdsl.sources.registry import source_of
 from recoverdsl.sources.source import Block
 
 _MOST_NAMED = 4
-"""Differences that a note names; a whole list belongs to `--locked`."""
+"""Differences that a note names; `--locked` lists all."""
 
 
 @frozen
@@ -30,10 +30,10 @@ class SpecWithLock:
     """A checked spec, and its lock if there is one.
 
     Args:
-        path: of the spec.
-        spec: the spec, with the values of `--set` in it.
+        path: the path of the spec.
+        spec: the spec, with the values of `--set` applied.
         overrides: those values, by path.
-        fetcher: what finds its sources.
+        fetcher: fetches its sources.
         points: the spec at each point of its sweeps, with the name of the sweep.
     """
 
@@ -48,11 +48,11 @@ class SpecWithLock:
         return lock_path(self.path)
 
     def make(self) -> Lock:
-        """The lock of the spec: what its sources are now, or, without the network, were when fetched.
+        """Return the lock of the spec: its sources as they are now or, offline, as they were fetched.
 
         Raises:
-            UnavailableError: a source cannot be had.
-            SpecError: a source is not what its block needs, or the spec cannot be run.
+            UnavailableError: a source is not available.
+            SpecError: a source does not fit its block, or the spec cannot be run.
         """
         look: Look = "fetched" if self.fetcher.offline else "published"
         found = self._find(look)
@@ -61,7 +61,7 @@ class SpecWithLock:
         return found.lock
 
     def differences(self, lock: Lock, look: Look) -> tuple[Difference, ...]:
-        """How what is found now differs from a lock."""
+        """Return the differences between a lock and the spec and its sources now."""
         found = self._find(look)
         return compare(lock, found, self.path)
 
@@ -69,29 +69,29 @@ class SpecWithLock:
         return current_lock(self.spec, self.points, self.overrides, self.fetcher, look)
 
     def hold_to(self, lock: Lock, look: Look) -> None:
-        """Raises if anything is not as it was locked, with every difference.
+        """Refuse the spec if it or a source differs from the lock, with every difference.
 
         Raises:
             LockError: something differs.
-            UnavailableError: nothing does, but something cannot be had.
+            UnavailableError: nothing differs, but a source is not available.
         """
         found = self.differences(lock, look)
-        refuse(found, self.lock_path, "the spec is not what was locked")
+        refuse(found, self.lock_path, "the spec differs from its lock")
 
     def note(self) -> str | None:
-        """One line on how a run that is not held to the lock differs from it; None if it does not."""
+        """Return one line on how a run without `--locked` differs from the lock; None if it does not."""
         if not self.lock_path.exists():
             return None
         try:
             found = self.differences(read_lock(self.lock_path), "named")
         except LockError as error:
-            return f"{self.lock_path}: {error.what}; this run does not need it"
+            return f"{self.lock_path}: {error.what}; this run does not use it"
         where = list(dict.fromkeys(difference.where for difference in found))
         if not where:
             return None
         more = f" and {len(where) - _MOST_NAMED} more" if len(where) > _MOST_NAMED else ""
         named = "; ".join(where[:_MOST_NAMED]) + more
-        return f"{self.lock_path}: this run differs from the lock: {named}. `--locked` refuses it, and says how"
+        return f"{self.lock_path}: this run differs from the lock: {named}. `--locked` would refuse it and list every difference"
 
 
 def locked_commits(lock: Lock, specs: Iterable[Spec]) -> dict[Revision, str]:
@@ -106,14 +106,14 @@ def locked_commits(lock: Lock, specs: Iterable[Spec]) -> dict[Revision, str]:
 
 
 def lock_of(lock: Lock, point: Spec) -> Lock:
-    """What a lock of a spec with sweeps says of one of its points."""
+    """Return the part of a lock of a spec with sweeps that concerns one of its points."""
     sources = {path: _pinned(lock, path, block) for path, block in sources_of(point)}
     kept = {path: pinned for path, pinned in sources.items() if pinned is not None}
     return evolve(lock, spec=digest(point), sources=kept)
 
 
 def _pinned(lock: Lock, path: str, block: Block) -> Pinned | None:
-    """What a lock says of a source, be it that of the spec itself or of a point of a sweep."""
+    """Return the entry of a source, of the spec itself or of a point of a sweep; None if there is none."""
     text = written(block)
     return next(
         (
@@ -127,7 +127,7 @@ def _pinned(lock: Lock, path: str, block: Block) -> Pinned | None:
 
 
 def _unlockable(missing: Mapping[str, RecoverdslError], where: str) -> RecoverdslError:
-    """One error for all sources that cannot be locked."""
+    """Return one error for all sources that cannot be locked."""
     lines = [
         f"  {line}"
         for path, error in missing.items()

@@ -1,4 +1,4 @@
-"""What computes: the tool, Python and the libraries that a number may depend on."""
+"""The software that a number may depend on: the tool, Python and libraries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "gguf", "sae-lens")
 
 
 def platform(device: str) -> dict[str, str]:
-    """Return what computes: a part of every digest, since a result may differ between versions."""
+    """Return the device and the libraries, which are in every digest: a result may depend on them."""
     return {
         "device": device.partition(":")[0],
         **{name: version_of(name) for name in LIBRARIES},
@@ -20,10 +20,10 @@ def platform(device: str) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Return the version of each for a lock, by its name; none of them is imported.
+    """Return the versions that a lock records, by name; nothing is imported.
 
-    Of Python the minor version, since a bug fix leaves the meaning of a program alone. Of a library
-    the release without the part after `+`, which names a build of it for a processor or a card.
+    Python has its minor version, since a bug fix does not change the meaning of a program. A library
+    has its release without the part after `+`, which names a build for a processor or a card.
     """
     libraries = {name: version_of(name).partition("+")[0] for name in (*LIBRARIES, "safetensors")}
     python = ".".join(map(str, sys.version_info[:2]))

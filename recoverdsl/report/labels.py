@@ -18,7 +18,7 @@ def place(
     *,
     avoid: Iterable[tuple[float, float]],
 ) -> None:
-    """Write each label (x, y, text, colour, size in points) beside its point.
+    """Write each label (x, y, text, color, size in points) beside its point.
 
     The places right, left, above and below are tried in turn, then the same farther out; the first
     place is taken that covers no point in `avoid` and no other label, and lies inside the axes.
@@ -74,7 +74,7 @@ def place(
 
 
 def spread(ax: Axes, ends: Iterable[tuple[float, str, str]], top: float = 1.0) -> None:
-    """Write each label (y, text, colour) to the right of the axes, at or near its height.
+    """Write each label (y, text, color) to the right of the axes, at or near its height.
 
     Args:
         top: the height of the axes, from 0.

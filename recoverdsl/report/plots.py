@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Each is legible on white and on black, and the four differ for colour-blind readers and in grey;
-# markers differ too, so that colour alone never carries meaning.
+# Each is legible on white and on black, and the four differ for color-blind readers and in gray;
+# markers differ too, so that color alone never carries meaning.
 _COLORS = ("#0077bb", "#d55e00", "#009073", "#b0609a")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _CONTROL = "#808080"
 
-# A placeholder for the page's text colour, replaced by `currentColor`.
+# A placeholder for the page's text color, replaced by `currentColor`.
 _INK = "#010203"
 _SIZE = (5.2, 3.7)
 
@@ -180,7 +180,7 @@ def part_bars(result: Result, attack: str, how: str, name: str) -> str:
             if rate is None or rate.value is None:
                 continue
             y = at + side * (height + 0.04)
-            # Hatched, so that the two differ without colour; the outline makes a bar of 0 visible.
+            # Hatched, so that the two differ without color; the outline makes a bar of 0 visible.
             ax.barh(
                 y, rate.value, height, facecolor="none" if hatch else color, edgecolor=color,
                 hatch=hatch, linewidth=1, label=kind if at == 0 else None, zorder=2,

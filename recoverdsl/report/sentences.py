@@ -239,4 +239,4 @@ def _budgets(attack: AttackResult) -> str:
     limits = [norm(budget.limit) for budget in attack.budgets if budget.limit is not None]
     if not limits:
         return "without a limit on its norm"
-    return f"of norm at most {enumerated(limits, 'or')}"
+    return f"with a norm of at most {enumerated(limits, 'or')}"

@@ -82,7 +82,7 @@ def show(
 ) -> None:
     """Print the verdict, the table and the expectations.
 
-    Readable in 80 columns, without colour (`NO_COLOR`, a pipe) and in ASCII: colour alone never
+    Readable in 80 columns, without color (`NO_COLOR`, a pipe) and in ASCII: color alone never
     carries meaning, and names are never interpreted as markup.
 
     Args:

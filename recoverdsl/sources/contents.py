@@ -1,4 +1,4 @@
-"""What a lock says of a source."""
+"""The content of a source, as a lock records it."""
 
 from __future__ import annotations
 

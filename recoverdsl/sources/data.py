@@ -25,11 +25,11 @@ class Example:
     """One row.
 
     Args:
-        id: what the `id` column says, where every row has its own; else the row's number, `0001`.
-        prompt: the text of the prompt column; in HarmBench, after the document that it is about.
-        fields: every column that the row has, as text; an empty cell is left out.
+        id: the cell of the `id` column, if all are different; else the row's number, `0001`.
+        prompt: the text of the prompt column; in HarmBench, preceded by the document that it is about.
+        fields: every column of the row, as text; empty cells are left out.
         answer: the text of the answer column, if the block names one.
-        category: what the `category` column says, or the benchmark's own.
+        category: the cell of the `category` column, or of the benchmark's own.
     """
 
     id: str
@@ -41,15 +41,15 @@ class Example:
 
 @attrs.frozen
 class Layout:
-    """Where a table keeps what an example is made of.
+    """The columns of a table from which an example is made.
 
     Args:
-        name: what the table is called in messages.
+        name: the name of the layout in messages.
         prompt: the column of the request.
-        columns: a table that has all of these is in this layout; others may be there too.
-        ids: columns that may tell the rows apart; the first that does is taken.
-        categories: columns that may say what kind of request it is; the first that is there.
-        context: the column of a document that the request is about; it comes before the request.
+        columns: a table that has all of these is in this layout; it may have others too.
+        ids: candidate columns for an id; the first whose cells are all different is used.
+        categories: candidate columns for the category of the request; the first that exists is used.
+        context: the column of a document that the request is about, which is put before the request.
     """
 
     name: str
@@ -84,14 +84,14 @@ LAYOUTS = (
         categories=("category", "Category"),
     ),
 )  # fmt: skip
-"""Tables whose columns are known, so that a benchmark which somebody brings needs no `prompt = …`.
+"""Tables whose columns are known, so that a copy of a benchmark needs no `prompt = …`.
 
-The first that fits is taken, so a column `prompt` comes before every benchmark's.
+The first match is used, so a column `prompt` comes before every benchmark's.
 """
 
 
 def load_examples(data: Data, fetcher: Fetcher) -> list[Example]:
-    """The examples of a data block, at most `data.limit`, in the order of the table."""
+    """Return the examples of a data block, at most `data.limit`, in the order of the table."""
     tables = source_of(data).tables(fetcher, data.limit)
     most = data.limit or MOST_ROWS + 1
     layout: Layout | None = None
@@ -109,7 +109,7 @@ def load_examples(data: Data, fetcher: Fetcher) -> list[Example]:
             characters += sum(map(len, text.values()))
             if len(texts) > MOST_ROWS or characters > LARGEST_TEXT:
                 raise UnavailableError(
-                    "holds more than can be loaded",
+                    "is too large to load",
                     where=name,
                     why=f"over {MOST_ROWS:,} rows or {LARGEST_TEXT:,} characters",
                     help="use the first rows only, with `limit`",
@@ -126,8 +126,8 @@ def _texts(cells: Mapping[str, Any], where: str) -> dict[str, str]:
     texts = {str(column): _text(cell) for column, cell in cells.items() if cell is not None}
     if not all(_encodable(text) for text in texts.values()):
         raise UnavailableError(
-            "this row holds half a character", where=where,
-            why="a surrogate alone stands for no character",
+            "this row holds an unpaired surrogate", where=where,
+            why="it is half of a character, which no tokenizer can encode",
         )  # fmt: skip
     return texts
 
@@ -148,7 +148,7 @@ def _text(cell: Any) -> str:
 
 
 def _layout(data: Data, columns: list[str], name: str) -> Layout:
-    """Where the table keeps its requests; columns that the block names have to be there."""
+    """Return the layout of the table; the columns that the block names must exist."""
     known = next((layout for layout in LAYOUTS if set(layout.columns) <= set(columns)), None)
     found = f"columns: {', '.join(columns) or 'none'}"
     for option, named in (("prompt", data.prompt), ("answer", data.answer)):
@@ -169,9 +169,9 @@ def _layout(data: Data, columns: list[str], name: str) -> Layout:
             f"{', '.join(layout.columns)} ({layout.name})" for layout in LAYOUTS[1:]
         )
         raise SpecError(
-            f"has no column {PLAIN.prompt!r} and is not a benchmark that is known by its columns",
+            f"has no column {PLAIN.prompt!r}, and its columns are not those of a known benchmark",
             where=name,
-            why=f"{found}; looked for {PLAIN.prompt}, or {looked_for}",
+            why=f"{found}; expected {PLAIN.prompt}, or {looked_for}",
             help=f'name the column with `prompt = "{_close(PLAIN.prompt, columns) or "…"}"`',
         )
     return known

@@ -1,4 +1,4 @@
-"""What fetching may do, and where it keeps what it has fetched."""
+"""The permissions and the cache with which sources are fetched."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Revision:
 
 @attrs.frozen
 class Fetcher:
-    """What fetching may do, and where it keeps what it has fetched.
+    """The permissions and the cache with which sources are fetched.
 
     Args:
         spec_folder: the folder of the spec; its relative paths start here.
         cache: the cache folder; if not given, `RECOVERDSL_CACHE` or the platform's default.
         allow_outside: let paths leave the spec's folder (`--allow-outside`).
         offline: never use the network; only what is in a cache is available.
-        progress: called with a description before whatever may take seconds.
+        progress: called with a description before work that may take seconds.
         largest: the largest file, in bytes, that is taken out of a wheel.
         commits: the commit of each branch or tag that was looked up; one that is missing is looked
             up once and added, so that a branch means one commit throughout a run.

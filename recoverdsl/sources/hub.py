@@ -18,7 +18,7 @@ from recoverdsl.sources.fetcher import Fetcher, Revision
 from recoverdsl.sources.names import plain, printable
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-"""A commit; any other revision is a branch or a tag, and can be moved."""
+"""A commit; any other revision is a branch or a tag, which can move."""
 
 
 def at_commit(fetcher: Fetcher, revision: Revision) -> Revision:
@@ -154,7 +154,7 @@ def _asking(
     *,
     but: type[Exception] | tuple[()] = (),
 ) -> Iterator[None]:
-    """Report what is waited for, and turn what goes wrong into words, except what `but` names."""
+    """Report a request to the hub while it is in progress, and translate its errors, except `but`."""
     from huggingface_hub import constants
 
     what = f"huggingface({revision.repository!r})"
@@ -178,7 +178,7 @@ def _hub_error(error: Exception, what: str, revision: str, cache: Path) -> Unava
     why = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     match error:
         case errors.GatedRepoError():
-            text = "is gated: its owner has to grant you access"
+            text = "is gated: its owner must grant you access"
             help = "ask for access on the repository's page, then log in with `hf auth login`"
         case errors.RepositoryNotFoundError():
             text = "does not exist, or is private"
@@ -194,11 +194,11 @@ def _hub_error(error: Exception, what: str, revision: str, cache: Path) -> Unava
             | errors.OfflineModeIsEnabled()
             | errors.RevisionResolutionError()
         ):
-            text = "is not on this machine, and the hub cannot be asked"
+            text = "is not on this machine, and the hub cannot be reached"
             why = f"looked in {cache}; {why}"
             help = "check the connection, and that neither `--offline` nor HF_HUB_OFFLINE is set"
         case _:
-            text, help = "cannot be fetched", "run again; what has arrived is kept"
+            text, help = "could not be fetched", "run again; the files that arrived are kept"
     return UnavailableError(text, where=what, why=why, help=help)
 
 

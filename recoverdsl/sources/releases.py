@@ -1,4 +1,4 @@
-"""SAEs that sae_lens knows by release and id: the repository in which each lies, and its files."""
+"""SAEs that sae_lens loads by release and id: the repository of each, and its files."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def find(source: Release) -> Place:
     """Return where sae_lens finds an SAE.
 
     Raises:
-        UnavailableError: it knows no such release, or no such SAE in it.
+        UnavailableError: it has no such release, or no such SAE in it.
     """
     section = sae_lens_table.section(source.release)
     if section is None:
         if source.release.count("/") == 1:
             return Place(source.release, source.id)
         raise UnavailableError(
-            f"sae_lens knows no release {source.release!r}",
+            f"sae_lens has no release {source.release!r}",
             help=_near(source.release, sae_lens_table.releases()),
         )
     paths = {str(sae["id"]): str(sae["path"]) for sae in section["saes"]}

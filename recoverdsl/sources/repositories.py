@@ -80,7 +80,7 @@ class Repository(Source[HuggingFace]):
         return [Table(file.name, read_rows(file)) for file in self._tables(fetcher)]
 
     def patterns(self) -> list[str]:
-        """Return what to fetch, as patterns in which `*` also crosses folders."""
+        """Return the files to fetch, as patterns in which `*` also crosses folders."""
         call, suffixes = self.call, _WANTED[self.purpose]
         stem = f"*{glob.escape(call.split)}*" if call.split else "*"
         endings = [f"{stem}{suffix}" for suffix in suffixes]
@@ -92,11 +92,11 @@ class Repository(Source[HuggingFace]):
 
     @property
     def _name(self) -> str:
-        """For messages."""
+        """The call, for messages."""
         return f"huggingface({self.call.repository!r})"
 
     def _fetched(self, fetcher: Fetcher) -> Path:
-        """The snapshot, or the file or folder of it that is named."""
+        """Return the snapshot, or the file or folder of it that the call names."""
         file = self.call.file
         if file and PurePosixPath(file).suffix.lower() in PICKLES:
             raise UnavailableError(f"{file} is a pickle", where=self._name, why=PICKLES_WHY)
@@ -118,7 +118,7 @@ class Repository(Source[HuggingFace]):
         return [place / name for name in self._table_names(inside)]
 
     def _loaded(self, files: Mapping[str, str], *, here: bool) -> dict[str, str]:
-        """Of the files of the repository those that are loaded.
+        """Return the files of the repository that are loaded.
 
         Args:
             here: whether the files are only those that were fetched before.
@@ -144,11 +144,11 @@ class Repository(Source[HuggingFace]):
         return {f"{inside}{name}": files[f"{inside}{name}"] for name in names}
 
     def _table_names(self, names: Iterable[str]) -> list[str]:
-        """Which files of the repository, or of the folder of it that is named, hold the rows; in order.
+        """Return the files of the repository, or of its folder that the call names, that hold the rows; in order.
 
         Raises:
             UnavailableError: none does.
-            SpecError: several tables could be meant.
+            SpecError: several tables match.
         """
         split = self.call.split
         found = sorted(file for file in map(PurePosixPath, names) if file.suffix.lower() in TABLES)

@@ -1,4 +1,4 @@
-"""What every kind of source answers."""
+"""The base class of all kinds of sources."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from recoverdsl.sources.fetcher import Fetcher, Revision
 from recoverdsl.sources.tables import Row
 
 Purpose: TypeAlias = Literal["model", "sae", "data", "phrases"]
-"""What a source is for, which decides which of its files are fetched. A judge is a model too."""
+"""The purpose of a source, which decides which of its files are fetched. A judge is a model too."""
 
 Block: TypeAlias = Model | Sae | Data | Classifier | File | None
-"""What has a source. A file is one of phrase lists; None means those that ship with the tool."""
+"""A block with a source. A file is one of phrase lists; None means those that ship with the tool."""
 
 Call = TypeVar("Call")
 
@@ -49,8 +49,8 @@ class Source(ABC, Generic[Call]):
 
     Args:
         call: the source as the spec writes it; None is the phrase lists that ship with the tool.
-        purpose: what it is for.
-        sha256: the digest of its weight file that the spec demands.
+        purpose: its purpose in the spec.
+        sha256: the digest of its weight file that the spec requires.
     """
 
     call: Call
@@ -66,7 +66,7 @@ class Source(ABC, Generic[Call]):
 
     @abstractmethod
     def contents(self, fetcher: Fetcher, look: Look) -> Contents:
-        """Return what a lock says of it.
+        """Return its content, as a lock records it.
 
         Raises:
             UnavailableError: it is not available, or is not what the spec itself pins.
@@ -86,7 +86,7 @@ class Source(ABC, Generic[Call]):
         raise BugError(f"{self.call!r} has no local path")
 
     def pretrained(self, fetcher: Fetcher) -> Pretrained | None:
-        """Return how sae_lens loads it by name; None if it is loaded from `locate`."""
+        """Return its names in sae_lens, which loads it by them; None if it is loaded from `locate`."""
         return None
 
     def tables(self, fetcher: Fetcher, limit: int | None) -> Sequence[Table]:

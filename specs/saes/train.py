@@ -2,7 +2,7 @@
 
     python specs/saes/train.py --model FOLDER --gguf FILE --layers 14 --out specs/saes/smollm2-135m
 
-The corpus is generated here, so its licence is clean: the model's answers to plain requests, its
+The corpus is generated here, so its license is clean: the model's answers to plain requests, its
 continuations of neutral openings, and indirect-object prompts from the shipped template with a seed
 other than that of the specs. With `--refusals` a third of the answers begin with a refusal, so that
 the SAE learns features of refusal. Activations are taken during sampling, at the output of each named

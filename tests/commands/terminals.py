@@ -59,7 +59,7 @@ def on_terminal(program: str, changes: Mapping[str, str]) -> list[str]:
 
 
 def _environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with only the given variables that control colours."""
+    """Return the environment with only the given variables that control colors."""
     kept = {name: value for name, value in os.environ.items() if name not in _DECIDE}
     return {**kept, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **changes}
 

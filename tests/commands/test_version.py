@@ -1,4 +1,4 @@
-"""`recoverdsl --version` says what a bug report needs, and imports none of it."""
+"""`recoverdsl --version` prints the versions for a bug report without importing the libraries."""
 
 from __future__ import annotations
 

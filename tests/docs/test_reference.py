@@ -12,6 +12,7 @@ from recoverdsl.language.meanings import options
 from recoverdsl.language.readers import FORMS as READ
 from recoverdsl.language.reference import FORMS, examples, reference
 from recoverdsl.language.values import keys
+from recoverdsl.measure import table_page
 from recoverdsl.measure.results import Result
 from recoverdsl.store import run_folder
 from tests.docs.pages import ROOT
@@ -28,6 +29,11 @@ SECTIONS = {
 def test_a_page_is_up_to_date(name: str) -> None:
     page = (ROOT / "docs/reference" / name).read_text("utf-8")
     assert page == PAGES[name], "run `make generated`"
+
+
+def test_the_page_of_the_example_table_is_up_to_date() -> None:
+    text = (ROOT / "docs/reference/examples.md").read_text("utf-8")
+    assert text == table_page.page(), "run `make generated`"
 
 
 def sentence(text: str | None) -> bool:

@@ -40,7 +40,7 @@ def test_every_code_has_a_page_and_a_place_in_the_index(site: Path) -> None:
     assert len(list((site / "errors").glob("REC*.html"))) == len(CODES)
 
 
-def test_specs_are_coloured(site: Path) -> None:
+def test_specs_are_colored(site: Path) -> None:
     home = (site / "index.html").read_text("utf-8")
     assert re.search(r'<span class="kd">protect</span>', home)
     assert "fragment" not in re.findall(r"<p><code>.*?</code></p>", home)

@@ -1,4 +1,4 @@
-"""Compares the colours of VS Code's own engine with the lexer's. Needs node; run it with `make editors`."""
+"""Compares the colors of VS Code's own engine with the lexer's. Needs node; run it with `make editors`."""
 
 from __future__ import annotations
 

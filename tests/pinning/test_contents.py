@@ -198,7 +198,7 @@ def test_a_template_is_the_rows_that_are_drawn(
     assert drawn() != before
 
 
-def test_phrases_that_the_tool_brings_along_are_pinned_too(fetcher: Fetcher) -> None:
+def test_phrases_that_ship_with_the_tool_are_pinned_too(fetcher: Fetcher) -> None:
     found = source_of(None).contents(fetcher, "named")
     assert found.sha256
     assert not found.files

@@ -177,7 +177,7 @@ def test_hostile_names_in_markdown(result: Result, rows: pd.DataFrame) -> None:
     assert cells == {9, 4}
 
 
-def test_eighty_columns_without_colour(result: Result) -> None:
+def test_eighty_columns_without_color(result: Result) -> None:
     text = printed(result)
     assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text

@@ -47,7 +47,7 @@ def test_ten_budgets_load_select_and_filter_once(swept: tuple[SweepRun, Watching
     computed = {kind: n for (kind, state), n in watching.steps.items() if state == "computed"}
     # One attack is swept, and the other and its control follow it.
     assert computed == {
-        "RunBase": 1, "RankFeatures": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 10,
+        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 10,
     }  # fmt: skip
     assert [state for _, state in watching.steps] == ["computed"] * len(watching.steps)
     assert watching.points[0] == "point 1 of 10: unconstrained.limit = norm <= 0.5"
@@ -125,7 +125,7 @@ def test_a_plan_and_a_drawing_hold_what_points_share_once(spec: Path) -> None:
     assert (
         kinds["LoadModel"]
         == kinds["RunBase"]
-        == kinds["RankFeatures"]
+        == kinds["RankByAttribution"]
         == kinds["SelectFeatures"]
         == 1
     )
@@ -159,7 +159,7 @@ def test_how_many_are_selected_changes_no_ranking(spec: Path, tmp_path: Path) ->
     watching = Watching()
     run = recoverdsl.load(spec).run_sweep(store=tmp_path, observer=watching)
     computed = {kind: n for (kind, state), n in watching.steps.items() if state == "computed"}
-    assert (computed["RankFeatures"], computed["SelectFeatures"]) == (1, 3)
+    assert (computed["RankByAttribution"], computed["SelectFeatures"]) == (1, 3)
     chosen = [
         sae["ids"]
         for point in run.swept.points

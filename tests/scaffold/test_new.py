@@ -160,17 +160,17 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--sae", SCOPE.format(12), "--layer", "11"], "reads layers[12].output, and not layer 11"),
+        (["--sae", SCOPE.format(12), "--layer", "11"], "expected layer 12, found 11"),
         (["--sae", SCOPE.format(99)], "did you mean layer_"),
         (["--sae", "release:gemma-scope-2b-pt-mlp-canonical/layer_12/width_16k/canonical"], "does not read the residual stream"),
         (["--sae", "release:gemma-scope-2b-pt-mlp-canonical/layer_12/width_16k/canonical", "--layer", "12"], "does not read the residual stream"),
-        (["--sae", "gemma"], "names no SAE"),
-        (["--sae", "folder:nowhere", "--model", "folder:m"], "say it by --layer"),
-        (["--sae", "folder:nowhere", "--layer", "1"], "which model do these SAEs read?"),
-        (["--model", "folder:m"], "which SAE reads this model?"),
-        (["--model", "gemma", "--sae", SCOPE.format(12)], "names no model"),
+        (["--sae", "gemma"], "expected an SAE, found 'gemma'"),
+        (["--sae", "folder:nowhere", "--model", "folder:m"], "name it with --layer"),
+        (["--sae", "folder:nowhere", "--layer", "1"], "the model that these SAEs read is not known"),
+        (["--model", "folder:m"], "expected an SAE of this model, found none"),
+        (["--model", "gemma", "--sae", SCOPE.format(12)], "expected a model, found 'gemma'"),
         (["--sae", SCOPE.format(12), "--sae", SCOPE.format(12)], "two SAEs read the same point"),
-        (["--sae", SCOPE.format(12), "--layer", "12", "--layer", "13"], "there are 1 SAEs and 2 layers"),
+        (["--sae", SCOPE.format(12), "--layer", "12", "--layer", "13"], "expected one --layer for each --sae, found 2 for 1"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_and_nothing_is_written(

@@ -92,12 +92,12 @@ def test_every_ability_answers_at_once(name: str) -> None:
 
 
 def test_it_knows_the_language_and_locks_and_nothing_else() -> None:
-    sources = ["recoverdsl.sources", *(f"recoverdsl.sources.{m}" for m in ("contents", "sae_lens_table"))]  # fmt: skip
+    others = ["recoverdsl.version", "recoverdsl.sources", *(f"recoverdsl.sources.{m}" for m in ("contents", "sae_lens_table"))]  # fmt: skip
     code = (
         "import sys, recoverdsl.server.server; "
         "print(sorted(m for m in sys.modules if m.split('.')[0] in ('torch', 'sae_lens', 'transformers', 'numpy')"
-        " or m.startswith('recoverdsl.') and m.split('.')[1] not in ('language', 'pinning', 'server', 'errors')"
-        f" and m not in {sources}))"
+        " or m.startswith('recoverdsl.') and m.split('.')[1] not in ('language', 'pinning', 'server', 'errors', 'version')"
+        f" and m not in {others}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -201,7 +201,7 @@ def test_a_table_is_known_by_its_columns(
     assert examples[0].fields == {name: str(cell) for name, cell in rows[0].items()}
 
 
-def test_each_known_table_is_told_from_the_others() -> None:
+def test_each_known_table_is_distinguished_from_the_others() -> None:
     for layout in LAYOUTS:
         named = {layout.prompt, *layout.ids, *layout.categories, layout.context or layout.prompt}
         assert named - {"id", "category"} <= set(layout.columns)
@@ -256,7 +256,7 @@ def test_an_unknown_answer_column_names_those_there_are(fetcher: Fetcher, tmp_pa
         ({"Behavior": "Why?", "BehaviorID": "x"}, 'prompt = "…"'),
     ],
 )
-def test_an_unknown_table_is_told_what_was_looked_for(
+def test_an_unknown_table_is_answered_with_the_expected_columns(
     fetcher: Fetcher, tmp_path: Path, row: dict[str, object], help: str
 ) -> None:
     with pytest.raises(SpecError) as caught:
@@ -324,7 +324,7 @@ def test_other_files_are_not_read(fetcher: Fetcher, tmp_path: Path, name: str) -
 
 
 @pytest.mark.parametrize("path", ["../rows.jsonl", "missing.jsonl", "."])
-def test_a_file_that_cannot_be_had(fetcher: Fetcher, path: str) -> None:
+def test_a_file_that_is_not_available(fetcher: Fetcher, path: str) -> None:
     with pytest.raises(RecoverdslError):
         source_of(Data(File(path))).pin(fetcher)
 

@@ -87,7 +87,7 @@ def test_an_absent_hub_is_said_with_where_it_was_looked_for(
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UnavailableError, match="the hub cannot be asked") as caught:
+    with pytest.raises(UnavailableError, match="the hub cannot be reached") as caught:
         locate(HuggingFace("someone/good"), fetcher)
     assert str(tmp_path / "hub") in str(caught.value)
 
@@ -122,7 +122,7 @@ def test_without_the_network_a_branch_is_where_it_was_when_it_was_fetched(
     offline = Fetcher(tmp_path, cache=tmp_path / "cache", offline=True)
     hub.commit("someone/good", GOOD | {"model.safetensors": b"moved"})
     assert at_commit(offline, Revision("someone/good")) == commit
-    with pytest.raises(UnavailableError, match="the hub cannot be asked"):
+    with pytest.raises(UnavailableError, match="the hub cannot be reached"):
         at_commit(offline, Revision("someone/good", "v2"))
 
 

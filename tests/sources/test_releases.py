@@ -98,7 +98,7 @@ def test_a_release_that_was_fetched_needs_no_network(
 
 def test_offline_and_never_fetched_it_is_not_available(tmp_path: Path, hub: Hub) -> None:
     offline = Fetcher(tmp_path, cache=tmp_path / "cache", offline=True)
-    with pytest.raises(UnavailableError, match="the hub cannot be asked"):
+    with pytest.raises(UnavailableError, match="the hub cannot be reached"):
         load(offline, block())
 
 

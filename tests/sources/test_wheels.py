@@ -155,7 +155,9 @@ def test_a_pip_beside_the_spec_is_not_run(
     assert Wheel(TINY, "model", SHA).locate(fetcher).is_file()
 
 
-def test_what_cannot_be_had_says_where_it_was_looked_for(fetcher: Fetcher, tmp_path: Path) -> None:
+def test_an_unavailable_wheel_is_reported_with_where_it_was_searched(
+    fetcher: Fetcher, tmp_path: Path
+) -> None:
     with pytest.raises(UnavailableError) as caught:
         Wheel(TINY, "model", SHA).locate(fetcher)
     text = str(caught.value)

@@ -19,7 +19,7 @@ from torch import Tensor
 from recoverdsl.engine.steps import executor
 from recoverdsl.engine.steps.delta_split import DeltaParts
 from recoverdsl.engine.steps.evaluation import Recoveries
-from recoverdsl.engine.steps.feature_records import ActivationSums, FeatureEffects
+from recoverdsl.engine.steps.feature_records import ActivationSums, Attributions, Contrast
 from recoverdsl.engine.steps.suffix import Suffixes
 from recoverdsl.store.records import chosen, joined, on_device, pack, rows_of, unpack
 from recoverdsl.store.steps import Part, Store
@@ -237,11 +237,11 @@ def test_figures_that_are_no_number_and_those_that_are_missing_stay_apart() -> N
 
 def test_numbers_that_name_something_stay_numbers() -> None:
     sums = ActivationSums({12: torch.ones(1, 2).double(), 3: torch.zeros(1, 2).double()}, torch.tensor([4]))  # fmt: skip
-    effects = FeatureEffects({0: "threshold"}, {0: 12})
+    contrast = Contrast({0: "threshold"}, {0: 12}, sums, sums)
     assert list(unpack(ActivationSums, *pack(sums)).totals) == [12, 3]
-    assert unpack(FeatureEffects, *pack(effects)).boundaries == {0: 12}
+    assert unpack(Contrast, *pack(contrast)).boundaries == {0: 12}
 
 
 def test_every_record_of_the_engine_is_tested_here() -> None:
-    assert {Recoveries, DeltaParts, Suffixes, FeatureEffects, ActivationSums} < set(RECORDS)
-    assert len(RECORDS) >= 8
+    assert {Recoveries, DeltaParts, Suffixes, Attributions, Contrast, ActivationSums} < set(RECORDS)
+    assert len(RECORDS) >= 9

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
+import torch
 from attrs import frozen
 from torch import Tensor
 
@@ -12,8 +14,8 @@ from recoverdsl.errors import UnavailableError
 
 @frozen(eq=False)
 class ActivationSums:
-    """Activations summed over tokens, batch by batch: the record of a step of means, and of one side of a
-    contrast."""
+    """Activations summed over tokens, batch by batch: the record of a step of means, and one
+    side of a contrast."""
 
     totals: Mapping[int, Tensor]
     """(batches, features), float64, by the boundary that is read."""
@@ -25,10 +27,28 @@ class ActivationSums:
         return self.totals[boundary].sum(0) / max(1, int(self.tokens.sum()))
 
 
+class Ranking(Protocol):
+    """Effects by which features are ranked: the record of a step."""
+
+    encoders: Mapping[int, str]
+    """Number of each SAE to the invariance class of its encoder."""
+
+    @property
+    def left_out(self) -> int:
+        """How many examples are left out, with an effect that is not a finite number."""
+        ...
+
+    def mean(self, sae: int) -> Tensor:
+        """Return the effect of each feature of an SAE, by its number, (features,)."""
+        ...
+
+
 @frozen(eq=False)
 class Attributions:
-    """Effects of every feature on a score, summed batch by batch."""
+    """Effects of every feature on a score, summed batch by batch: a `Ranking`."""
 
+    encoders: Mapping[int, str]
+    """See `Ranking`."""
     totals: Mapping[int, Tensor]
     """(batches, features), float64, by the number of the SAE."""
     finite_B: Tensor
@@ -40,19 +60,25 @@ class Attributions:
         return int((~self.finite_B).sum())
 
     def mean(self, sae: int) -> Tensor:
-        """Return the mean effect over the examples that are not left out, (features,)."""
-        return self.totals[sae].sum(0) / max(1, int(self.finite_B.sum()))
+        """Return the mean effect over the examples that are not left out, (features,); NaN if all are."""
+        count = int(self.finite_B.sum())
+        return self.totals[sae].sum(0) / (count or torch.nan)
 
 
 @frozen(eq=False)
 class Contrast:
-    """Activations of every feature on two sets of texts, by boundary."""
+    """Activations of every feature on two sets of texts: a `Ranking`."""
 
+    encoders: Mapping[int, str]
+    """See `Ranking`."""
+    boundaries: Mapping[int, int]
+    """Number of each SAE to the boundary that it reads."""
     texts: ActivationSums
     against: ActivationSums
+    left_out: int = 0
 
-    def mean(self, boundary: int) -> Tensor:
-        """Return the difference of the means, (features,).
+    def mean(self, sae: int) -> Tensor:
+        """Return the difference of the mean activations, (features,).
 
         Raises:
             UnavailableError: a side has no tokens.
@@ -62,31 +88,8 @@ class Contrast:
                 "a contrast needs tokens on both sides",
                 help="give both sets texts that are not empty",
             )
+        boundary = self.boundaries[sae]
         return self.texts.mean(boundary) - self.against.mean(boundary)
-
-
-@frozen(eq=False)
-class FeatureEffects:
-    """The effects by which features are ranked: the record of a step."""
-
-    encoders: Mapping[int, str]
-    """Number of an SAE to the invariance class of its encoder."""
-    boundaries: Mapping[int, int]
-    """Number of an SAE to the boundary that it reads."""
-    attributions: Attributions | None = None
-    contrast: Contrast | None = None
-
-    def mean(self, sae: int) -> Tensor:
-        """Return the effect of each feature of an SAE, (features,)."""
-        if self.attributions is not None:
-            return self.attributions.mean(sae)
-        assert self.contrast is not None
-        return self.contrast.mean(self.boundaries[sae])
-
-    @property
-    def left_out(self) -> int:
-        """How many examples are left out."""
-        return self.attributions.left_out if self.attributions else 0
 
 
 @frozen

