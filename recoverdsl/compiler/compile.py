@@ -62,6 +62,8 @@ def compile_spec(spec: Spec, pin: Pin, platform: Mapping[str, str]) -> Graph:
 
 @frozen
 class _Compiler:
+    """The compilation of one spec, step by step."""
+
     spec: Spec
     pin: Pin
     graph: Graph

@@ -157,6 +157,7 @@ def suffix_figures(
 
 
 def _optimizer(chosen: schema.Adam | schema.Gradient, problem: SuffixProblem) -> Optimizer:
+    """Return the optimizer that a spec names, for one batch."""
     if isinstance(chosen, schema.Adam):
         return Adam(chosen.lr)
     return SteepestAscent(torch.full((len(problem),), chosen.lr, device=problem.family.device))
