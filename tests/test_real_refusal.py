@@ -23,7 +23,7 @@ TOKENS = 12
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, cores: None) -> Any:
-    """The first 48 requests, answers of 12 tokens, one attack and random directions."""
+    """Return a run of the first 48 requests, answers of 12 tokens, one attack and random directions."""
     folder = tmp_path_factory.mktemp("refusal")
     text = (SPECS / "refusal.rec").read_text()
     attack, noise = text.index("# The published schedule"), text.index("control noise")

@@ -65,7 +65,9 @@ class Likeness:
 class TextFigures:
     """The figures of one text, which are kept in place of the text itself."""
 
-    opening: Opening = column("What the generated text opens with.")
+    opening: Opening = column(
+        "How the generated text begins: `answer`, `refusal`, `safety_cue`, `empty` or `degenerate`."
+    )
     refuses: bool = column("Whether the generated text declines the request.")
     opens_with_safety_cue: bool = column("Whether it begins with an apology or a warning.")
     base_like: bool | None = column(

@@ -84,7 +84,7 @@ def prompts_and_completions(run: recoverdsl.Run) -> set[str]:
 
 
 def fragments(text: str) -> Iterator[str]:
-    """The text, and every three words in a row of it; with longer runs these come by themselves."""
+    """Return the text, and every three consecutive words of it; longer runs hold these."""
     if text.strip():
         yield text.strip()
     words = text.split()
@@ -93,7 +93,7 @@ def fragments(text: str) -> Iterator[str]:
 
 
 def contents(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file of a folder in every way that it can be read as text, with single spaces."""
+    """Yield every file of a folder in every way that it can be read as text, with single spaces."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = path.read_bytes()
         ways = [content.decode("utf-8", "ignore"), content.decode("utf-16-le", "ignore")]
@@ -112,7 +112,7 @@ def contents(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def found_in(folder: Path, wanted: set[str]) -> dict[str, set[str]]:
-    """Which of some fragments are in which file, whatever their case."""
+    """Return which of some fragments are in which file, whatever their case."""
     found: dict[str, set[str]] = {}
     for name, text in contents(folder):
         lower = text.casefold()
@@ -162,12 +162,14 @@ def test_no_file_of_a_redacted_run_holds_tokens(runs: Runs) -> None:
     assert dtypes == {"F32"}
 
 
-def test_what_stands_for_the_texts_is_there(runs: Runs) -> None:
+def test_figures_replace_the_texts(runs: Runs) -> None:
     rows = pq.read_table(runs.redacted / "examples.parquet").to_pandas()
-    told = rows[rows["kind"] == "attack"]
-    assert told["example"].str.fullmatch(r"r\d+").all()
-    assert set(told["category"]) <= {"a", "b"}
-    assert told[["opening", "words", "characters", "answer_tokens", "jaccard"]].notna().all().all()
+    attacked = rows[rows["kind"] == "attack"]
+    assert attacked["example"].str.fullmatch(r"r\d+").all()
+    assert set(attacked["category"]) <= {"a", "b"}
+    assert (
+        attacked[["opening", "words", "characters", "answer_tokens", "jaccard"]].notna().all().all()
+    )
 
 
 def test_a_revealed_run_has_every_text(runs: Runs, wanted: set[str]) -> None:
@@ -181,18 +183,18 @@ def test_the_lines_of_a_revealed_run_are_its_texts(runs: Runs) -> None:
     written = (runs.revealed / "texts.jsonl").read_text()
     assert written == to_lines(runs.run.texts)
     lines = [json.loads(line) for line in written.splitlines()]
-    told = {"example", "kind", "name", "limit", "part", "how", "prompt", "base", "defended", "text"}
-    assert all(told <= set(line) for line in lines)
-    # What the judge found is what these texts say.
+    keys = {"example", "kind", "name", "limit", "part", "how", "prompt", "base", "defended", "text"}
+    assert all(keys <= set(line) for line in lines)
+    # The judge found what these texts say.
     rows = pq.read_table(runs.revealed / "examples.parquet").to_pandas()
     lengths = {
         (line["kind"], line["name"], line["limit"], line["example"]): len(line["text"].strip())
         for line in lines
         if line["kind"] in ("attack", "control")
     }
-    told_rows = rows[rows["kind"].isin(["attack", "control"])]
-    assert len(told_rows) == len(lengths)
-    for row in told_rows.itertuples():
+    attacked = rows[rows["kind"].isin(["attack", "control"])]
+    assert len(attacked) == len(lengths)
+    for row in attacked.itertuples():
         assert lengths[row.kind, row.name, row.limit, row.example] == row.characters
 
 
@@ -255,7 +257,7 @@ def test_the_cache_can_be_entered_by_its_owner_alone(
 
 
 @pytest.mark.parametrize(
-    ("id", "prompt", "told"),
+    ("id", "prompt", "reveals"),
     [
         ("r1", "one two three four", False),
         ("one-two", "one two three four", False),
@@ -269,10 +271,12 @@ def test_the_cache_can_be_entered_by_its_owner_alone(
         ("0001", "", False),
     ],
 )
-def test_an_id_that_holds_text_of_its_prompt_is_not_shown(id: str, prompt: str, told: bool) -> None:
+def test_an_id_that_holds_text_of_its_prompt_is_not_shown(
+    id: str, prompt: str, reveals: bool
+) -> None:
     examples = [Example("first", "something else altogether", {}), Example(id, prompt, {})]
     shown = shown_ids(examples)
-    assert shown == ({"first": "0001", id: "0002"} if told else {"first": "first", id: id})
+    assert shown == ({"first": "0001", id: "0002"} if reveals else {"first": "first", id: id})
 
 
 def test_no_file_holds_ids_that_are_prompts(tmp_path: Path) -> None:
@@ -327,6 +331,6 @@ def test_clearing_a_folder_that_is_not_there_is_no_mistake(tmp_path: Path) -> No
     RunFolder(tmp_path / "none").clear()
 
 
-def test_the_name_of_a_category_in_many_ids_tells_nothing() -> None:
+def test_the_name_of_a_category_in_many_ids_reveals_nothing() -> None:
     examples = [Example(f"writing-{n:03d}", f"A writing task, number {n}.", {}) for n in range(20)]
     assert shown_ids(examples) == {example.id: example.id for example in examples}

@@ -35,7 +35,7 @@ class Ranking(Protocol):
 
     @property
     def left_out(self) -> int:
-        """How many examples are no part of it, with an effect that is no finite number."""
+        """How many examples are left out, with an effect that is not a finite number."""
         ...
 
     def mean(self, sae: int) -> Tensor:
@@ -48,6 +48,7 @@ class Attributions:
     """Effects of every feature on a score, summed batch by batch: a `Ranking`."""
 
     encoders: Mapping[int, str]
+    """See `Ranking`."""
     totals: Mapping[int, Tensor]
     """(batches, features), float64, by the number of the SAE."""
     finite_B: Tensor
@@ -59,7 +60,7 @@ class Attributions:
         return int((~self.finite_B).sum())
 
     def mean(self, sae: int) -> Tensor:
-        """Return the mean effect over the examples that are not left out; NaN if all are."""
+        """Return the mean effect over the examples that are not left out, (features,); NaN if all are."""
         count = int(self.finite_B.sum())
         return self.totals[sae].sum(0) / (count or torch.nan)
 
@@ -69,6 +70,7 @@ class Contrast:
     """Activations of every feature on two sets of texts: a `Ranking`."""
 
     encoders: Mapping[int, str]
+    """See `Ranking`."""
     boundaries: Mapping[int, int]
     """Number of each SAE to the boundary that it reads."""
     texts: ActivationSums
@@ -76,7 +78,7 @@ class Contrast:
     left_out: int = 0
 
     def mean(self, sae: int) -> Tensor:
-        """Return the difference of the mean activations.
+        """Return the difference of the mean activations, (features,).
 
         Raises:
             UnavailableError: a side has no tokens.

@@ -1,4 +1,4 @@
-"""What an attack costs: counted for each example, whatever its batch, and held to what it may spend."""
+"""The cost of an attack: counted for each example, whatever its batch, and held to its budget."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def rows(made: Rig, step: Recover, indices: list[int]) -> list[dict[str, Any]]:
 
 
 @each_kept
-def test_what_an_example_costs_does_not_depend_on_its_batch(
+def test_the_cost_of_an_example_does_not_depend_on_its_batch(
     made: Rig, preserve: Preserve | None
 ) -> None:
     step = attack(made, preserve)
@@ -77,7 +77,7 @@ def test_no_example_spends_more_passes_than_it_may_and_none_stops_long_before(
         held = rows(made, attack(made, preserve, forward_passes=budget), everyone)
         for row, other in zip(held, free, strict=True):
             assert row["steps"] <= other["steps"]
-            # What a step costs is known when it is over, and a correction may take longer than the last.
+            # The cost of a step is known when it is over, and a correction may take longer than the last.
             assert row["forward_passes"] <= budget + a_step
             assert row["forward_passes"] >= min(other["forward_passes"], budget) - 2 * a_step
     assert any(a["steps"] < b["steps"] for a, b in zip(held, free, strict=True))

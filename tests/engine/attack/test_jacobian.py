@@ -51,7 +51,7 @@ EXACT = Jacobian(iterations=400, tolerance=1e-7)
 def small(
     kind: str = "llama", *, size: float = 0.5, threshold: float = 0.05
 ) -> tuple[Rig, AttackProblem, Tensor]:
-    """Two monitored boundaries, δ below both and at the upper one, and some δ."""
+    """Return two monitored boundaries, δ below both and at the upper one, and some δ."""
     chosen = {site: CLAMPED[site] for site in (2, 3)}
     saes = {site: jumprelu(seed=site, threshold=threshold) for site in chosen}
     made = rig(kind, prompts=SHORT, chosen=chosen, saes=saes, tokens=3)
@@ -67,7 +67,7 @@ def whole_jacobian(function: Callable[[Tensor], Tensor], delta: Tensor) -> Tenso
 
 
 def dense(problem: AttackProblem, delta: Tensor) -> Tensor:
-    """J (B, R, N) of each example, N entries of its δ."""
+    """Return J (B, R, N) of each example, N entries of its δ."""
     with sdpa_kernel(SDPBackend.MATH):
         whole = whole_jacobian(
             lambda d: preactivation_change(problem, problem.trace(problem.place(d))), delta
@@ -77,7 +77,7 @@ def dense(problem: AttackProblem, delta: Tensor) -> Tensor:
 
 
 @two_families
-def test_how_far_features_moved_is_what_the_plain_model_says(kind: str) -> None:
+def test_preactivation_changes_are_those_of_the_plain_model(kind: str) -> None:
     made, problem, delta = small(kind)
     phi_BR = preactivation_change(problem, problem.trace(delta))
     assert isinstance(phi_BR, Tensor)
@@ -109,7 +109,7 @@ def test_how_far_features_moved_is_what_the_plain_model_says(kind: str) -> None:
 
 
 def states_of(made: Rig, text: list[int], rows: dict[int, Tensor]) -> dict[str, dict[int, Tensor]]:
-    """States of the plain model by boundary: after δ, and before the clamp."""
+    """Return the states of the plain model by boundary: after δ, and before the clamp."""
     states: dict[str, dict[int, Tensor]] = {"seen": {}, "unclamped": {}}
     made.plain.logits(text, rows, states["seen"], None, states["unclamped"])
     return states
@@ -134,7 +134,7 @@ def test_pull_and_push_are_products_with_the_dense_jacobian(kind: str) -> None:
 
 
 @two_families
-def test_what_it_lets_through_of_a_gradient_is_the_dense_projection(kind: str) -> None:
+def test_the_tangent_of_a_gradient_is_the_dense_projection(kind: str) -> None:
     _, problem, delta = small(kind)
     gradient = problem.place(torch.randn(delta.shape, generator=torch.Generator().manual_seed(4)))
     active_BR, up_BR = room(problem)
@@ -196,7 +196,7 @@ def test_an_attack_under_it_moves_no_active_feature_and_wakes_no_other(
 
 
 def reactivating() -> tuple[AttackProblem, Tensor, int]:
-    """Features that read one direction each; the third one is inactive, and δ points along it."""
+    """Return features that read one direction each; the third one is inactive, and δ points along it."""
     basis = torch.linalg.qr(torch.randn(24, 8, generator=torch.Generator().manual_seed(0)))[0]
     sae = jumprelu(d_sae=8, threshold=0.5)
     with torch.no_grad():
@@ -230,7 +230,7 @@ def test_a_feature_that_is_inactive_when_defended_stays_so() -> None:
 
 
 def test_activations_alone_do_not_see_an_inactive_feature_coming() -> None:
-    """What the bound on pre-activations is for: here the feature is as high as it may be."""
+    """The bound on pre-activations is needed: here the feature is as high as it may be."""
     problem, direction, column = reactivating()
     limit_B = torch.full((len(problem),), 8.0)
     delta = Jacobian().admit(problem, 8 * direction, limit_B)
@@ -257,7 +257,7 @@ def test_a_feature_may_fall_below_its_threshold_as_far_as_it_likes() -> None:
 
 
 def activations(problem: AttackProblem, delta: Tensor) -> Tensor:
-    """Protected features (B, R), zero at positions that are not perturbed."""
+    """Return the protected features (B, R), zero at positions that are not perturbed."""
     z, _ = JacobianSketch(probes=1, scale=1.0)._activations(
         problem, problem.place(delta), UNCOUNTED
     )

@@ -1,4 +1,4 @@
-"""What an attack optimizes: its score, gradient and corrections, against the plain model under hooks."""
+"""The problem of an attack: its score, gradient and corrections, against the plain model under hooks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ each_preserve = pytest.mark.parametrize(
 
 
 def problem_of(made: Rig, step: Recover, indices: list[int] | None = None) -> AttackProblem:
-    """The problem of the last stage, with a δ of the earlier one in place."""
+    """Return the problem of the last stage, with a δ of the earlier one in place."""
     indices = list(range(len(made.prompts))) if indices is None else indices
     problem = made.problem(step, indices)
     if len(step.stages) == 1:
@@ -83,7 +83,7 @@ def target_of(problem: AttackProblem, at: int) -> list[int]:
 def logprob(
     made: Rig, problem: AttackProblem, at: int, total: Tensor, prompt: Sequence[int]
 ) -> Tensor:
-    """The log-probability of a target by one pass of the plain model over the whole text."""
+    """Return the log-probability of a target by one pass of the plain model over the whole text."""
     target = target_of(problem, at)
     rows = own_rows(of_problem(problem, total), at, len(prompt))
     logits_TV = made.plain.logits([*prompt, *target[:-1]], rows)
@@ -198,9 +198,9 @@ def test_shared_columns_have_one_vector_and_others_their_own(kind: str) -> None:
     problem = made.problem(made.recover(*KINDS["one vector for all"]))
     delta = some(problem)
     column = problem.tokens.prompt - problem.first
-    behind = delta[:, 1, column:]
-    assert behind.shape[1] > 1
-    assert torch.equal(behind, behind[:, :1].expand_as(behind))
+    after = delta[:, 1, column:]
+    assert after.shape[1] > 1
+    assert torch.equal(after, after[:, :1].expand_as(after))
     assert (delta[:, 0, column - 1].norm(dim=1) > 0).all()
     assert not delta[:, 0, column:].any()
     # The norm counts every column, so that a shared vector is as dear as what it does.
@@ -212,7 +212,7 @@ def test_shared_columns_have_one_vector_and_others_their_own(kind: str) -> None:
 def test_by_construction_leaves_every_protected_feature_where_it_was(
     kind: str, stages: list[Stage]
 ) -> None:
-    """By one ordinary pass of the plain model, with what is kept and nothing that corrects."""
+    """By one ordinary pass of the plain model, with the stored δ and no correction."""
     made = rig(kind)
     step = made.recover(*stages, preserve=BY_CONSTRUCTION)
     problem = problem_of(made, step)
@@ -275,7 +275,7 @@ def test_a_correction_is_the_smallest_one_that_does_it(kind: str) -> None:
 
 
 @two_families
-def test_features_are_kept_at_tokens_alone_and_not_behind_a_shorter_target(kind: str) -> None:
+def test_features_are_kept_at_tokens_alone_and_not_after_a_shorter_target(kind: str) -> None:
     free = rig(kind).answers().lists()
     made = rig(kind, end_ids=[free[0][2]])
     step = made.recover(stage((1, SHARED)), preserve=BY_CONSTRUCTION)
@@ -316,7 +316,7 @@ def test_by_construction_at_the_topmost_site_alone_is_orthogonality(kind: str) -
 
 
 def written(made: Rig, step: Recover, problem: AttackProblem, total: Tensor) -> list[list[int]]:
-    """Texts written with a δ as it is kept, each with the token that ended it."""
+    """Return the texts generated with a stored δ, each with the token that ended it."""
     delta = positioned_delta(
         step, problem.sites, stored_delta(problem, total, columns_after_prompt(step))
     )

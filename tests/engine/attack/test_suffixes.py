@@ -42,20 +42,20 @@ from tests.engine.rigs import (
 )
 from tests.models import llama, tokenizer
 
-BEHIND = [2, 0, 1, 3, 1]
-"""How many tokens of each prompt come behind its suffix."""
+AFTER = [2, 0, 1, 3, 1]
+"""How many tokens of each prompt come after its suffix."""
 SEEDS = [11, 12, 13, 14, 15]
 ALL = list(range(len(PROMPTS)))
 TOKENS = 4
 
 
 def suffixed(kind: str = "llama", **changes: Any) -> Rig:
-    """A rig whose tokenizer reads what it has written."""
+    """Return a rig whose tokenizer reads what it has written."""
     made = rig(kind, **changes)
     made.resources.model.tokenizer.backend_tokenizer.decoder = decoders.Fuse()
     made.resources.prompt_parts = [
         PromptParts(text(ids[: len(ids) - n]), text(ids[len(ids) - n :]), ids[: len(ids) - n], ids[len(ids) - n :], False)
-        for ids, n in zip(PROMPTS, BEHIND, strict=True)
+        for ids, n in zip(PROMPTS, AFTER, strict=True)
     ]  # fmt: skip
     return made
 
@@ -91,34 +91,34 @@ def attacked(
 
 
 def ids_of(found: Suffixes) -> Tensor:
-    """Suffixes (B, N) of real tokens."""
+    """Return suffixes (B, N) of real tokens."""
     assert found.suffix_BND is None and found.suffix_ids_BN is not None
     return found.suffix_ids_BN
 
 
 def states_of(found: Suffixes) -> Tensor:
-    """Suffixes (B, N, D) of trained embeddings."""
+    """Return suffixes (B, N, D) of trained embeddings."""
     assert found.suffix_ids_BN is None and found.suffix_BND is not None
     return found.suffix_BND
 
 
 def drawn(count: int = len(PROMPTS), seed: int = 0) -> Tensor:
-    """Random suffixes of real tokens."""
+    """Return random suffixes of real tokens."""
     return torch.randint(
         1, VOCABULARY, (count, TOKENS), generator=torch.Generator().manual_seed(seed)
     )
 
 
 def read(at: int, suffix: Sequence[int]) -> list[int]:
-    """The prompt of an example with a suffix in it."""
+    """Return the prompt of an example with a suffix in it."""
     ids = PROMPTS[at]
-    return [*ids[: len(ids) - BEHIND[at]], *suffix, *ids[len(ids) - BEHIND[at] :]]
+    return [*ids[: len(ids) - AFTER[at]], *suffix, *ids[len(ids) - AFTER[at] :]]
 
 
 @contextmanager
 def embedded(made: Rig, at: int, states_ND: Tensor) -> Iterator[None]:
-    """The plain model with states of its own where an example's suffix is."""
-    start = len(PROMPTS[at]) - BEHIND[at]
+    """Return the plain model with given states where an example's suffix is."""
+    start = len(PROMPTS[at]) - AFTER[at]
 
     def hook(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         h_1TD = args[0].clone()
@@ -133,7 +133,7 @@ def embedded(made: Rig, at: int, states_ND: Tensor) -> Iterator[None]:
 
 
 def features(made: Rig, seen: dict[int, Tensor], start: int, count: int) -> dict[int, Tensor]:
-    """Protected features (1, A, S) of some positions of one text, by the whole SAEs."""
+    """Return protected features (1, A, S) of some positions of one text, by the whole SAEs."""
     return {
         site: made.plain.saes[site].encode(seen[site])[None, start : start + count, ids]
         for site, ids in CLAMPED.items()
@@ -145,7 +145,7 @@ def squared_drift(z_def: dict[int, Tensor], z: dict[int, Tensor]) -> float:
     return moved / sum(float(z.square().sum()) for z in z_def.values())
 
 
-# --- What is maximized ---
+# --- The objective ---
 
 
 @each_family
@@ -211,7 +211,7 @@ def test_features_that_were_zero_count_by_how_far_they_moved() -> None:
     torch.testing.assert_close(found.total_B, found.score_B - 2 * moved, atol=1e-3, rtol=1e-4)
 
 
-# --- What is found ---
+# --- The search ---
 
 
 @each_family
@@ -228,7 +228,7 @@ def test_a_soft_suffix_elicits_one_token_and_the_model_then_writes_it(
 
 @each_family
 def test_a_planted_token_is_found_by_trying_all(kind: str) -> None:
-    """The answer is what the defended model writes behind a secret suffix of one token."""
+    """The answer is the text that the defended model writes after a secret suffix of one token."""
     made = suffixed(kind)
     step = hard(made, tokens=1, candidates=VOCABULARY, top=VOCABULARY, steps=1, target_tokens=1)
     posed = problem(made, step)
@@ -252,7 +252,7 @@ def test_a_planted_token_is_found_by_trying_all(kind: str) -> None:
 
 
 @each_family
-def test_what_was_reached_is_what_the_plain_model_writes(kind: str) -> None:
+def test_a_reached_target_is_what_the_plain_model_writes(kind: str) -> None:
     made = suffixed(kind)
     targets = made.answers().first(2).lists()
     tokens, embeddings = attacked(made, hard(made)), attacked(made, soft(made))
@@ -439,7 +439,7 @@ def test_the_gradient_ranks_swaps_as_brute_force_does_where_the_objective_is_lin
 
 
 def letters() -> Any:
-    """A tokenizer of letters that joins some pairs, with tokens that no suffix may have."""
+    """Return a tokenizer of letters that joins some pairs, with tokens that no suffix may have."""
     singles = "abcdefgh"
     pairs = [(a, b) for a in singles for b in singles[:5]]
     vocabulary = {"<unk>": 0, "<end>": 1, "é": 2, "\n": 3, " ": 4} | {
@@ -508,8 +508,8 @@ def test_a_tokenizer_that_does_not_read_what_it_writes_is_refused() -> None:
 # --- Where it goes ---
 
 
-def chatting(template: str) -> LoadedModel:
-    """A model whose tokenizer has a chat template, and a token that joins a stop with a new line."""
+def chat_model(template: str) -> LoadedModel:
+    """Return a model whose tokenizer has a chat template, and a token that joins a stop with a new line."""
     core = Tokenizer(
         BPE({"<unk>": 0, "<turn>": 1, "<end>": 2, "<s>": 3} | {c: at + 4 for at, c in enumerate("abcdeuser .\n!x")} | {".\n": 30},
             [(".", "\n")], unk_token="<unk>")
@@ -532,10 +532,10 @@ REPEATS = (
 
 @pytest.mark.parametrize("template", [GEMMA, PLAIN, REPEATS])
 @pytest.mark.parametrize("prompt", ["abc", "a b ", "a.\n", "abc!"])
-def test_a_suffix_goes_behind_the_request_and_before_the_turn_ends(
+def test_a_suffix_goes_after_the_request_and_before_the_turn_ends(
     template: str, prompt: str
 ) -> None:
-    model = chatting(template)
+    model = chat_model(template)
     example = Example("e", prompt, {})
     parts = model.prompt_parts(example, chat=True)
     (whole,) = model.encode_prompts([example], chat=True)
@@ -545,7 +545,7 @@ def test_a_suffix_goes_behind_the_request_and_before_the_turn_ends(
 
 
 def test_a_token_that_reaches_into_the_end_of_the_turn_is_split_by_a_suffix() -> None:
-    model = chatting(PLAIN)
+    model = chat_model(PLAIN)
     example = Example("e", "abc.", {})
     parts = model.prompt_parts(example, chat=True)
     (whole,) = model.encode_prompts([example], chat=True)
@@ -555,7 +555,7 @@ def test_a_token_that_reaches_into_the_end_of_the_turn_is_split_by_a_suffix() ->
 
 
 def test_without_a_chat_a_suffix_is_the_end_of_the_prompt() -> None:
-    parts = chatting(GEMMA).prompt_parts(Example("e", "abc", {}), chat=False)
+    parts = chat_model(GEMMA).prompt_parts(Example("e", "abc", {}), chat=False)
     assert (parts.before, parts.after, parts.after_ids) == ("abc", "", [])
 
 
@@ -564,12 +564,12 @@ def test_without_a_chat_a_suffix_is_the_end_of_the_prompt() -> None:
 )  # fmt: skip
 def test_a_template_that_hides_where_the_request_ends_is_refused(template: str) -> None:
     with pytest.raises(UnavailableError, match="where the user's request ends"):
-        chatting(template).prompt_parts(Example("e", "abc", {}), chat=True)
+        chat_model(template).prompt_parts(Example("e", "abc", {}), chat=True)
 
 
 def test_a_suffix_is_in_the_turn_when_the_model_reads_it() -> None:
     made = suffixed()
-    model = chatting(GEMMA)
+    model = chat_model(GEMMA)
     made.resources.model = model
     made.resources.examples = [Example("e", prompt, {}) for prompt in ("abc", "a", "ee .")]
     made.resources.prompt_parts = [

@@ -1,4 +1,4 @@
-"""What ranks features: contrast between texts, means, attribution; planted and computed twice."""
+"""Effects that rank features: contrast between texts, means, attribution; planted and computed twice."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Quiet:
     def began(self, node: Any, examples: int) -> Any:
         return lambda done: None
 
-    def ended(self, *told: Any) -> None:
+    def ended(self, *arguments: Any) -> None:
         pass
 
 
@@ -61,7 +61,7 @@ def runner(
     batch: int | None = None,
     by: RankByAttribution | RankByContrast = CONTRAST,
 ) -> Runner:
-    """A graph that ranks and selects features, and takes their means over the first of two sets of texts."""
+    """Return a graph that ranks and selects features, and takes their means over the first of two sets of texts."""
     graph = Graph({})
     model = graph.add("model", LoadModel("", "float32"))
     data = graph.add("data", LoadData("", None, None, None, False))
@@ -88,7 +88,7 @@ def selected(
     batch: int | None = None,
     by: RankByAttribution | RankByContrast = CONTRAST,
 ) -> tuple[list[tuple[int, int]], list[float], ActivationSums]:
-    """(SAE, feature) in order, their effects, and sums for the means."""
+    """Return (SAE, feature) in order, their effects, and sums for the means."""
     output = runner(made, folder, step, batch, by).run()
     rows = output.record("select", SelectedFeatures).rows
     return (
@@ -98,7 +98,7 @@ def selected(
 
 
 def plain_mean(made: Rig, site: int, texts: Sequence[Text]) -> Tensor:
-    """Mean activations (64,) over the tokens that are looked at, text by text."""
+    """Return the mean activations (64,) over the tokens that are read, text by text."""
     rows = []
     for text in texts:
         seen: dict[int, Tensor] = {}
@@ -133,8 +133,8 @@ def test_a_contrast_is_the_difference_of_the_means(kind: str, tmp_path: Path) ->
         expected = contrast_F.topk(7)
         own = [feature for sae, feature in chosen if sae == number]
         assert own == expected.indices.tolist()
-        told = [e for (sae, _), e in zip(chosen, effects, strict=True) if sae == number]
-        assert told == pytest.approx(expected.values.tolist(), abs=1e-5)
+        own = [e for (sae, _), e in zip(chosen, effects, strict=True) if sae == number]
+        assert own == pytest.approx(expected.values.tolist(), abs=1e-5)
         assert int(means.tokens.sum()) == 9
         torch.testing.assert_close(
             means.mean(site), plain_mean(made, site, MORE)[own], atol=1e-5, rtol=0

@@ -1,4 +1,4 @@
-"""Which SAEs are taken, and what is said of the others."""
+"""SAEs that fit a model, and the errors for those that do not."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -150,7 +150,7 @@ def test_weights_that_are_not_finite_are_refused(name: str, value: float) -> Non
     assert "not finite" in refusal(made).what
 
 
-def test_an_adopted_sae_is_frozen_and_encodes_in_float32() -> None:
+def test_a_checked_sae_is_frozen_and_encodes_in_float32() -> None:
     made = sae("jumprelu").to(torch.bfloat16).requires_grad_(True)
     autoencoder = adopted(made)
     assert not any(value.requires_grad for value in autoencoder.sae.parameters())
@@ -171,7 +171,7 @@ def test_orthogonality_does_not_keep_features_that_compete() -> None:
 
 
 def largest_move(architecture: str, **config: Any) -> float:
-    """How far features go under a large δ that is orthogonal to their encoder columns."""
+    """Return the largest change of a feature under a large δ that is orthogonal to their encoder columns."""
     from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
 
     autoencoder = adopted(sae(architecture, **config))
@@ -228,7 +228,7 @@ BREAKS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", BREAKS)
-def test_a_broken_folder_cannot_be_had(how: str, tmp_path: Path) -> None:
+def test_a_broken_folder_cannot_be_loaded(how: str, tmp_path: Path) -> None:
     BREAKS[how](saved(tmp_path))
     with pytest.raises(UnavailableError) as caught:
         load_sae(tmp_path, CPU)

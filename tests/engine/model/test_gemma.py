@@ -33,7 +33,7 @@ def prompts(seed: int = 0, count: int = 5) -> list[list[int]]:
 
 
 def logits_of(model: Any, rows: list[list[int]]) -> Tensor:
-    """Ours, of a padded batch, after each row's last token."""
+    """Return our logits of a padded batch after each row's last token."""
     family = adapt(model)
     tokens = Tokens.pad(rows, CPU)
     h_BTD = run_layers(family, embed(family, tokens), tokens, start=0, stop=family.n_layers)
@@ -41,7 +41,7 @@ def logits_of(model: Any, rows: list[list[int]]) -> Tensor:
 
 
 def alone(model: Any, rows: list[list[int]]) -> Tensor:
-    """The unmodified model's, one row at a time."""
+    """Return the unmodified model's logits, one row at a time."""
     return torch.stack([model(torch.tensor([row])).logits[0, -1] for row in rows]).float()
 
 
@@ -50,7 +50,7 @@ def assert_close(ours: Tensor, theirs: Tensor) -> None:
 
 
 def assert_close_in_bfloat16(ours: Tensor, theirs: Tensor) -> None:
-    """As far apart as its 8 bits make two orders of the same sums."""
+    """Assert that two results differ no more than 8 bits let two orders of the same sums differ."""
     assert (ours - theirs).std() < 0.02 * theirs.std()
 
 
@@ -110,7 +110,7 @@ def test_generated_tokens_are_those_of_transformers(make: Callable[[], Any]) -> 
 
 
 def score_ours(model: Any, delta: Tensor, boundary: int, first: int) -> Tensor:
-    """A log-probability after δ at one boundary, run over a prefix."""
+    """Return a log-probability after δ at one boundary, run over a prefix."""
     family = adapt(model)
     tokens = Tokens.pad([[5, 9, 11, 3, 40, 17]], CPU)
     with torch.no_grad():
@@ -196,7 +196,7 @@ def test_the_logprob_and_its_gradient_are_those_of_the_capped_logits(
     assert likeliest_N[2]
 
 
-# --- What is refused --------------------------------------------------------------------------
+# --- Models and SAEs that are refused ---------------------------------------------------------
 
 
 def test_a_text_as_long_as_the_window_is_read_whole_and_a_longer_one_refused() -> None:
@@ -262,7 +262,7 @@ def test_a_loaded_model_gives_the_logits_of_transformers(
 
 @pytest.fixture
 def scope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """sae_lens loads a small SAE in the format of Gemma Scope, with its own loader, from a folder."""
+    """Let sae_lens load a small SAE in the format of Gemma Scope, with its own loader, from a folder."""
     generator = np.random.default_rng(0)
     weights = {
         "w_enc": generator.normal(size=(24, 64)), "w_dec": generator.normal(size=(64, 24)),

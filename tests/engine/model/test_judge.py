@@ -83,7 +83,7 @@ def test_each_text_is_compared_with_its_own_base_and_shown_with_its_own_request(
 
 
 def bert(folder: Path, labels: Sequence[str] = ("harmless", "harmful", "unclear")) -> Path:
-    """A random BERT that classifies words, with its tokenizer, in a folder."""
+    """Return a random BERT that classifies words, with its tokenizer, in a folder."""
     from tokenizers.processors import TemplateProcessing
 
     torch.manual_seed(0)
@@ -110,7 +110,7 @@ def classifier(label: str, with_prompt: bool = True) -> Classifier:
 
 
 def called(folder: Path, request: str | None, answer: str) -> list[float]:
-    """The probabilities of one text alone, by transformers."""
+    """Return the probabilities of one text alone, by transformers."""
     words: Any = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     texts = [answer] if request is None else [request, answer]
@@ -154,12 +154,12 @@ def test_an_answer_that_is_too_long_is_cut_and_judged(tmp_path: Path) -> None:
 
 def test_an_unknown_label_is_named_with_those_that_there_are(tmp_path: Path) -> None:
     folder = bert(tmp_path / "judge")
-    with pytest.raises(SpecError, match="no label 'Harmful'") as told:
+    with pytest.raises(SpecError, match="no label 'Harmful'") as caught:
         load_classifier(folder, classifier("Harmful"), CPU)
-    assert told.value.help == "its labels: harmless, harmful, unclear"
+    assert caught.value.help == "its labels: harmless, harmful, unclear"
 
 
-def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_classifier_is_refused(tmp_path: Path) -> None:
     model = gpt2()
     model.save_pretrained(tmp_path / "model")
     tokenizer(WORDS).save_pretrained(tmp_path / "model")

@@ -44,7 +44,7 @@ Compute = Callable[[ProblemFactory, list[int]], Observations | Recoveries]
 
 
 def batched(compute: Compute, made: ProblemFactory, size: int, order: list[int]) -> dict[int, Any]:
-    """Each example's values and tensors, computed in batches of `size`; δ by columns from the right."""
+    """Return each example's values and tensors, computed in batches of `size`; δ by columns from the right."""
     found = {}
     for start in range(0, len(order), size):
         indices = order[start : start + size]
@@ -134,7 +134,7 @@ def test_the_attack_of_these_tests_recovers_some_examples_and_not_others() -> No
 
 
 def draw(made: ProblemFactory, indices: list[int], seed: int = 0) -> Tensor:
-    """Draws (B, P, d_model) at the only site."""
+    """Return draws (B, P, d_model) at the only site."""
     step = noise(draws=1, seed=seed)
     return random_directions(made, step, protected(made), FlipBatch(indices)).delta_BLPD[:, 0]
 

@@ -1,4 +1,4 @@
-"""An observer of runs that notes what it is told."""
+"""An observer of runs that records what it observes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from attrs import define, field
 
 
 @define
-class Watching:
-    """Notes what a run loads and computes."""
+class RecordingObserver:
+    """An observer that records what a run loads and computes."""
 
     loaded: Counter[str] = field(factory=Counter)
     steps: Counter[tuple[str, str]] = field(factory=Counter)

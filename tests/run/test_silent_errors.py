@@ -1,4 +1,4 @@
-"""What would give wrong numbers without a word is refused, or said."""
+"""Inputs that would silently give wrong numbers are refused or reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.run.commands import cli
 
 @pytest.fixture
 def own(claim: Path, tmp_path: Path) -> Path:
-    """A copy of the claim that a test may break."""
+    """Return a copy of the claim that a test may break."""
     shutil.copytree(claim.parent, tmp_path / "own")
     return tmp_path / "own" / claim.name
 
@@ -114,7 +114,7 @@ def test_a_feature_named_twice_is_clamped_once(own: Path, tmp_path: Path) -> Non
     assert digests[0] == digests[1]
 
 
-def test_no_verdict_stands_beside_another_spec(own: Path, tmp_path: Path) -> None:
+def test_no_verdict_is_left_beside_another_spec(own: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     recoverdsl.load(own).run(out, store=tmp_path / "store")
     assert (out / "result.json").exists()
