@@ -12,7 +12,7 @@ from recoverdsl.language.diagnostics import replace
 from recoverdsl.language.mending.brackets import match_brackets
 from recoverdsl.language.mending.lines import mend_lines
 from recoverdsl.language.mending.slips import mend_slips
-from recoverdsl.language.nodes import Comment
+from recoverdsl.language.syntax.nodes import Comment
 from recoverdsl.language.tokens import Mistake, Tokens, broken, slip, span_of
 
 _ESCAPE = re.compile(r"\\(?:u(?P<hex>[0-9a-fA-F]{4})|(?P<one>.))", re.DOTALL)

@@ -15,13 +15,13 @@ from typing import Any
 from attrs import evolve
 from lark import Lark, Token
 
-from recoverdsl.language.builder import Builder
 from recoverdsl.language.diagnostics import Collector, Edit, Mend, TooManyError
 from recoverdsl.language.lexer import MOST, tokenize
 from recoverdsl.language.machine import Machine, Stacks
 from recoverdsl.language.mending.repairs import ENDS, Repairs, Stop
-from recoverdsl.language.nodes import Comment, Span, Tree
 from recoverdsl.language.straight import read_straight
+from recoverdsl.language.syntax.builder import Builder
+from recoverdsl.language.syntax.nodes import Comment, Span, Tree
 from recoverdsl.language.tokens import Mended, Mistake, Slip, Tokens, span_of
 
 LONGEST = 1 << 20

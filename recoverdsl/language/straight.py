@@ -14,7 +14,7 @@ from lark import Lark, Token
 from recoverdsl.language.lexer import MOST, read_literal, scan
 from recoverdsl.language.machine import Machine
 from recoverdsl.language.mending.brackets import PARTNER, limit_depth
-from recoverdsl.language.nodes import Comment
+from recoverdsl.language.syntax.nodes import Comment
 from recoverdsl.language.tokens import Slip, Tokens, span_of
 
 _BEGINNINGS = frozenset({"RECOVERDSL", "IMPORT", "AUDIT", "PARAM", "EXPECT"})

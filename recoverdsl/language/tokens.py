@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from lark import Token
 
 from recoverdsl.language.diagnostics import Edit, Mend
-from recoverdsl.language.nodes import Comment, Span
+from recoverdsl.language.syntax.nodes import Comment, Span
 
 DEEPEST = 60
 """How deep values and blocks nest. Everything behind the parser may recurse without a guard."""

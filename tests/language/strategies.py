@@ -13,8 +13,8 @@ from lark import Lark
 
 from recoverdsl.language import schema
 from recoverdsl.language.parser import grammar
-from recoverdsl.language.printer import quote
-from recoverdsl.language.values import alternatives, hints, keys
+from recoverdsl.language.syntax.printer import quote
+from recoverdsl.language.schema.fields import alternatives, hints, keys
 
 # --- By the grammar -----------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import pytest
 
 from recoverdsl.errors import UsageError
 from recoverdsl.language import CODES, check
-from recoverdsl.language.explain import (
+from recoverdsl.language.diagnostics.explanations import (
     WIDTH,
     Page,
     around,

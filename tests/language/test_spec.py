@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from recoverdsl.language import canonical, check, digest, load_spec, schema
-from recoverdsl.language.rules import limits_of
+from recoverdsl.language.checker.rules import limits_of
 from recoverdsl.language.schema import Positions
 from tests.language.texts import FULL, IOI, SMALL
 

@@ -9,7 +9,7 @@ from lark import Token
 
 from recoverdsl.language.diagnostics import Edit, Mend, replace
 from recoverdsl.language.mending.heads import FAR, OPENER, indent_of, is_head, mend_heads, unclosed
-from recoverdsl.language.nodes import Span
+from recoverdsl.language.syntax.nodes import Span
 from recoverdsl.language.tokens import Mistake, Slip, Tokens, across, adjacent, slip, span_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recoverdsl.language.diagnostics import Edit, Mend, replace
 from recoverdsl.language.mending.cursor import Cursor
-from recoverdsl.language.nodes import Span
+from recoverdsl.language.syntax.nodes import Span
 from recoverdsl.language.tokens import Mistake, across, adjacent, span_of
 
 

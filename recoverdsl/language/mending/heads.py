@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lark import Token
 
 from recoverdsl.language.diagnostics import Edit, Mend, replace
-from recoverdsl.language.nodes import Span
+from recoverdsl.language.syntax.nodes import Span
 from recoverdsl.language.tokens import (
     Mistake,
     Slip,

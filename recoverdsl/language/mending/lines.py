@@ -14,8 +14,8 @@ from attrs import evolve
 from lark import Token
 
 from recoverdsl.language.diagnostics import Edit, Mend, replace
-from recoverdsl.language.nodes import Span
-from recoverdsl.language.suggest import did_you_mean
+from recoverdsl.language.diagnostics.suggestions import did_you_mean
+from recoverdsl.language.syntax.nodes import Span
 from recoverdsl.language.tokens import (
     Mistake,
     Slip,

@@ -8,8 +8,8 @@ from attrs import frozen
 from lark import Lark, Token
 
 from recoverdsl.language.diagnostics import Edit, Mend, replace
-from recoverdsl.language.nodes import Span
-from recoverdsl.language.suggest import distance
+from recoverdsl.language.diagnostics.suggestions import distance
+from recoverdsl.language.syntax.nodes import Span
 from recoverdsl.language.tokens import (
     Mended,
     Mistake,

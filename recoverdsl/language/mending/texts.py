@@ -5,8 +5,8 @@ from __future__ import annotations
 from recoverdsl.language.diagnostics import Edit, Mend, replace
 from recoverdsl.language.mending.cursor import Cursor
 from recoverdsl.language.mending.unquoted import unquoted_text
-from recoverdsl.language.nodes import Span
-from recoverdsl.language.printer import quote
+from recoverdsl.language.syntax.nodes import Span
+from recoverdsl.language.syntax.printer import quote
 from recoverdsl.language.tokens import Mistake, across, adjacent, slip, span_of
 
 QUOTES = "'‘’`“”„«»"
