@@ -27,9 +27,10 @@ from recoverdsl.language.diagnostics import (
 )
 from recoverdsl.language.diagnostics.codes import CODES
 from recoverdsl.language.format.layout import print_tree
-from recoverdsl.language.parser import LONGEST, parse_text
+from recoverdsl.language.parser import parse_text
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.canonical import canonical, digest
+from recoverdsl.language.syntax.grammar import LONGEST
 from recoverdsl.language.syntax.nodes import Span, Tree
 
 __all__ = [

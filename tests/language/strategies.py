@@ -12,7 +12,7 @@ from hypothesis.extra.lark import from_lark
 from lark import Lark
 
 from recoverdsl.language import schema
-from recoverdsl.language.parser import grammar
+from recoverdsl.language.syntax.grammar import grammar
 from recoverdsl.language.syntax.printer import quote
 from recoverdsl.language.schema.fields import alternatives, hints, keys
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from recoverdsl.language import check, render_json, render_text
-from recoverdsl.language.parser import grammar
+from recoverdsl.language.syntax.grammar import grammar
 from tests.language.corpus import FILES, Case, load, recorded
 from tests.language.corpus.mutate import mutated
 from tests.language.fixing import unfixed

@@ -16,7 +16,7 @@ from recoverdsl.errors import BugError
 from recoverdsl.language import format_text, parse, print_tree
 from recoverdsl.language.format.line_wrapping import WIDTH
 from recoverdsl.language.syntax.nodes import Comment, Span, Tree
-from recoverdsl.language.parser import lexed
+from recoverdsl.language.syntax.grammar import lexed
 from tests.language.texts import FULL, HERE, IOI, SMALL
 
 ROOT = HERE.parents[1]

@@ -13,8 +13,8 @@ from recoverdsl.language.diagnostics import Collector, TooManyError
 from recoverdsl.language.diagnostics.suggestions import did_you_mean, mend_word
 from recoverdsl.language.schema.vocabulary import article
 from recoverdsl.language.syntax import nodes
+from recoverdsl.language.syntax.nesting import DEEPEST
 from recoverdsl.language.syntax.nodes import Attribute, Block, Broken, Expression, Param, Path, Tree
-from recoverdsl.language.tokens import DEEPEST
 
 MOST_INHERITED = 100_000
 """Statements that all blocks together may take over from others."""

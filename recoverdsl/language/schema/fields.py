@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import attrs
 
-from recoverdsl.language.schema.blocks import BLOCKS, FUNCTIONS
 from recoverdsl.language.schema.forms import DETECTORS, FORMS, POSITIONS, WORDS
-from recoverdsl.language.schema.vocabulary import article
+from recoverdsl.language.schema.vocabulary import BLOCKS, FUNCTIONS, article
 
 _NAMES = {cls: name for name, cls in FUNCTIONS.items()}
 _KINDS = {cls: kind for kind, cls in BLOCKS.items()}

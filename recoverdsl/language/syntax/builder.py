@@ -7,10 +7,10 @@ from typing import Any
 from attrs import evolve
 from lark import Token
 
-from recoverdsl.language.lexer import unescape
 from recoverdsl.language.syntax import nodes
+from recoverdsl.language.syntax.literals import unescape
 from recoverdsl.language.syntax.nodes import Span
-from recoverdsl.language.tokens import Mended, span_of
+from recoverdsl.language.syntax.tokens import span_of
 
 Children = list[Any]
 
@@ -57,30 +57,19 @@ class Builder:
     def expect(self, children: Children) -> nodes.Expect:
         return nodes.Expect(children[1], span=_across(children))
 
+    def head(self, children: Children) -> nodes.Block:
+        kind, *others = [_word(child) for child in children if child.type == "NAME"]
+        like = others.pop() if any(child.type == "LIKE" for child in children) else None
+        span = _across(children)
+        return nodes.Block(kind, others[0] if others else None, like, (), span=span, head=span)
+
     def block(self, children: Children) -> nodes.Block:
-        brace = next(i for i, c in enumerate(children) if isinstance(c, Token) and c.value == "{")
-        head = children[:brace]
-        name = like = None
-        if len(head) > 1 and head[-2].value == "like":
-            *head, _, like = head
-        if len(head) == 2:
-            name = head[1]
-        return nodes.Block(
-            _word(head[0]),
-            _word(name) if name else None,
-            _word(like) if like else None,
-            _nodes(children[brace:]),
-            span=_across(children),
-            head=_across(children[:brace]),
-            whole=not isinstance(head[0], Mended),
-        )
+        head, *body = _nodes(children)
+        block: nodes.Block = evolve(head, body=tuple(body), span=_across(children))
+        return block
 
     def attribute(self, children: Children) -> nodes.Attribute:
-        keyless = isinstance(children[1], Mended)
-        return nodes.Attribute(children[0], children[2], keyless, span=_across(children))
-
-    def broken(self, children: Children) -> nodes.Broken:
-        return nodes.Broken(tuple(children[0].split()), span=span_of(children[0]))
+        return nodes.Attribute(children[0], children[2], span=_across(children))
 
     def bare_list(self, children: Children) -> nodes.List:
         return nodes.List(_nodes(children), bare=True, span=_across(children))
