@@ -15,6 +15,7 @@ from attrs import evolve, field, frozen
 from recoverdsl.language import schema
 from recoverdsl.language.checker.did_you_mean import Meant
 from recoverdsl.language.checker.expectations import read_expectation
+from recoverdsl.language.checker.heads import add_kinds
 from recoverdsl.language.checker.index import Index, Symbol
 from recoverdsl.language.checker.overrides import apply_overrides
 from recoverdsl.language.checker.params import read_params
@@ -55,7 +56,8 @@ def check_tree(
     try:
         check_version(tree.statements, report)
         tree = apply_overrides(tree, overrides or {}, report)
-        tree = evolve(tree, statements=Meant(report, schema.KINDS).statements(tree.statements))
+        statements = add_kinds(tree.statements, report)
+        tree = evolve(tree, statements=Meant(report, schema.KINDS).statements(statements))
         spec = _check(tree, report, index)
         if not _errors(report):
             swept = _check_points(tree, spec, report)
@@ -129,7 +131,7 @@ class _Checker:
                     found[schema.PLURALS[kind]][name] = value
         measures = self._measures()
         expects = self._expects(found)
-        paths = Paths(self.tree)
+        paths = Paths(self.tree, self.scope.lost, self.scope.unnamed)
         sweeps = {
             name: sweep
             for (kind, name), block in self.scope.blocks.items()
@@ -146,7 +148,7 @@ class _Checker:
             sweeps=sweeps,
             spans=self.spans,
         )
-        check_meaning(spec, self.report, self.partial)
+        check_meaning(spec, self.report, self.partial, self.scope.unnamed)
         return spec
 
     def _names(self) -> None:
@@ -234,8 +236,8 @@ class _Checker:
         elif block.whole:
             known = suggest(kind, schema.KINDS, "blocks")
             self.report.add("REC201", f"there is no block `{kind}`", block.kind.span, help=known)
-        if block.name:
-            self.scope.lost.add(block.name.text)
+        self.scope.unnamed.update(schema.KINDS)
+        self.scope.lost.add(block.name.text if block.name else kind)
 
     # --- Blocks -------------------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ def _parse(path: str, value: str, report: Collector) -> Attribute | None:
     end = len(source.text)
     everything = Span(0, end, 1, 1, 1, end + 1, source=source)
     one = statements[0] if len(statements) == 1 else None
-    if found.found:
+    if found.found and one is not None:
         first = found.found[0]
         span = evolve(first.span, source=source)
         report.add(first.code, first.message, span, why=first.why, help=first.help)

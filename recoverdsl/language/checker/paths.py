@@ -6,7 +6,7 @@ be ambiguous, `measure.metric`, or `attack.stage.attribute`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -38,9 +38,18 @@ def identity(target: Target | Param) -> tuple[int, str]:
 
 
 class Paths:
-    """The params and blocks of a tree, to find what a path names."""
+    """The params and blocks of a tree, to find what a path names.
 
-    def __init__(self, tree: Tree) -> None:
+    Args:
+        tree: the tree.
+        lost: names in statements that could not be read.
+        unnamed: kinds of which a block lacks its name, which may be the one that a path names.
+    """
+
+    def __init__(
+        self, tree: Tree, lost: Collection[str] = (), unnamed: Collection[str] = ()
+    ) -> None:
+        self.lost, self.unnamed = lost, unnamed
         self.params = {s.name.text: s for s in tree.statements if isinstance(s, Param)}
         self.by_name: dict[str, list[Block]] = {}
         self.by_kind: dict[str, list[Block]] = {}
@@ -80,6 +89,8 @@ class Paths:
             kinds = " or ".join(f"`{b.kind.text}.{first.text}.{key.text}`" for b in named)
             message = f"several blocks are named `{first.text}`"
             report.add("REC212", message, path.span, help=f"write {kinds}")
+            return None
+        if first.text in self.lost or (self.unnamed and first.text not in self.by_kind):
             return None
         return self._by_kind(route, key, report)
 

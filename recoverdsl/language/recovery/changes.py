@@ -122,8 +122,9 @@ def _equals(stop: Stop) -> Iterator[Change]:
             yield Change(
                 "REC114", "expected a value, found another `=`", "remove it", replaced={at: ""}
             )
-        # The checker knows which comparison is possible here.
-        yield Change("", "", "", replaced={at: "=="})
+        if line[0].type == "EXPECT":
+            # The checker knows which comparison is possible here.
+            yield Change("", "", "", replaced={at: "=="})
     # `when active`, `adam(lr 0.1)`, `param k 3`: up to two words may have been taken already.
     for place in (at, at - 1) if stop.inside or line[0].type == "PARAM" else (at,):
         if 0 < place < len(line) and line[place - 1].value.isidentifier():
@@ -143,7 +144,13 @@ def _commas(stop: Stop) -> Iterator[Change]:
     for place in (at, at - 1):
         if 0 <= place < len(line) and line[place].value == ",":
             yield Change("REC115", f"expected a value, found {_after(line, place)}", "remove the comma", span_of(line[place]), {place: ""})  # fmt: skip
-    if 0 < at < len(line) and line[at].type in _VALUES and not adjacent(line[at - 1], line[at]):
+    nested = not stop.accepted.isdisjoint(("RPAR", "RSQB"))
+    if (
+        nested
+        and at < len(line)
+        and line[at].type in _VALUES
+        and not adjacent(line[at - 1], line[at])
+    ):
         yield Change("REC115", f"expected `,`, found {stop.found}", "separate values by `,`", span_of(line[at]), inserted={at: ","})  # fmt: skip
 
 

@@ -59,6 +59,10 @@ class Context:
         """Tells whether a statement or an argument begins here."""
         return self.begins() or self.tokens[-1].value in _PARTS
 
+    def begins_argument(self) -> bool:
+        """Tells whether the first argument of a call begins here."""
+        return not self.begins() and bool(self.tokens[-1].value == "(")
+
     def second_of_argument(self) -> bool:
         """Tells whether this follows the first word of an argument, or of a param."""
         if len(self.tokens) - self.began < 2 or not self._follows_word():

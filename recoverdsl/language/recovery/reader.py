@@ -27,6 +27,11 @@ class Open:
     """None if it lacks its `{`."""
     body: list[Statement] = field(factory=list)
 
+    @property
+    def lacks_brace(self) -> bool:
+        """Tells whether it begins without `{`."""
+        return self.brace is None or self.brace.value != "{"
+
 
 def read_loosely(text: str, report: Collector) -> tuple[tuple[Statement, ...], Lexed]:
     """Returns the statements of a text and its tokens; every mistake is reported once.
@@ -139,7 +144,7 @@ class _Reader:
         first, column = self.lines[at], self.lines[at].tokens[0].column
         tokens, more = list(first.tokens), 0
         edits: list[Edit] = []
-        where = None
+        where, message = None, ""
         while at + more + 1 < len(self.lines) and self.lines[at + more].ends_with == "\n":
             after = self.lines[at + more + 1].tokens
             hanging = tokens[-1].value in JOINING and tokens[-1].type not in ("NAME", "BROKEN")
@@ -150,7 +155,12 @@ class _Reader:
             )
             if not after or after[0].column <= column or not (hanging or leading):
                 break
-            where = where or span_of(tokens[-1] if hanging else after[0])
+            if where is None:
+                where = span_of(tokens[-1] if hanging else after[0])
+                message = (
+                    "expected a value, found the end of the line" if hanging
+                    else f"expected a statement, found `{after[0]}`"
+                )  # fmt: skip
             edits.append(Edit(span_of(tokens[-1]).behind.to(span_of(after[0]).before), " "))
             tokens, more = [*tokens, *after], more + 1
         if where is None:
@@ -162,7 +172,6 @@ class _Reader:
         help = Mend(
             "write it on one line, or put the value in `( )`", tuple(edits) if plain else ()
         )
-        message = "expected the end of the statement at the end of its line, but it goes on"
         return more, statement, Mistake("REC121", message, where, help)
 
     # --- Blocks -----------------------------------------------------------------------------------
@@ -274,7 +283,7 @@ class _Reader:
         ):  # fmt: skip
             self._surplus(brace, "this `}` closes the block too early")
         else:
-            self._close(brace, None)
+            self._close(brace)
 
     def _surplus(self, brace: Token, message: str) -> None:
         self.lacking += 1
@@ -286,51 +295,45 @@ class _Reader:
 
     def _end_by_layout(self, column: int, of_brace: bool = False) -> None:
         """Ends the blocks that lack their `}`: a line that is no further in than their heads is outside."""
-        while self.open and self.lacking > 0 and (
-            column < self.open[-1].column or (column == self.open[-1].column and not of_brace)
-        ):  # fmt: skip
+        while self.open:
+            block = self.open[-1]
+            outside = column < block.column or (column == block.column and not of_brace)
+            if not outside or not (self.lacking > 0 or block.lacks_brace):
+                return
             self.lacking -= 1
-            self._close(None, column)
+            self._close(None)
 
-    def _close(self, brace: Token | None, column: int | None) -> None:
+    def _close(self, brace: Token | None) -> None:
         """Ends the innermost block, at its `}` or by the layout."""
         block = self.open.pop()
-        last = block.body[-1].span if block.body else block.head.head
+        head = block.head.head
+        last = block.body[-1].span if block.body else head
         end = span_of(brace) if brace is not None else last
-        made = evolve(block.head, body=tuple(block.body), span=block.head.head.to(end))
         if len(self.open) < DEEPEST:
-            self._body.append(made)
-        opened, closed = block.brace is not None and block.brace.value == "{", brace is not None
-        if opened and closed:
-            return
-        opening = block.head.head if block.brace is None else span_of(block.brace)
-        edits: list[Edit] = []
-        if not opened:
-            edits.append(Edit(block.head.head.behind if block.brace is None else opening, " {"))
-        if not closed:
-            same = last.end_line == block.head.head.line
-            line = self.text[
-                self.text.rfind("\n", 0, block.head.head.start) + 1 : block.head.head.start
-            ]
+            self._body.append(evolve(block.head, body=tuple(block.body), span=head.to(end)))
+        closing = ""
+        if brace is None:
+            line = self.text[self.text.rfind("\n", 0, head.start) + 1 : head.start]
             indent = line[: len(line) - len(line.lstrip(" \t"))]
-            edits.append(Edit(last.behind, " }" if same else f"\n{indent}}}"))
-        if opened:
-            mistake = Mistake(
-                "REC105",
-                "this block is not closed",
-                opening,
-                Mend("add a `}` where it ends", tuple(edits)),
+            closing = " }" if last.end_line == head.line else f"\n{indent}}}"
+        if block.lacks_brace:
+            self._report_unopened(block, last, closing)
+        elif closing and block.brace is not None:
+            help = Mend("add a `}` where it ends", (Edit(last.behind, closing),))
+            Mistake("REC105", "this block is not closed", span_of(block.brace), help).report(
+                self.report
             )
-        else:
-            found = ", found `:`" if block.brace is not None else ""
-            help = "write `{` after the name" + ("" if closed else " and `}` after the last line")
-            mistake = Mistake(
-                "REC120",
-                f"expected `{{` after the name of a block{found}",
-                opening,
-                Mend(help, tuple(edits)),
-            )
-        mistake.report(self.report)
+
+    def _report_unopened(self, block: Open, last: Span, closing: str) -> None:
+        head = block.head.head
+        place = head.behind if block.brace is None else span_of(block.brace)
+        found = "the end of the line" if block.brace is None else "`:`"
+        edits = (Edit(place, " {"), *((Edit(last.behind, closing),) if closing else ()))
+        help = "write `{` after the name" + (", and `}` after the last line" if closing else "")
+        Mistake(
+            "REC120", f"expected `{{` after the name of a block, found {found}",
+            head if block.brace is None else place, Mend(help, edits),
+        ).report(self.report)  # fmt: skip
 
 
 JOINING = frozenset(

@@ -75,7 +75,7 @@ COMMENTS = (
 
 # --- Texts --------------------------------------------------------------------------------------
 
-_MARKS = 'expected `"` around a text, found {0}'
+_MARKS = 'expected `"` around a text, found `{0}`'
 _UNQUOTED = "expected quotation marks around a text"
 _PATH = (
     r"(?=[\w./\\:~@-]*(?:\\|:[/\\]|@|[0-9][A-Za-df-z_]\w{6}|[0-9]\.[0-9]+\.))[\w./~][\w./\\:~@-]+"
@@ -89,10 +89,10 @@ def _trimmed(match: re.Match[str]) -> str:
 
 TEXTS = (
     Row(rf"[“”„]({_NUMBER})[“”]%", _group(1, "{}%"), "REC117", "expected a number, found {0}", where=Context.in_value),
-    Row(r"'([^'\n]*)'", _quoted(1), "REC113", _MARKS.format("`'`")),
-    Row(r"`([^`\n]*)`", _quoted(1), "REC113", _MARKS.format("a backtick")),
-    Row(r'[“”„«»‘’]([^“”«»‘’"\n]*)[“”«»‘’"]', _quoted(1), "REC113", _MARKS.format("curly ones")),
-    Row(r'"([^"“”\n]*)[“”]', _quoted(1), "REC113", _MARKS.format("curly ones")),
+    Row(r"'([^'\n]*)'", _quoted(1), "REC113", _MARKS),
+    Row(r"`([^`\n]*)`", _quoted(1), "REC113", 'expected `"` around a text, found a backtick'),
+    Row(r'[“”„«»‘’]([^“”«»‘’"\n]*)[“”«»‘’"]', _quoted(1), "REC113", _MARKS),
+    Row(r'"([^"“”\n]*)[“”]', _quoted(1), "REC113", _MARKS),
     Row(r'[^\s"=:#][^\n#]*', _trimmed, "REC113", _UNQUOTED, where=Context.follows_audit),
     Row(r'[^\s"\'=(),\[\]{};#]+"' + _ENDS, lambda m: quote(m[0][:-1]), "REC102", "this string is not opened",
         'begin it with `"`', edit=lambda m: f'"{m[0]}', where=Context.in_value),
@@ -191,7 +191,11 @@ NAMES = (
     Row(rf"{_NAME}(?:-\w+)+{_HEAD}", lambda m: m[0].replace("-", "_"), "REC122", "expected a name, found `{0}`"),
     Row(rf'"({_NAME})"{_HEAD}', _group(1), "REC122", "expected a name, found a text", where=Context.in_head),
     Row(rf"[0-9]\w*{_HEAD}", lambda m: f"a{m[0]}", "REC122", "expected a name, found `{0}`", "begin it with a letter",
-        where=Context.in_head),
+        where=Context.second),
+    Row(rf'\{{[ \t]*"?({_NAME})"?[ \t]*[:=]([^{{}}\n]*)\}}', lambda m: f"{m[1]} ={m[2]}", "REC123",
+        "expected arguments without braces, found `{0}`", "remove the braces", where=Context.begins_argument),
+    Row(rf'\{{[ \t]*"?{_NAME}"?[ \t]*[:=][^{{}}\n]*\}}', None, "REC123", "expected a value, found `{0}`",
+        "write a call, `name(key = value)`", where=Context.begins_value),
     Row(r"([^\W\d]\w*?)([0-9]+%?)(?=([)\]]))", lambda m: f"{m[1]}{'(' if m[3] == ')' else '['}{m[2]}", "REC105",
         "expected a bracket before the number, found `{0}`", where=Context.in_value_without_brackets),
     Row(rf"(?:{_NAME}\.)+(?!layers\()({_NAME})(?=\()", lambda m: m[1].lower(), "REC122",

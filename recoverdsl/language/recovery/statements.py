@@ -180,6 +180,12 @@ def complaint(stop: Stop, help: Mend | str | None = None) -> Mistake:
 
 
 def _how(stop: Stop) -> str:
+    """Returns the help that fits what could stand there."""
+    before = stop.token(-1)
+    if before is not None and stop.accepted >= _VALUE:
+        return f"write a value after `{shown(before)}`"
+    if not stop.accepted.isdisjoint(("RPAR", "RSQB")):
+        return "separate values by `,`, and close each bracket"
     if stop.inside and stop.at <= 2:
         return "write `key = value`"
     return "write one statement on a line, such as `key = value` or `attack name {`"

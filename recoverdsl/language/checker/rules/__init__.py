@@ -18,15 +18,18 @@ from recoverdsl.language.schema import Spec
 __all__ = ["check_meaning", "limits_of", "suffix_of"]
 
 
-def check_meaning(spec: Spec, report: Collector, partial: Collection[str] = ()) -> None:
+def check_meaning(
+    spec: Spec, report: Collector, partial: Collection[str] = (), unread: Collection[str] = ()
+) -> None:
     """Report every rule that is broken. Blocks that could not be read are not in the spec.
 
     Args:
         spec: what could be read.
         report: where to report.
         partial: paths of the blocks that are in the spec without all of what they say.
+        unread: kinds of which a block is not in the spec.
     """
-    meaning = Meaning(spec, report, frozenset(partial))
+    meaning = Meaning(spec, report, frozenset(partial), frozenset(unread))
     for name, model in spec.models.items():
         check_model(meaning, f"model.{name}", model)
     for name, sae in spec.saes.items():

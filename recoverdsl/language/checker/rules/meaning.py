@@ -19,10 +19,16 @@ _START = Span(0, 0, 1, 1, 1, 1)
 
 
 class Meaning:
-    """A spec under examination. `partial` are the paths of blocks of which a part could not be read."""
+    """A spec under examination.
 
-    def __init__(self, spec: Spec, report: Collector, partial: frozenset[str]) -> None:
-        self.spec, self.report, self.partial = spec, report, partial
+    `partial` are the paths of blocks of which a part could not be read, `unread` the kinds of which a
+    block is missing altogether.
+    """
+
+    def __init__(
+        self, spec: Spec, report: Collector, partial: frozenset[str], unread: frozenset[str]
+    ) -> None:
+        self.spec, self.report, self.partial, self.unread = spec, report, partial, unread
         self._limits: dict[str, tuple[float, ...]] = {}
 
     def add(
@@ -112,8 +118,10 @@ class Meaning:
         """Whether a behavior generates a text, as far as one can tell."""
         behaviors = self.spec.behaviors
         written = [p for p in self.spec.spans if p.startswith("behavior.") and p.count(".") == 1]
-        unread = len(written) > len(behaviors) or any(
-            p.startswith("behavior.") for p in self.partial
+        unread = (
+            "behavior" in self.unread
+            or len(written) > len(behaviors)
+            or any(p.startswith("behavior.") for p in self.partial)
         )
         return unread or any(behavior.generate for behavior in behaviors.values())
 
