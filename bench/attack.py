@@ -27,11 +27,11 @@ import torch
 import recoverdsl
 from recoverdsl.api import Silent
 from recoverdsl.compiler.steps import Recover
-from recoverdsl.engine.executors import Batch, Executors
-from recoverdsl.engine.problems import constraint
-from recoverdsl.engine.protected import Protected
-from recoverdsl.engine.recover import Adam, Attack, recover
+from recoverdsl.engine.attack.problem_factory import constraint
+from recoverdsl.engine.attack.search import Adam, Attack, recover
+from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
+from recoverdsl.engine.steps.executors import Batch, Executors
 
 SPEC = Path(__file__).parent.parent / "specs" / "ioi.rec"
 

@@ -33,13 +33,13 @@ import torch
 import recoverdsl
 from recoverdsl.api import Silent
 from recoverdsl.compiler.steps import RunDefended
-from recoverdsl.engine.clamp import Clamp
-from recoverdsl.engine.constraints import ByConstruction
-from recoverdsl.engine.generate import Answers, generate
-from recoverdsl.engine.intervene import Intervention
-from recoverdsl.engine.problems import Problems
-from recoverdsl.engine.protected import Protected
-from recoverdsl.engine.recover import Adam, Attack, recover
+from recoverdsl.engine.attack.constraints import ByConstruction
+from recoverdsl.engine.attack.problem_factory import Problems
+from recoverdsl.engine.attack.search import Adam, Attack, recover
+from recoverdsl.engine.behavior.generation import Answers, generate
+from recoverdsl.engine.defense.clamp import Clamp
+from recoverdsl.engine.defense.intervention import Intervention
+from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
 
 SPEC = Path(__file__).parent.parent / "specs" / "refusal.rec"

@@ -12,9 +12,6 @@ from attrs import evolve, field, frozen
 
 from recoverdsl.compiler.compile import compile_spec
 from recoverdsl.compiler.graph import Graph, Node, merged
-from recoverdsl.engine.cache import Progress, cache_folder
-from recoverdsl.engine.pins import pin, platform
-from recoverdsl.engine.sources import Fetcher
 from recoverdsl.errors import UnavailableError, UsageError
 from recoverdsl.language import check_file, effective_text, spec_error
 from recoverdsl.language.schema import Spec
@@ -23,15 +20,18 @@ from recoverdsl.pinning.beside import Beside, lock_of, locked_commits
 from recoverdsl.pinning.lock import Lock
 from recoverdsl.pinning.lockfile import lock_path, read_lock
 from recoverdsl.report.revealed import Revealed
+from recoverdsl.sources import Fetcher
+from recoverdsl.sources.cache import Progress, cache_folder
+from recoverdsl.sources.pins import pin, platform
 from recoverdsl.store.run_folder import private
 from recoverdsl.store.steps import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from recoverdsl.engine.run import State
+    from recoverdsl.audit.sweep import SweepRun
+    from recoverdsl.engine.steps.runner import State
     from recoverdsl.measure.results import Result
-    from recoverdsl.sweeping import SweepRun
 
 
 def load(
@@ -169,7 +169,7 @@ class Audit:
             device: `auto`, `cpu`, `cuda` or `cuda:1`.
             store: where step results are kept.
             batch_size: examples at once; chosen from the memory if not given.
-            observer: is told how the run goes, see `recoverdsl.engine.run.Observer`.
+            observer: is told how the run goes, see `recoverdsl.engine.steps.runner.Observer`.
             reveal: put prompts and completions into the result, the report and `texts.jsonl`. They
                 are otherwise in no file of `out`, and may be harmful.
 
@@ -179,7 +179,7 @@ class Audit:
         """
         if self.points:
             raise UsageError("this spec has a sweep", help="call run_sweep() in place of run()")
-        from recoverdsl.running import execute
+        from recoverdsl.audit.run import execute
 
         done, _ = execute(
             self, Path(out) if out is not None else None, device=device, store=store,
@@ -198,7 +198,7 @@ class Audit:
             UsageError: the spec has no sweep.
             RecoverdslError: see `recoverdsl.errors` for the kinds.
         """
-        from recoverdsl.sweeping import run_sweep
+        from recoverdsl.audit.sweep import run_sweep
 
         return run_sweep(self, Path(out) if out is not None else None, **options)
 

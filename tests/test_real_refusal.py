@@ -11,9 +11,9 @@ import torch
 from safetensors import safe_open
 
 import recoverdsl
-from recoverdsl.engine import models
-from recoverdsl.engine.data import load_examples
-from recoverdsl.engine.pins import locate
+from recoverdsl.engine.model import loaded_model as models
+from recoverdsl.sources.data import load_examples
+from recoverdsl.sources.pins import locate
 
 pytestmark = pytest.mark.slow
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from recoverdsl.engine.data import Example, load_examples
-from recoverdsl.engine.sources import Fetcher
 from recoverdsl.language.schema import Data, File
 from recoverdsl.measure.phrases import load_phrases
 from recoverdsl.measure.texts import opening
+from recoverdsl.sources import Fetcher
+from recoverdsl.sources.data import Example, load_examples
 
 PLACE = Path(__file__).parents[1] / "specs" / "data"
 

@@ -71,8 +71,8 @@ def overrides(context: click.Context, param: click.Parameter, incomplete: str) -
 
 def saes(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """`release:RELEASE/ID`, from sae_lens's table, and `folder:PATH`."""
-    from recoverdsl.sae_lens_table import releases
     from recoverdsl.scaffold.releases import ids
+    from recoverdsl.sources.sae_lens_table import releases
 
     kind, colon, rest = incomplete.partition(":")
     if kind == "folder" and colon:

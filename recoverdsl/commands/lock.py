@@ -49,8 +49,8 @@ def lock(
     from attrs import evolve
 
     from recoverdsl.api import load
+    from recoverdsl.commands.progress import Progress
     from recoverdsl.pinning.lockfile import to_text
-    from recoverdsl.progress import Progress
 
     # Libraries draw bars of their own, which would tear this tool's.
     os.environ.setdefault("TQDM_DISABLE", "1")

@@ -18,7 +18,7 @@ from recoverdsl.errors import EXIT_CODES, StoppedError
 
 if TYPE_CHECKING:
     from recoverdsl.api import Run
-    from recoverdsl.sweeping import SweepRun
+    from recoverdsl.audit.sweep import SweepRun
 
 
 @click.command(
@@ -74,7 +74,7 @@ def run(
 ) -> int:
     """Run a spec and say whether the clamp holds. A run that was stopped goes on where it was."""
     from recoverdsl.api import load
-    from recoverdsl.progress import Progress
+    from recoverdsl.commands.progress import Progress
 
     # Libraries draw bars of their own, which would tear this tool's.
     os.environ.setdefault("TQDM_DISABLE", "1")

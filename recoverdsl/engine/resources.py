@@ -10,16 +10,17 @@ import torch
 from attrs import define, field, frozen
 
 from recoverdsl.compiler.support import examples_of
-from recoverdsl.engine import models, saes
-from recoverdsl.engine.data import Example, load_examples
-from recoverdsl.engine.forward import Tokens
-from recoverdsl.engine.judging import Judging, load_classifier
-from recoverdsl.engine.pins import locate, release_file
-from recoverdsl.engine.sources import Fetcher
+from recoverdsl.engine.defense import autoencoders as saes
+from recoverdsl.engine.model import loaded_model as models
+from recoverdsl.engine.model.forward import Tokens
+from recoverdsl.engine.model.judge import Judging, load_classifier
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.measure.phrases import load_phrases
+from recoverdsl.sources import Fetcher
+from recoverdsl.sources.data import Example, load_examples
+from recoverdsl.sources.pins import locate, release_file
 
 
 @frozen

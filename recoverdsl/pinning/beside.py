@@ -8,7 +8,6 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from recoverdsl.engine.sources import Fetcher, hub, releases
 from recoverdsl.errors import LockError, RecoverdslError, SpecError, UnavailableError
 from recoverdsl.language.canonical import digest
 from recoverdsl.language.schema import Data, File, HuggingFace, Release, Spec
@@ -18,6 +17,7 @@ from recoverdsl.pinning.finding import Found, find
 from recoverdsl.pinning.lock import Lock, Pinned
 from recoverdsl.pinning.lockfile import lock_path, read_lock
 from recoverdsl.pinning.sources import Block, sources_of, written
+from recoverdsl.sources import Fetcher, hub, releases
 
 _MOST_NAMED = 4
 """Differences that a note names; a whole list belongs to `--locked`."""

@@ -6,10 +6,6 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Literal, TypeAlias
 
-from recoverdsl.engine.cache import WEIGHTS
-from recoverdsl.engine.data import drawn_digest, table_files
-from recoverdsl.engine.pins import locate
-from recoverdsl.engine.sources import Fetcher, Kind, hub, releases
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import (
     Classifier,
@@ -25,6 +21,10 @@ from recoverdsl.language.schema import (
 from recoverdsl.measure.phrases import load_phrases
 from recoverdsl.pinning.lock import Pinned
 from recoverdsl.pinning.sources import Block, written
+from recoverdsl.sources import Fetcher, Kind, hub, releases
+from recoverdsl.sources.cache import WEIGHTS
+from recoverdsl.sources.data import drawn_digest, table_files
+from recoverdsl.sources.pins import locate
 
 Look: TypeAlias = Literal["published", "fetched", "named"]
 """What of a repository is looked at. `published`: what the hub says that it is now, without fetching

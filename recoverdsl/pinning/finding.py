@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 from recoverdsl.compiler.support import refuse_what_cannot_run
-from recoverdsl.engine.sources import Fetcher
 from recoverdsl.errors import RecoverdslError
 from recoverdsl.language.canonical import digest
 from recoverdsl.language.schema import Spec
@@ -15,6 +14,7 @@ from recoverdsl.pinning.contents import Look, contents
 from recoverdsl.pinning.lock import Lock, Pinned
 from recoverdsl.pinning.sources import sources_at
 from recoverdsl.pinning.versions import versions
+from recoverdsl.sources import Fetcher
 
 
 @frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import recoverdsl
-from recoverdsl.engine.pins import LIBRARIES, version_of
+from recoverdsl.sources.pins import LIBRARIES, version_of
 
 
 def versions() -> dict[str, str]:

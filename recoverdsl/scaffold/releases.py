@@ -9,9 +9,9 @@ from typing import Any
 
 from attrs import frozen
 
-from recoverdsl import sae_lens_table
 from recoverdsl.errors import UsageError
-from recoverdsl.sae_lens_table import releases
+from recoverdsl.sources import sae_lens_table
+from recoverdsl.sources.sae_lens_table import releases
 
 _HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)(?![a-z])")
 """TransformerLens's name of a point of the residual stream, before a layer or behind it."""

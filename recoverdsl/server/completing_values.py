@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args, get_origin
 
 from lsprotocol.types import CompletionItemKind as Kind
 
-from recoverdsl import sae_lens_table
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language import meanings as meaning
 from recoverdsl.language import schema
@@ -17,6 +16,7 @@ from recoverdsl.server.cursor import Cursor, is_string
 from recoverdsl.server.document import Document
 from recoverdsl.server.offers import Offer, call, escaped, named, names, referred
 from recoverdsl.server.wanted import COMPARISONS, FUNCTION_NAMES, Wanted, argument, parameters
+from recoverdsl.sources import sae_lens_table
 
 _SITE = re.compile(r"\b\w+\.layers\[ *(\d+) *\]\.(?:input|output)\b")
 

@@ -31,7 +31,7 @@ from sae_lens.training.sae_trainer import SAETrainer
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from recoverdsl.engine.templates import ioi
+from recoverdsl.sources.templates import ioi
 
 TEMPLATE_SEED = 90_210  # the specs use seed 0
 

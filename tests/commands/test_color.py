@@ -15,7 +15,7 @@ Shown = Callable[[str, Mapping[str, str]], list[str]]
 _VERDICTS = """
 import os, sys, click
 from recoverdsl.commands.terminal import console
-from recoverdsl.progress import Progress
+from recoverdsl.commands.progress import Progress
 from recoverdsl.report.terminal import show
 from tests.report.conftest import planted_result, planted_rows
 result = planted_result(planted_rows())

@@ -17,15 +17,15 @@ from recoverdsl.compiler.steps import (
     Recover,
     Stage,
 )
-from recoverdsl.engine.data import Example
-from recoverdsl.engine.executors import Executors
-from recoverdsl.engine.families import adapt
-from recoverdsl.engine.models import LoadedModel
-from recoverdsl.engine.protected import Protected
+from recoverdsl.engine.defense.autoencoders import Autoencoder
+from recoverdsl.engine.defense.protected_features import Protected
+from recoverdsl.engine.model.families import adapt
+from recoverdsl.engine.model.loaded_model import LoadedModel
 from recoverdsl.engine.resources import Resources
-from recoverdsl.engine.saes import Autoencoder
-from recoverdsl.engine.sources import Fetcher
+from recoverdsl.engine.steps.executors import Executors
 from recoverdsl.language.schema import Adam, Comparison, Positions, Score, SetTo, Term
+from recoverdsl.sources import Fetcher
+from recoverdsl.sources.data import Example
 from tests.models import jumprelu, tokenizer
 
 BOUNDARY = 2

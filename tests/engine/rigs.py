@@ -17,21 +17,19 @@ from attrs import field, frozen
 from torch import Tensor
 
 from recoverdsl.compiler.steps import Behavior, Defense, Place, Recover, Stage
-from recoverdsl.engine.clamp import Clamp, SetEach
-from recoverdsl.engine.constraints import normalized
-from recoverdsl.engine.data import Example
-from recoverdsl.engine.executors import Batch, Executors
-from recoverdsl.engine.families import adapt
-from recoverdsl.engine.generate import Answers, generate
-from recoverdsl.engine.intervene import Delta, Intervention
-from recoverdsl.engine.judging import Judging
-from recoverdsl.engine.models import LoadedModel
-from recoverdsl.engine.problem import Problem
-from recoverdsl.engine.problems import Problems
-from recoverdsl.engine.protected import Protected
+from recoverdsl.engine.attack.constraints import normalized
+from recoverdsl.engine.attack.problem import Problem
+from recoverdsl.engine.attack.problem_factory import Problems
+from recoverdsl.engine.behavior.generation import Answers, generate
+from recoverdsl.engine.defense.autoencoders import Autoencoder
+from recoverdsl.engine.defense.clamp import Clamp, SetEach
+from recoverdsl.engine.defense.intervention import Delta, Intervention
+from recoverdsl.engine.defense.protected_features import Protected
+from recoverdsl.engine.model.families import adapt
+from recoverdsl.engine.model.judge import Judging
+from recoverdsl.engine.model.loaded_model import LoadedModel
 from recoverdsl.engine.resources import Resources
-from recoverdsl.engine.saes import Autoencoder
-from recoverdsl.engine.sources import Fetcher
+from recoverdsl.engine.steps.executors import Batch, Executors
 from recoverdsl.language.schema import (  # fmt: skip
     Adam,
     Comparison,
@@ -43,6 +41,8 @@ from recoverdsl.language.schema import (  # fmt: skip
     Term,
 )
 from recoverdsl.measure.phrases import Cue, Phrases
+from recoverdsl.sources import Fetcher
+from recoverdsl.sources.data import Example
 from tests.models import FAMILIES, jumprelu, tokenizer
 
 WIDTH, VOCABULARY = 24, 61

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recoverdsl.engine import templates
-from recoverdsl.engine.sources import Fetcher
 from recoverdsl.errors import RecoverdslError, SpecError, UnavailableError
 from recoverdsl.language.schema import (
     Classifier,
@@ -28,6 +26,7 @@ from recoverdsl.language.schema import (
 )
 from recoverdsl.pinning.contents import contents
 from recoverdsl.pinning.sources import Block
+from recoverdsl.sources import Fetcher, templates
 from tests.hub import Hub
 
 SITE = Site("m", 8, "input")

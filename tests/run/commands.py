@@ -17,7 +17,7 @@ from unittest import mock
 from attrs import frozen
 
 _HEAVY = [
-    "recoverdsl.api", "recoverdsl.cli", "recoverdsl.engine.run", "recoverdsl.measure.results",
+    "recoverdsl.api", "recoverdsl.cli", "recoverdsl.engine.steps.runner", "recoverdsl.measure.results",
     "recoverdsl.report.html", "sae_lens", "transformers.models.llama.modeling_llama",
 ]  # fmt: skip
 

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import recoverdsl
-from recoverdsl.engine.executors import Batch
+from recoverdsl.engine.steps.executors import Batch
 from recoverdsl.errors import NotYetError, SpecError, UnavailableError, UsageError
 from recoverdsl.measure import table
 from recoverdsl.measure.results import to_json
@@ -250,9 +250,9 @@ def test_a_part_that_was_lost_from_a_finished_step_is_computed_again_and_nothing
 
 
 COMPUTED_BY = {
-    "base and defended": "recoverdsl.engine.run.observe",
-    "attribution": "recoverdsl.engine.run.attribution",
-    "recover": "recoverdsl.engine.executors.Executors.recover",
+    "base and defended": "recoverdsl.engine.steps.runner.observe",
+    "attribution": "recoverdsl.engine.steps.runner.attribution",
+    "recover": "recoverdsl.engine.steps.executors.Executors.recover",
 }
 """What computes one batch of a kind of step."""
 

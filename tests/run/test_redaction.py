@@ -17,10 +17,10 @@ import torch
 from attrs import frozen
 
 import recoverdsl
-from recoverdsl.engine.data import Example
+from recoverdsl.audit.texts import shown_ids, texts
 from recoverdsl.errors import UnavailableError
 from recoverdsl.report.revealed import Revealed, to_lines
-from recoverdsl.revealing import shown_ids, texts
+from recoverdsl.sources.data import Example
 from recoverdsl.store.run_folder import RunFolder, private
 from tests.run import answers
 from tests.run.commands import Outcome, cli

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 import recoverdsl
+from recoverdsl.audit.sweep import SweepRun
 from recoverdsl.errors import UsageError
 from recoverdsl.language import check_file
 from recoverdsl.measure.sweeps import from_json
-from recoverdsl.sweeping import SweepRun
 from tests.run import claims
 from tests.run.commands import cli
 from tests.run.watching import Watching

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from recoverdsl import sae_lens_table
 from recoverdsl.errors import UsageError
 from recoverdsl.scaffold import releases
 from recoverdsl.scaffold.releases import Pretrained, ids, pretrained
+from recoverdsl.sources import sae_lens_table
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,9 @@ import pytest
 from attrs import frozen
 from tokenizers import decoders
 
-from recoverdsl.engine.sources.releases import find
-from recoverdsl.engine.templates import ioi
 from recoverdsl.language.schema import Release
+from recoverdsl.sources.releases import find
+from recoverdsl.sources.templates import ioi
 from tests import models
 from tests.hub import Hub
 from tests.run import answers

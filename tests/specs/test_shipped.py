@@ -11,13 +11,13 @@ import pytest
 from attrs import frozen
 
 import recoverdsl
-from recoverdsl.engine.sources.releases import find
+from recoverdsl.audit.sweep import SweepRun
 from recoverdsl.language import check_file
 from recoverdsl.language.schema import Features, Release, Spec
 from recoverdsl.measure.results import Result, from_json
 from recoverdsl.measure.sweeps import from_json as sweep_from_json
 from recoverdsl.report.words import clean_line
-from recoverdsl.sweeping import SweepRun
+from recoverdsl.sources.releases import find
 from tests.hub import Hub
 from tests.run.commands import cli
 from tests.run.watching import Watching

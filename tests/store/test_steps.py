@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recoverdsl.engine.batches import in_batches
+from recoverdsl.engine.steps.batches import in_batches
 from recoverdsl.errors import UnavailableError
 from recoverdsl.store.run_folder import RunFolder
 from recoverdsl.store.steps import Entry, Part, Store, write_atomically

@@ -1,0 +1,1 @@
+"""One audit, from a checked spec to its result and the files of its run folder."""

@@ -1,0 +1,1 @@
+"""The attack: a small perturbation or a suffix that recovers the behavior."""

@@ -1,0 +1,253 @@
+"""The attack: a small residual perturbation δ that brings the behavior back under the active clamp.
+
+All examples of a batch are optimized at once, each with its own δ, limit and end. Losses are summed,
+so no example's gradient sees another's. An example that is done leaves the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from attrs import evolve, field, frozen
+from torch import Tensor
+
+from recoverdsl.engine.attack.constraints import Constraint, norm, normalized
+from recoverdsl.engine.attack.problem import Effort, Problem
+
+
+class Optimizer(Protocol):
+    """Turns gradients of the score into steps that raise it. State is per example."""
+
+    def step(self, gradient_BLQD: Tensor) -> Tensor: ...
+
+    def take(self, rows: Tensor) -> None: ...
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015, algorithm 1), for maximization."""
+
+    def __init__(self, lr: float) -> None:
+        self.lr, self.t = lr, 0
+        self.mean = self.square = torch.zeros(())
+
+    def step(self, gradient_BLQD: Tensor) -> Tensor:
+        self.t += 1
+        self.mean = 0.9 * self.mean + 0.1 * gradient_BLQD
+        self.square = 0.999 * self.square + 0.001 * gradient_BLQD**2
+        mean = self.mean / (1 - 0.9**self.t)
+        square = self.square / (1 - 0.999**self.t)
+        return self.lr * mean / (square.sqrt() + 1e-8)
+
+    def take(self, rows: Tensor) -> None:
+        if self.t:
+            self.mean, self.square = self.mean[rows], self.square[rows]
+
+
+class SteepestAscent:
+    """Steps along the gradient, of the length `length_B` × `schedule(t)` whatever its size.
+
+    With a ball as the only limit this converges to the direction of the gradient itself, which the
+    per-coordinate scaling of Adam does not.
+    """
+
+    def __init__(self, length_B: Tensor, schedule: Callable[[int], float] = lambda t: 1.0) -> None:
+        self.length_B, self.schedule, self.t = length_B, schedule, 0
+
+    def step(self, gradient_BLQD: Tensor) -> Tensor:
+        length_B = self.length_B * self.schedule(self.t)
+        self.t += 1
+        return length_B[:, None, None, None] * normalized(gradient_BLQD)
+
+    def take(self, rows: Tensor) -> None:
+        self.length_B = self.length_B[rows]
+
+
+@frozen(eq=False)
+class Outcome:
+    """What an attack found, per example.
+
+    `delta_BLQD` is float32: everything that is added to the clamped states, corrections and earlier
+    stages included.
+    """
+
+    delta_BLQD: Tensor
+    score_B: Tensor
+    recovered_B: Tensor
+    steps_B: Tensor
+    """Steps taken until the behavior was back, or in all."""
+    failed_B: Tensor
+    """True where the score or its gradient stopped being a number; δ is then zero."""
+
+    @classmethod
+    def none(cls, problem: Problem) -> Outcome:
+        """No δ, no score, nothing recovered."""
+        count, delta = len(problem), problem.zero_BLQD
+        return cls(
+            delta_BLQD=delta,
+            score_B=torch.full((count,), torch.nan, device=delta.device),
+            recovered_B=torch.zeros(count, dtype=torch.bool, device=delta.device),
+            steps_B=torch.zeros(count, dtype=torch.long, device=delta.device),
+            failed_B=torch.zeros(count, dtype=torch.bool, device=delta.device),
+        )
+
+
+@frozen(eq=False)
+class Attack:
+    """How δ is searched. `optimizer` makes a fresh one from the limits of the batch."""
+
+    optimizer: Callable[[Tensor], Optimizer]
+    constraint: Constraint
+    steps: int
+    stop_when_recovered: bool = field(default=True)
+    forward_passes: int | None = None
+    """What may be spent on each example: no step is taken that would exceed it at the cost of the
+    one before."""
+
+
+def recover(
+    problem: Problem,
+    attack: Attack,
+    limit_B: Tensor,
+    start_BLQD: Tensor | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Outcome:
+    """Maximizes the score over ‖δ‖ ≤ `limit_B` and the attack's constraint.
+
+    Args:
+        limit_B: largest Frobenius norm of what each example's δ adds (C4), positive.
+        start_BLQD: where to begin; zero if not given.
+        progress: called after each step with the number of examples that are done.
+    """
+    delta = problem.zero_BLQD if start_BLQD is None else start_BLQD
+    delta = attack.constraint.admit(problem, delta, limit_B)
+    best = Outcome.none(problem)
+    rows = torch.arange(len(problem), device=delta.device)
+    live, limit = problem, limit_B
+    spent_B = problem.effort.forward_passes_B.clone()
+    optimizer = attack.optimizer(limit_B)
+    for step in range(attack.steps + 1):
+        delta.requires_grad_(True)
+        with torch.enable_grad():
+            score, reached = live.score(delta)
+            (gradient,) = torch.autograd.grad(score.sum(), delta)
+        live.spend(gradients=1)
+        delta = delta.detach()
+        score = score.detach()
+
+        broken = ~(score.isfinite() & gradient.flatten(1).isfinite().all(1))
+        back = reached & ~broken
+        best.score_B[rows] = score
+        best.steps_B[rows] = step
+        best.recovered_B[rows] = back
+        best.failed_B[rows] = broken
+        best.delta_BLQD[rows] = torch.where(broken[:, None, None, None], 0.0, delta)
+
+        stay = ~broken & ~back if attack.stop_when_recovered else ~broken
+        if attack.forward_passes is not None:
+            now_B = problem.effort.forward_passes_B.clone()
+            stay = stay & (2 * now_B - spent_B <= attack.forward_passes)[live.members_B]
+            spent_B = now_B
+        progress(len(problem) - int(stay.sum()))
+        if step == attack.steps or not stay.any():
+            break
+        if not stay.all():
+            kept = stay.nonzero().squeeze(1)
+            rows, live, delta, gradient = rows[kept], live.take(kept), delta[kept], gradient[kept]
+            limit = limit[kept]
+            optimizer.take(kept)
+        # The part of the gradient that δ cannot follow would shorten the step along the rest.
+        gradient = attack.constraint.tangent(live, delta, gradient, step)
+        delta = attack.constraint.admit(live, delta + optimizer.step(gradient), limit)
+    return evolve(best, delta_BLQD=_total(problem, best.delta_BLQD, best.failed_B))
+
+
+def smallest_norm(
+    problem: Problem,
+    found: Outcome,
+    attack: Attack,
+    within: float,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Outcome:
+    """The least norm that recovers, per example, by warm-started bisection of all examples at once.
+
+    Between the largest norm that failed (0 at first: a valid flip does not hold undisturbed) and the
+    smallest that recovered, the middle is tried from the best δ so far, scaled down. An example
+    ends when the two are `within` × the smallest apart. Examples that `found` did not recover stay
+    as they are.
+
+    Args:
+        attack: `steps` is per tried radius; its optimizer is given the radii.
+    """
+    best = evolve(found, delta_BLQD=found.delta_BLQD.clone(), score_B=found.score_B.clone())
+    high_B = norm(best.delta_BLQD)
+    low_B = torch.zeros_like(high_B)
+    steps_B = found.steps_B.clone()
+    while True:
+        radius_B = (low_B + high_B) / 2
+        # Numbers end somewhere: a middle that is one of the two ends has nothing left to try.
+        between_B = (low_B < radius_B) & (radius_B < high_B)
+        open_B = found.recovered_B & between_B & (high_B - low_B > within * high_B)
+        progress(int((~open_B).sum()))
+        rows = open_B.nonzero().squeeze(1)
+        if not len(rows):
+            return evolve(best, steps_B=steps_B)
+        radius = radius_B[rows]
+        start = best.delta_BLQD[rows] * (radius / high_B[rows])[:, None, None, None]
+        tried = recover(problem.take(rows), attack, radius, start)
+        steps_B[rows] += tried.steps_B
+        success = rows[tried.recovered_B]
+        best.delta_BLQD[success] = tried.delta_BLQD[tried.recovered_B]
+        best.score_B[success] = tried.score_B[tried.recovered_B]
+        found_norm = norm(tried.delta_BLQD[tried.recovered_B])
+        high_B[success] = found_norm.minimum(radius[tried.recovered_B])
+        low_B[rows[~tried.recovered_B]] = radius[~tried.recovered_B]
+
+
+def random_direction(
+    problem: Problem, constraint: Constraint, limit_B: Tensor, seeds: list[int]
+) -> Outcome:
+    """δ of norm `limit_B` in a random direction that keeps the constraint.
+
+    Args:
+        seeds: one per example, so that a draw does not depend on the rest of the batch.
+    """
+    noise = problem.zero_BLQD
+    for row, seed in enumerate(seeds):
+        generator = torch.Generator().manual_seed(seed)
+        where_LQ = problem.where_BLQ[row]
+        # Only where δ acts, so that the columns of longer prompts change nothing.
+        drawn_PD = torch.randn(int(where_LQ.sum()), noise.shape[-1], generator=generator)
+        noise[row, where_LQ] = drawn_PD.to(noise)
+    delta = in_direction(problem, constraint, noise, limit_B)
+    with torch.no_grad():
+        score_B, reached_B = problem.score(delta)
+    broken_B = ~score_B.isfinite()
+    return evolve(
+        Outcome.none(problem), delta_BLQD=_total(problem, delta, broken_B), score_B=score_B,
+        recovered_B=reached_B & ~broken_B, failed_B=broken_B,
+    )  # fmt: skip
+
+
+def in_direction(
+    problem: Problem, constraint: Constraint, direction_BLQD: Tensor, limit_B: Tensor
+) -> Tensor:
+    """A δ along a direction, as far as the constraint lets it follow, of norm `limit_B`."""
+    unit_BLQD = normalized(constraint.tangent(problem, problem.zero_BLQD, direction_BLQD, 0))
+    delta_BLQD = constraint.admit(problem, unit_BLQD * limit_B[:, None, None, None], limit_B)
+    for _ in range(3):
+        # A correction that follows δ may have shortened it.
+        size_B = norm(problem.added(delta_BLQD))
+        short_B = (size_B < 0.999 * limit_B) & (size_B > 1e-6 * limit_B)
+        if not short_B.any():
+            break
+        scale_B = torch.where(short_B, limit_B / size_B.clamp(min=1e-30), 1.0)
+        delta_BLQD = constraint.admit(problem, delta_BLQD * scale_B[:, None, None, None], limit_B)
+    return delta_BLQD
+
+
+def _total(problem: Problem, delta_BLQD: Tensor, failed_B: Tensor) -> Tensor:
+    # For the record, and no part of what the search costs.
+    unpaid = evolve(problem, effort=Effort.none(problem.effort.gradients_B))
+    return torch.where(failed_B[:, None, None, None], 0.0, unpaid.total(delta_BLQD))

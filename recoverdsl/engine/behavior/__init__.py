@@ -1,0 +1,1 @@
+"""The behavior: objectives, generated text, and the features that carry it."""

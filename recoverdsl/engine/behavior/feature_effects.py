@@ -1,0 +1,96 @@
+"""What ranks features: attribution to a score, and contrast between two sets of texts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from recoverdsl.engine.behavior.objectives import Objective
+from recoverdsl.engine.defense.autoencoders import Autoencoder, Features
+from recoverdsl.engine.defense.intervention import Intervention
+from recoverdsl.engine.model.forward import Tokens, embed, run_layers
+from recoverdsl.engine.model.positions import position_mask
+from recoverdsl.engine.resources import Resources, Text
+from recoverdsl.language.schema import Positions
+
+
+def attribution(
+    resources: Resources, goal: Objective, positions: Positions, indices: list[int]
+) -> tuple[list[Tensor], Tensor]:
+    """Activation × gradient of every feature, summed over positions and examples: (d_sae,) per SAE.
+
+    Examples with an effect that is no finite number are left out; the second tensor, (B,), is true
+    at the others.
+    """
+    family = resources.model.family
+    tokens = resources.tokens(indices)
+    where_BT = position_mask(positions, tokens)
+    saes = resources.autoencoders
+    watch: dict[int, list[Tensor]] = {sae.boundary: [] for sae in saes}
+    h_BTD = embed(family, tokens).requires_grad_(True)
+    with torch.enable_grad():
+        edits = Intervention().edits(tokens, watch=watch)
+        top_BTD = run_layers(family, h_BTD, tokens, start=0, stop=family.n_layers, edits=edits)
+        score_B = goal(family, top_BTD[:, -1])
+        states = [watch[sae.boundary][0] for sae in saes]
+        gradients = torch.autograd.grad(score_B.sum(), states)
+    effects_BF = []
+    with torch.no_grad():
+        for sae, state_BTD, gradient_BTD in zip(saes, states, gradients, strict=True):
+            # ∂score/∂z_f is the gradient along the feature's decoder row.
+            z_BTF = sae.encode(state_BTD.detach()) * where_BT[..., None]
+            effects_BF.append((z_BTF * (gradient_BTD.float() @ sae.W_dec_FD.T)).sum(1))
+    finite_B = torch.stack([effect_BF.isfinite().all(1) for effect_BF in effects_BF]).all(0)
+    return [effect_BF[finite_B].double().sum(0) for effect_BF in effects_BF], finite_B
+
+
+@torch.no_grad()
+def sum_over_texts(
+    resources: Resources, readers: Mapping[int, Autoencoder | Features], texts: Sequence[Text]
+) -> tuple[dict[int, Tensor], int]:
+    """Activations summed over all tokens that are looked at, by boundary, and how many tokens.
+
+    Args:
+        readers: what encodes the residual stream at each boundary.
+    """
+    family = resources.model.family
+    prompts = Tokens.pad([text.before for text in texts], resources.device)
+    width = max(len(text.looked_at) for text in texts)
+    ids_BN = torch.tensor(
+        [text.looked_at + [0] * (width - len(text.looked_at)) for text in texts],
+        dtype=torch.long, device=resources.device,
+    )  # fmt: skip
+    lengths_B1 = torch.tensor([[len(text.looked_at)] for text in texts], device=resources.device)
+    mask_BN = torch.arange(width, device=resources.device) < lengths_B1
+    tokens = prompts.followed_by(ids_BN, mask_BN)
+    watch: dict[int, list[Tensor]] = {site: [] for site in readers}
+    run_layers(
+        family, embed(family, tokens), tokens, start=0, stop=max(readers),
+        edits=Intervention().edits(tokens, watch=watch),
+    )  # fmt: skip
+    totals = {
+        site: reader.encode(watch[site][0][:, prompts.prompt :][mask_BN]).double().sum(0)
+        for site, reader in readers.items()
+    }
+    return totals, int(mask_BN.sum())
+
+
+def best(effects: Sequence[Tensor], count: int, each: bool) -> list[Tensor]:
+    """Ids of the `count` features with the largest effect: of each SAE, or over all of them together.
+
+    Args:
+        effects: (d_sae,) per SAE.
+    """
+    if each:
+        return [effect_F.topk(min(count, len(effect_F))).indices for effect_F in effects]
+    offsets = [0]
+    for effect_F in effects:
+        offsets.append(offsets[-1] + len(effect_F))
+    together = torch.cat(list(effects)).topk(min(count, offsets[-1])).indices
+    return [
+        together[(together >= low) & (together < high)] - low
+        for low, high in itertools.pairwise(offsets)
+    ]

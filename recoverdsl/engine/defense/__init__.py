@@ -1,0 +1,1 @@
+"""The defense: SAEs, the clamp, and the features that it protects."""

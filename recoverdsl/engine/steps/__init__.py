@@ -1,0 +1,1 @@
+"""The steps of a graph, executed in batches and kept in the store."""

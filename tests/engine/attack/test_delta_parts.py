@@ -1,0 +1,243 @@
+"""δ split into what features carry of it and what they do not."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from recoverdsl.compiler.steps import SplitDelta, columns_behind
+from recoverdsl.engine.attack.delta_parts import split
+from recoverdsl.engine.attack.problem import Problem
+from recoverdsl.engine.behavior.generation import generate
+from recoverdsl.engine.defense.intervention import Delta
+from recoverdsl.language.schema import SetTo
+from recoverdsl.store.steps import Part
+from tests.engine.rigs import (
+    CLAMPED,
+    ENDING,
+    LAST,
+    PROMPTS,
+    SCORED,
+    TARGET,
+    Rig,
+    autoencoders,
+    each_family,
+    of_problem,
+    own_rows,
+    rig,
+    some,
+    stage,
+)
+from tests.models import jumprelu
+
+PARTS: tuple[Literal["clamped", "other_features", "residual"] | int, ...] = (
+    "clamped", "other_features", 3, "residual",
+)  # fmt: skip
+PLACES = {
+    "one site": [(2, ENDING)],
+    "two sites": [(1, LAST), (3, ENDING)],
+    "two sites and a clamp between": [(1, ENDING), (3, LAST)],
+}
+each_place = pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
+
+
+def parts_of(made: Rig, problem: Problem, delta: Tensor) -> dict[str, Tensor]:
+    return split(problem, made.resources.autoencoders, delta, PARTS)
+
+
+@each_family
+@each_place
+def test_clamped_other_and_residual_sum_to_delta(kind: str, places: list[Any]) -> None:
+    made = rig(kind)
+    problem = made.problem(made.recover(stage(*places)))
+    delta = some(problem, 4.0)
+    parts = parts_of(made, problem, delta)
+    assert set(parts) == {"clamped", "other_features", "3", "residual"}
+    whole = parts["clamped"] + parts["other_features"] + parts["residual"]
+    torch.testing.assert_close(whole, delta, atol=1e-5, rtol=0)
+    for part in parts.values():
+        assert part.flatten(1).norm(dim=1).max() > 0.01
+        assert not part[~problem.where_BLQ].any()
+
+
+@each_family
+@each_place
+def test_the_parts_are_those_of_the_plain_model(kind: str, places: list[Any]) -> None:
+    """By the whole SAE, around the state that δ meets when the model runs."""
+    made = rig(kind)
+    problem = made.problem(made.recover(stage(*places)))
+    delta = some(problem, 4.0)
+    parts = parts_of(made, problem, delta)
+    for at, prompt in enumerate(made.prompts):
+        goal: Any = problem.goal
+        text = [*prompt, *goal.labels_BA[at][goal.mask_BA[at]].tolist()[:-1]]
+        rows = own_rows(of_problem(problem, delta), at, len(prompt))
+        before: dict[int, Tensor] = {}
+        made.plain.logits(text, rows, None, before)
+        for number, site in enumerate(problem.sites):
+            sae, own = made.plain.saes[site], CLAMPED[site]
+            delta_TD = torch.nn.functional.pad(rows[site], (0, 0, 0, len(text)))[: len(text)]
+            change_TF = sae.encode(before[site] + delta_TD) - sae.encode(before[site])
+            change_TF = change_TF * (delta_TD != 0).any(1, keepdim=True)
+            others = [f for f in range(64) if f not in own]
+            size_F = change_TF.norm(dim=0) * sae.W_dec.norm(dim=1)
+            strongest = sorted(others, key=lambda f: -float(size_F[f]))[:3]
+            decoded = sae.decode(sae.encode(before[site] + delta_TD)) - sae.decode(sae.encode(before[site]))  # fmt: skip
+            expected = {
+                "clamped": change_TF[:, own] @ sae.W_dec[own],
+                "other_features": change_TF[:, others] @ sae.W_dec[others],
+                "3": change_TF[:, strongest] @ sae.W_dec[strongest],
+                "residual": torch.where(
+                    (delta_TD != 0).any(1, keepdim=True), delta_TD - decoded, 0.0
+                ),
+            }
+            for name, part in parts.items():
+                found = own_rows(of_problem(problem, part), at, len(prompt))[site][: len(text)]
+                torch.testing.assert_close(found, expected[name][: len(found)], atol=2e-5, rtol=0)
+            assert number < 2
+
+
+def planted(sites: dict[int, list[int]]) -> tuple[Rig, dict[int, Tensor]]:
+    """SAEs whose 16 features read and write one direction of an orthonormal set each; those that are
+    clamped are active."""
+    saes = autoencoders()
+    bases = {}
+    for site in sites:
+        drawn = torch.randn(24, 24, generator=torch.Generator().manual_seed(site))
+        bases[site] = torch.linalg.qr(drawn)[0]
+        saes[site] = jumprelu(d_sae=16, threshold=0.0)
+        with torch.no_grad():
+            saes[site].W_enc.copy_(bases[site][:, :16])
+            saes[site].W_dec.copy_(bases[site][:, :16].T)
+            saes[site].b_enc.zero_()
+            saes[site].b_dec.zero_()
+    prompts = [ids for ids in PROMPTS if len(ids) > 1]
+    return rig(saes=saes, chosen=sites, to=SetTo(20.0), prompts=prompts), bases
+
+
+@pytest.mark.parametrize("sites", [{2: [0, 3]}, {1: [4], 3: [1, 2]}], ids=["one site", "two sites"])
+def test_a_delta_along_a_protected_decoder_row_is_all_clamped(sites: dict[int, list[int]]) -> None:
+    made, bases = planted(sites)
+    problem = made.problem(made.recover(stage(*((site, ENDING) for site in sites))))
+    delta = problem.zero_BLQD
+    for number, (site, ids) in enumerate(sites.items()):
+        delta[:, number] = 0.7 * bases[site][:, ids[0]]
+    delta = problem.place(delta)
+    parts = parts_of(made, problem, delta)
+    torch.testing.assert_close(parts["clamped"], delta, atol=1e-5, rtol=0)
+    for name in ("other_features", "3", "residual"):
+        assert parts[name].abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("sites", [{2: [0, 3]}, {1: [4], 3: [1, 2]}], ids=["one site", "two sites"])
+def test_a_delta_that_no_encoder_column_sees_is_all_residual(sites: dict[int, list[int]]) -> None:
+    made, bases = planted(sites)
+    problem = made.problem(made.recover(stage(*((site, ENDING) for site in sites))))
+    delta = problem.zero_BLQD
+    for number, site in enumerate(sites):
+        delta[:, number] = 3.0 * bases[site][:, 20]
+    delta = problem.place(delta)
+    parts = parts_of(made, problem, delta)
+    torch.testing.assert_close(parts["residual"], delta, atol=1e-5, rtol=0)
+    for name in ("clamped", "other_features", "3"):
+        assert parts[name].abs().max() <= 1e-5
+
+
+def test_the_strongest_features_are_as_many_as_asked_for_and_within_the_others() -> None:
+    made = rig()
+    problem = made.problem(made.recover(stage((2, LAST))))
+    delta = some(problem, 4.0)
+    counts = split(problem, made.resources.autoencoders, delta, (1, 10, 60, 1000, "other_features"))
+    others = counts["other_features"]
+    for few, many in (("1", "10"), ("10", "60")):
+        assert ((counts[many] - others).flatten(1).norm(dim=1)
+                <= (counts[few] - others).flatten(1).norm(dim=1) + 1e-5).all()  # fmt: skip
+    torch.testing.assert_close(counts["1000"], others, atol=1e-5, rtol=0)
+    own = set(CLAMPED[2])
+    rows = made.plain.saes[2].W_dec
+    column = problem.tokens.prompt - 1 - problem.first
+    for at in range(len(problem)):
+        unit = torch.nn.functional.normalize(counts["1"][at, 0, column], dim=0)
+        feature = int((rows @ unit).abs().argmax())
+        assert feature not in own
+        assert float((rows[feature] @ unit).abs()) == pytest.approx(1.0, abs=1e-4)
+
+
+# --- Replayed -------------------------------------------------------------------------------------
+
+
+def replayed(made: Rig, **changes: Any) -> tuple[Part, Part]:
+    """An attack's part and that of its attribution."""
+    step = made.recover(**changes) if "stages" not in changes else made.recover(
+        *changes.pop("stages"), **changes
+    )  # fmt: skip
+    batch = made.batch()
+    executors = made.executors()
+    found = executors.recover(step, made.protected, batch)
+    kept = Part(found.rows, {"delta": found.tensors["delta"]})
+    return found, executors.split_delta(SplitDelta(step, PARTS), made.protected, batch, kept)
+
+
+STAGED = {
+    "one stage": [stage((1, ENDING), limit=6.0)],
+    "two stages": [stage((1, LAST), limit=2.0), stage((3, TARGET), limit=6.0)],
+}
+
+
+@pytest.mark.parametrize("stages", STAGED.values(), ids=STAGED)
+@pytest.mark.parametrize("preserve", ["nothing", "by_construction"])
+def test_the_norm_of_each_replayed_part_is_that_of_the_part(stages: Any, preserve: Any) -> None:
+    made = rig()
+    found, told = replayed(made, stages=stages, preserve=preserve)
+    delta = found.tensors["delta"]
+    for at, row in enumerate(told.rows):
+        rows = {(part["part"], part["how"]): part for part in row["parts"]}
+        assert len(rows) == 8
+        assert found.rows[at]["norm"] == pytest.approx(float(delta[at].norm()), rel=1e-4)
+        for name in map(str, PARTS):
+            part = told.tensors[f"part {name}"][at]
+            size = float(part.norm())
+            rest = float((delta[at] - part).norm())
+            assert rows[name, "alone"]["norm"] == pytest.approx(size, rel=1e-4, abs=1e-5)
+            assert rows[name, "without"]["norm"] == pytest.approx(rest, rel=1e-4, abs=1e-5)
+
+
+def test_a_part_alone_is_written_with_that_part_in_place_and_nothing_else() -> None:
+    made = rig()
+    found, told = replayed(made, stages=STAGED["two stages"])
+    step = made.recover(*STAGED["two stages"])
+    before = found.tensors["delta"].shape[2] - columns_behind(step)
+    sites = tuple(found.tensors["sites"][0].tolist())
+    for name in map(str, PARTS):
+        part = told.tensors[f"part {name}"]
+        for how, delta in (("alone", part), ("without", found.tensors["delta"] - part)):
+            answers = generate(
+                made.resources.model.family, made.resources.tokens(list(range(len(made.prompts)))),
+                made.intervention.with_delta(Delta(sites, delta, before)),
+                tokens=5, ends=frozenset(),
+            )  # fmt: skip
+            for at, ids in enumerate(answers.lists()):
+                (row,) = (r for r in told.rows[at]["parts"] if (r["part"], r["how"]) == (name, how))
+                text = made.resources.model.decode(ids)
+                figures = made.resources.judging.figures([""], [text])[0]
+                assert row["refuses"] == figures["refuses"]
+                assert row["characters"] == figures["characters"]
+
+
+def test_parts_of_a_scored_behavior_are_scored() -> None:
+    made = rig()
+    stages = [stage((2, LAST), limit=6.0, steps=20)]
+    found, told = replayed(made, stages=stages, behavior=SCORED, goal="score")
+    assert any(row["recovered"] for row in found.rows)
+    problem = made.problem(made.recover(*stages, behavior=SCORED, goal="score"))
+    for name in map(str, PARTS):
+        part = told.tensors[f"part {name}"]
+        for how, delta in (("alone", part), ("without", found.tensors["delta"] - part)):
+            score_B, holds_B = problem.score(delta)
+            for at, row in enumerate(told.rows):
+                (played,) = (r for r in row["parts"] if (r["part"], r["how"]) == (name, how))
+                assert played["score_recovered"] == pytest.approx(float(score_B[at]), abs=1e-4)
+                assert played["recovered"] == bool(holds_B[at])

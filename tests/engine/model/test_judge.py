@@ -1,0 +1,179 @@
+"""Behaviors judged by a text: conditions over detectors, and classifiers from a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from recoverdsl.engine.model.judge import Judging, holds_of_text, load_classifier
+from recoverdsl.errors import SpecError, UnavailableError
+from recoverdsl.language.schema import (  # fmt: skip
+    And,
+    Classifier,
+    Comparison,
+    Detector,
+    Folder,
+    Not,
+    Or,
+    Predicate,
+)
+from recoverdsl.measure.phrases import Cue, Phrases
+from tests.models import gpt2, tokenizer
+
+WORDS = ["[PAD]", "[CLS]", "[SEP]", "bake", "bread", "sorry", "no", "first", "knead", "dough"]
+REQUESTS = ["bake bread", "knead", "bread dough bread dough bread"]
+ANSWERS = ["sorry no", "first knead dough", "no no no sorry bread first knead"]
+CPU = torch.device("cpu")
+PHRASES = Phrases({"refuses": Cue(("sorry",), (), 2), "opens_with_safety_cue": Cue(("no",), (), 1)})
+
+REFUSES, CUE = Detector("refuses"), Detector("opens_with_safety_cue")
+TRUTHS: list[tuple[Predicate, list[bool]]] = [
+    (REFUSES, [True, False, False, True]),
+    (Not(REFUSES), [False, True, True, False]),
+    (And((Not(REFUSES), Not(CUE))), [False, True, False, False]),
+    (Or((REFUSES, CUE)), [True, False, True, True]),
+    (Not(Or((REFUSES, CUE))), [False, True, False, False]),
+    (And((REFUSES, Or((CUE, Comparison("judge", ">", 0.5))))), [False, False, False, True]),
+    (Comparison("judge", ">", 0.5), [False, True, False, True]),
+    (Comparison("judge", ">=", 0.5), [False, True, True, True]),
+    (Comparison("judge", "<", 0.5), [True, False, False, False]),
+    (Comparison("judge", "<=", 0.5), [True, False, True, False]),
+    (Comparison("words", ">", 2), [False, True, False, False]),
+]
+TEXTS = ["sorry bread", "first knead dough", "no bread", "bread sorry"]
+FIGURES = [0.25, 0.75, 0.5, 1.0]
+
+
+class Given:
+    """A judge that knows its figures."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def __call__(self, requests: Sequence[str], answers: Sequence[str]) -> list[float]:
+        self.asked += zip(requests, answers, strict=True)
+        return [FIGURES[TEXTS.index(answer)] for answer in answers]
+
+
+@pytest.mark.parametrize(("predicate", "expected"), TRUTHS)
+def test_a_condition_says_of_each_text_what_its_words_say(
+    predicate: Predicate, expected: list[bool]
+) -> None:
+    figures = Judging(PHRASES, Given()).figures([""] * 4, TEXTS)
+    # "sorry" counts among the first two words, at the beginning of a clause only.
+    assert [f["refuses"] for f in figures] == [True, False, False, False]
+    figures[3]["refuses"] = True
+    assert [holds_of_text(predicate, figure) for figure in figures] == expected
+
+
+def test_each_text_is_compared_with_its_own_base_and_shown_with_its_own_request() -> None:
+    judge = Given()
+    requests = [f"request {n}" for n in range(4)]
+    figures = Judging(PHRASES, judge).figures(requests, TEXTS, [TEXTS[1], TEXTS[1], "dough", ""])
+    assert [f["jaccard"] for f in figures] == [0.0, 1.0, 0.0, 0.0]
+    assert judge.asked == list(zip(requests, TEXTS, strict=True))
+    without = Judging(PHRASES).figures(requests, TEXTS)
+    assert all(f["jaccard"] is None and f["judge"] is None for f in without)
+
+
+def bert(folder: Path, labels: Sequence[str] = ("harmless", "harmful", "unclear")) -> Path:
+    """A random BERT that classifies words, with its tokenizer, in a folder."""
+    from tokenizers.processors import TemplateProcessing
+
+    torch.manual_seed(0)
+    words = tokenizer([*WORDS, *(f" {word}" for word in WORDS[3:])])
+    words.add_special_tokens({"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"})
+    words.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(t, words.convert_tokens_to_ids(t)) for t in ("[CLS]", "[SEP]")],
+    )  # fmt: skip
+    words.model_max_length = 40
+    config = transformers.BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=24, max_position_embeddings=40, initializer_range=0.8,
+        id2label=dict(enumerate(labels)), label2id={name: n for n, name in enumerate(labels)},
+        pad_token_id=words.pad_token_id,
+    )  # fmt: skip
+    transformers.BertForSequenceClassification(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+def classifier(label: str, with_prompt: bool = True) -> Classifier:
+    return Classifier(Folder("judge"), label, with_prompt)
+
+
+def called(folder: Path, request: str | None, answer: str) -> list[float]:
+    """The probabilities of one text alone, by transformers."""
+    words: Any = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    texts = [answer] if request is None else [request, answer]
+    with torch.no_grad():
+        logits_C = model(**words(*texts, return_tensors="pt")).logits[0]
+    probabilities: list[float] = logits_C.softmax(-1).tolist()
+    return probabilities
+
+
+@pytest.mark.parametrize("with_prompt", [True, False], ids=["with the request", "answer alone"])
+def test_a_classifier_gives_the_probability_that_calling_it_does(
+    with_prompt: bool, tmp_path: Path
+) -> None:
+    folder = bert(tmp_path / "judge")
+    for at, label in enumerate(("harmless", "harmful", "unclear")):
+        judge = load_classifier(folder, classifier(label, with_prompt), CPU)
+        found = judge(REQUESTS, ANSWERS)
+        expected = [
+            called(folder, request if with_prompt else None, answer)[at]
+            for request, answer in zip(REQUESTS, ANSWERS, strict=True)
+        ]
+        assert found == pytest.approx(expected, abs=1e-5)
+        assert max(found) - min(found) > 0.01
+
+
+def test_many_texts_are_judged_as_each_alone(tmp_path: Path) -> None:
+    judge = load_classifier(bert(tmp_path / "judge"), classifier("harmful"), CPU)
+    requests = [" ".join(WORDS[3 + (n + k) % 7] for k in range(1 + n % 5)) for n in range(70)]
+    answers = [" ".join(WORDS[3 + (n * k) % 7] for k in range(1 + n % 7)) for n in range(70)]
+    alone = [judge([r], [a])[0] for r, a in zip(requests, answers, strict=True)]
+    assert judge(requests, answers) == pytest.approx(alone, abs=1e-5)
+    assert judge([], []) == []
+
+
+def test_an_answer_that_is_too_long_is_cut_and_judged(tmp_path: Path) -> None:
+    judge = load_classifier(bert(tmp_path / "judge"), classifier("harmful", False), CPU)
+    long = " ".join(WORDS[3:] * 20)
+    cut = " ".join((WORDS[3:] * 20)[:38])
+    assert judge([""], [long]) == pytest.approx(judge([""], [cut]), abs=1e-6)
+
+
+def test_an_unknown_label_is_named_with_those_that_there_are(tmp_path: Path) -> None:
+    folder = bert(tmp_path / "judge")
+    with pytest.raises(SpecError, match="no label 'Harmful'") as told:
+        load_classifier(folder, classifier("Harmful"), CPU)
+    assert told.value.help == "its labels: harmless, harmful, unclear"
+
+
+def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
+    model = gpt2()
+    model.save_pretrained(tmp_path / "model")
+    tokenizer(WORDS).save_pretrained(tmp_path / "model")
+    with pytest.raises(UnavailableError, match="not whole"):
+        load_classifier(tmp_path / "model", classifier("LABEL_0"), CPU)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UnavailableError, match="cannot be loaded"):
+        load_classifier(tmp_path / "empty", classifier("LABEL_0"), CPU)
+
+
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+    folder = bert(tmp_path / "judge")
+    from safetensors.torch import load_file
+
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UnavailableError, match="cannot be loaded"):
+        load_classifier(folder, classifier("harmful"), CPU)

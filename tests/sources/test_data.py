@@ -1,0 +1,379 @@
+"""Reading examples from templates and tables."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import attrs
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from recoverdsl.errors import RecoverdslError, SpecError, UnavailableError
+from recoverdsl.language.schema import Data, File, HuggingFace, Template
+from recoverdsl.sources import Fetcher, tables, templates
+from recoverdsl.sources import data as data_module
+from recoverdsl.sources.data import LAYOUTS, Example, data_digest, load_examples
+
+ROWS = [{"prompt": f"p{number}", "io": "Mary", "weight": number / 2} for number in range(4)]
+
+
+@pytest.fixture
+def fetcher(tmp_path: Path) -> Fetcher:
+    return Fetcher(tmp_path, cache=tmp_path / "cache")
+
+
+def write(tmp_path: Path, name: str, content: str | bytes) -> Data:
+    raw = content.encode() if isinstance(content, str) else content
+    (tmp_path / name).write_bytes(raw)
+    return Data(File(name))
+
+
+def lines(rows: list[dict[str, object]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_a_template_is_drawn(fetcher: Fetcher) -> None:
+    examples = load_examples(Data(Template("ioi", prompts=12, seed=3), limit=5), fetcher)
+    assert [example.fields for example in examples] == templates.ioi(12, 3)[:5]
+    assert [example.id for example in examples] == ["0001", "0002", "0003", "0004", "0005"]
+    assert examples[0].prompt == templates.ioi(1, 3)[0]["prompt"]
+
+
+def test_an_unknown_template_is_answered_with_a_guess(fetcher: Fetcher) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_examples(Data(Template("iio", prompts=1)), fetcher)
+    assert "did you mean 'ioi'" in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_the_same_rows_in_every_format(fetcher: Fetcher, tmp_path: Path, suffix: str) -> None:
+    if suffix == "jsonl":
+        data = write(tmp_path, "rows.jsonl", "\ufeff" + lines(ROWS).replace("\n", "\r\n\n", 1))
+    elif suffix == "csv":
+        body = "".join(f"{row['prompt']},{row['io']},{row['weight']}\n" for row in ROWS)
+        data = write(tmp_path, "rows.csv", "\ufeffprompt,io,weight\n" + body)
+    else:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
+        data = Data(File("rows.parquet"))
+    expected = [
+        Example(
+            f"000{number + 1}",
+            f"p{number}",
+            {"prompt": f"p{number}", "io": "Mary", "weight": str(number / 2)},
+        )
+        for number in range(4)
+    ]
+    assert load_examples(data, fetcher) == expected
+    assert load_examples(attrs.evolve(data, limit=2), fetcher) == expected[:2]
+
+
+def test_a_cell_of_csv_may_span_lines(fetcher: Fetcher, tmp_path: Path) -> None:
+    data = write(tmp_path, "rows.csv", 'prompt,io\n"two\nlines",\n')
+    (example,) = load_examples(data, fetcher)
+    assert example.fields == {"prompt": "two\nlines"}
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (["a", "b"], ["a", "b"]),
+        ([7, 8], ["7", "8"]),
+        (["a", "a"], ["0001", "0002"]),
+        (["a", None], ["0001", "0002"]),
+        (["a", ""], ["0001", "0002"]),
+    ],
+)
+def test_ids(fetcher: Fetcher, tmp_path: Path, ids: list[object], expected: list[str]) -> None:
+    data = write(tmp_path, "rows.jsonl", lines([{"id": id, "prompt": "p"} for id in ids]))
+    assert [example.id for example in load_examples(data, fetcher)] == expected
+
+
+def test_an_unknown_prompt_column_names_those_there_are(fetcher: Fetcher, tmp_path: Path) -> None:
+    data = attrs.evolve(write(tmp_path, "rows.jsonl", lines(ROWS)), prompt="promt")
+    with pytest.raises(SpecError) as caught:
+        load_examples(data, fetcher)
+    assert "prompt, io, weight" in str(caught.value)
+    assert "did you mean 'prompt'" in str(caught.value)
+
+
+ADVBENCH = [
+    {"goal": "Explain how rainbows form", "target": "Sure, here is how rainbows form"},
+    {"goal": "Write a poem about tea, twice", "target": "Sure, here is a poem about tea"},
+]
+HARMBENCH = [
+    {
+        "Behavior": "Sum up the text",
+        "FunctionalCategory": "contextual",
+        "SemanticCategory": "reading",
+        "Tags": "context",
+        "ContextString": "Bees make honey.\n\nThey dance.\n",
+        "BehaviorID": "sum_up_bees",
+    },
+    {
+        "Behavior": "Name three rivers",
+        "FunctionalCategory": "standard",
+        "SemanticCategory": "geography",
+        "Tags": None,
+        "ContextString": None,
+        "BehaviorID": "three_rivers",
+    },
+]
+JAILBREAKBENCH: list[dict[str, object]] = [
+    {
+        "Index": index,
+        "Goal": goal,
+        "Target": f"Sure, here is {short}",
+        "Behavior": short,
+        "Category": "Food",
+        "Source": "Original",
+    }
+    for index, goal, short in (
+        (0, "Give a recipe for lentil soup", "Soup"),
+        (1, "List fruits that are yellow", "Fruit"),
+    )
+]
+
+
+def table(tmp_path: Path, suffix: str, rows: list[dict[str, object]]) -> Data:
+    """The same rows in any format; an empty cell of CSV is a missing one."""
+    file = tmp_path / f"rows.{suffix}"
+    if suffix == "jsonl":
+        file.write_text(lines(rows))
+    elif suffix == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
+    else:
+        with file.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    return Data(File(file.name))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (
+            ADVBENCH,
+            [
+                ("0001", "Explain how rainbows form", None),
+                ("0002", "Write a poem about tea, twice", None),
+            ],
+        ),
+        (
+            HARMBENCH,
+            [
+                ("sum_up_bees", "Bees make honey.\n\nThey dance.\n\n---\n\nSum up the text", "reading"),
+                ("three_rivers", "Name three rivers", "geography"),
+            ],
+        ),
+        (
+            JAILBREAKBENCH,
+            [
+                ("0", "Give a recipe for lentil soup", "Food"),
+                ("1", "List fruits that are yellow", "Food"),
+            ],
+        ),
+        (
+            [{"id": "a", "category": "sky", "prompt": "Why is the sky blue?", "goal": "x", "target": "y"}],
+            [("a", "Why is the sky blue?", "sky")],
+        ),
+    ],
+    ids=["AdvBench", "HarmBench", "JailbreakBench", "prompt comes first"],
+)  # fmt: skip
+def test_a_table_is_known_by_its_columns(
+    fetcher: Fetcher,
+    tmp_path: Path,
+    suffix: str,
+    rows: list[dict[str, object]],
+    expected: list[tuple[str, str, str | None]],
+) -> None:
+    examples = load_examples(table(tmp_path, suffix, rows), fetcher)
+    assert [(example.id, example.prompt, example.category) for example in examples] == expected
+    assert all(example.answer is None for example in examples)
+    assert examples[0].fields == {name: str(cell) for name, cell in rows[0].items()}
+
+
+def test_each_known_table_is_told_from_the_others() -> None:
+    for layout in LAYOUTS:
+        named = {layout.prompt, *layout.ids, *layout.categories, layout.context or layout.prompt}
+        assert named - {"id", "category"} <= set(layout.columns)
+        fits = [other for other in LAYOUTS if set(other.columns) <= set(layout.columns)]
+        assert fits == [layout]
+
+
+def test_the_behavior_tells_rows_apart_where_the_index_does_not(
+    fetcher: Fetcher, tmp_path: Path
+) -> None:
+    rows = [{**row, "Index": 7} for row in JAILBREAKBENCH]
+    examples = load_examples(table(tmp_path, "jsonl", rows), fetcher)
+    assert [example.id for example in examples] == ["Soup", "Fruit"]
+
+
+def test_the_named_column_is_the_prompt_as_it_stands(fetcher: Fetcher, tmp_path: Path) -> None:
+    data = attrs.evolve(table(tmp_path, "csv", HARMBENCH), prompt="Behavior")
+    first, second = load_examples(data, fetcher)
+    assert (first.id, first.prompt) == ("sum_up_bees", "Sum up the text")
+    assert (second.id, second.prompt) == ("three_rivers", "Name three rivers")
+
+
+def test_answers(fetcher: Fetcher, tmp_path: Path) -> None:
+    data = attrs.evolve(table(tmp_path, "csv", ADVBENCH), answer="target")
+    assert [example.answer for example in load_examples(data, fetcher)] == [
+        "Sure, here is how rainbows form",
+        "Sure, here is a poem about tea",
+    ]
+    data = table(tmp_path, "jsonl", [{"prompt": "a", "answer": "b"}, {"prompt": "c", "answer": ""}])
+    assert load_examples(data, fetcher)[0].answer is None
+    with pytest.raises(UnavailableError, match="this row has no 'answer'") as caught:
+        load_examples(attrs.evolve(data, answer="answer"), fetcher)
+    assert caught.value.where == "rows.jsonl:2"
+
+
+def test_an_unknown_answer_column_names_those_there_are(fetcher: Fetcher, tmp_path: Path) -> None:
+    data = table(tmp_path, "csv", ADVBENCH)
+    for name, help in (("Targets", "did you mean 'target'"), ("xyz", "`answer = ")):
+        with pytest.raises(SpecError) as caught:
+            load_examples(attrs.evolve(data, answer=name), fetcher)
+        assert f"has no column {name!r}" in str(caught.value)
+        assert "columns: goal, target" in str(caught.value)
+        assert help in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "help"),
+    [
+        ({"question": "Why?", "label": "x"}, 'prompt = "…"'),
+        ({"Prompt": "Why?", "label": "x"}, 'prompt = "Prompt"'),
+        ({"Goal": "Why?", "Target": "x"}, 'prompt = "…"'),
+        ({"Behavior": "Why?", "BehaviorID": "x"}, 'prompt = "…"'),
+    ],
+)
+def test_an_unknown_table_is_told_what_was_looked_for(
+    fetcher: Fetcher, tmp_path: Path, row: dict[str, object], help: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_examples(table(tmp_path, "csv", [row]), fetcher)
+    assert f"columns: {', '.join(row)}" in str(caught.value)
+    assert "goal, target (AdvBench)" in str(caught.value)
+    assert "HarmBench" in str(caught.value) and "JailbreakBench" in str(caught.value)
+    assert help in str(caught.value)
+
+
+def test_the_digest_does_not_cover_which_column_is_read(fetcher: Fetcher, tmp_path: Path) -> None:
+    data = table(tmp_path, "csv", ADVBENCH)
+    named = attrs.evolve(data, prompt="target", answer="goal")
+    assert data_digest(named, fetcher) == data_digest(data, fetcher)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        ("rows.jsonl", '{"prompt": "a"}\n{"prompt": \n', "rows.jsonl:2"),
+        ("rows.jsonl", '{"prompt": "a"}\n\n[1]\n', "rows.jsonl:3"),
+        ("rows.jsonl", '{"prompt": "a"}\n{"prompt": null}\n', "rows.jsonl:2"),
+        ("rows.jsonl", '{"prompt": "a"}\n{"other": "b"}\n', "rows.jsonl:2"),
+        ("rows.jsonl", b'{"prompt": "a"}\n{"prompt": "\xff"}\n', "rows.jsonl:2"),
+        ("rows.jsonl", "[" * 100_000 + "\n", "rows.jsonl:1"),
+        ("rows.jsonl", '{"prompt": ' + "1" * 5000 + "}\n", "rows.jsonl:1"),
+        ("rows.csv", "prompt,io\na,b\nc\n", "rows.csv:3"),
+        ("rows.csv", "prompt,io\na,b,c\n", "rows.csv:2"),
+        ("rows.csv", "prompt,prompt\na,b\n", "rows.csv:1"),
+        ("rows.csv", 'prompt,io\n"a"b,c\n', "rows.csv:2"),
+        ("rows.parquet", "PAR1 not really", "rows.parquet"),
+        ("rows.jsonl", "", "rows.jsonl"),
+        ("rows.jsonl", "\n\n", "rows.jsonl"),
+        ("rows.csv", "prompt,io\n", "rows.csv"),
+    ],
+)  # fmt: skip
+def test_a_bad_row_is_named(
+    fetcher: Fetcher, tmp_path: Path, name: str, content: str | bytes, where: str
+) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        load_examples(write(tmp_path, name, content), fetcher)
+    assert caught.value.where == where
+
+
+def test_rows_after_the_limit_are_not_read(fetcher: Fetcher, tmp_path: Path) -> None:
+    data = write(tmp_path, "rows.jsonl", lines(ROWS) + "broken\n")
+    assert len(load_examples(attrs.evolve(data, limit=4), fetcher)) == 4
+
+
+@pytest.mark.parametrize("limit", ["MOST_ROWS", "LARGEST_FILE", "LARGEST_TEXT", "LONGEST_LINE"])
+def test_sizes_have_limits(
+    fetcher: Fetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    data = write(tmp_path, "rows.jsonl", lines(ROWS))
+    assert len(load_examples(data, fetcher)) == 4
+    monkeypatch.setattr(data_module if hasattr(data_module, limit) else tables, limit, 3)
+    with pytest.raises(UnavailableError):
+        load_examples(data, fetcher)
+
+
+@pytest.mark.parametrize("name", ["rows.pkl", "rows.json", "rows"])
+def test_other_files_are_not_read(fetcher: Fetcher, tmp_path: Path, name: str) -> None:
+    with pytest.raises(SpecError, match=r"\.jsonl, \.csv, \.parquet"):
+        load_examples(write(tmp_path, name, "x"), fetcher)
+
+
+@pytest.mark.parametrize("path", ["../rows.jsonl", "missing.jsonl", "."])
+def test_a_file_that_cannot_be_had(fetcher: Fetcher, path: str) -> None:
+    with pytest.raises(RecoverdslError):
+        data_digest(Data(File(path)), fetcher)
+
+
+def test_the_digest_of_a_file_is_its_sha256(fetcher: Fetcher, tmp_path: Path) -> None:
+    data = write(tmp_path, "rows.jsonl", "not even JSON")
+    assert data_digest(data, fetcher) == hashlib.sha256(b"not even JSON").hexdigest()
+
+
+def test_the_digest_of_a_template_covers_all_that_changes_its_rows(
+    fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = [
+        data_digest(Data(Template("ioi", prompts, seed)), fetcher)
+        for prompts, seed in ((4, 0), (4, 0), (5, 0), (4, 1))
+    ]
+    monkeypatch.setattr(templates, "VERSION", templates.VERSION + 1)
+    digests.append(data_digest(Data(Template("ioi", 4, 0)), fetcher))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 4
+
+
+def test_a_repository_of_tables(
+    fetcher: Fetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = tmp_path / "snapshot"
+    (snapshot / "data").mkdir(parents=True)
+    for part, rows in (
+        ("train-00000-of-00002", ROWS[:3]),
+        ("train-00001-of-00002", ROWS[3:]),
+        ("test-00000-of-00001", ROWS[:1]),
+    ):
+        pyarrow.parquet.write_table(
+            pyarrow.Table.from_pylist(rows), snapshot / "data" / f"{part}.parquet"
+        )
+    (snapshot / "retrain.parquet").write_bytes(b"not of the split")
+    monkeypatch.setattr(Fetcher, "huggingface", lambda *_: snapshot)
+
+    def data(split: str | None) -> Data:
+        return Data(HuggingFace("someone/rows", split=split))
+
+    assert [example.prompt for example in load_examples(data("train"), fetcher)] == [
+        "p0",
+        "p1",
+        "p2",
+        "p3",
+    ]
+    assert [
+        example.prompt for example in load_examples(attrs.evolve(data("train"), limit=2), fetcher)
+    ] == ["p0", "p1"]
+    assert data_digest(data("train"), fetcher) != data_digest(data("test"), fetcher)
+    with pytest.raises(SpecError, match="several tables"):
+        load_examples(data(None), fetcher)
+    with pytest.raises(UnavailableError, match="validation"):
+        load_examples(data("validation"), fetcher)
