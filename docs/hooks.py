@@ -1,6 +1,6 @@
 """What the documentation site has beside the pages in this folder.
 
-A page for each code of the checker, from `recoverdsl/language/pages`; a page for each spec in `specs/`; and the
+A page for each code of the checker, from `recoverdsl/language/diagnostics/pages`; a page for each spec in `specs/`; and the
 files of the repository that pages link to. Links such as `../specs/ioi.rec`, which are right in the repository,
 are led to these.
 """
@@ -17,8 +17,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from recoverdsl.language import explain
-from recoverdsl.language.codes import CODES
+from recoverdsl.language.diagnostics import explanations as explain
+from recoverdsl.language.diagnostics.codes import CODES
 
 GROUPS = {
     "REC1": "What cannot be read",

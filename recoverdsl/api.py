@@ -14,8 +14,8 @@ from recoverdsl.compiler.compile import compile_spec
 from recoverdsl.compiler.graph import Graph, Node, merged
 from recoverdsl.errors import UnavailableError, UsageError
 from recoverdsl.language import check_file, effective_text, spec_error
+from recoverdsl.language.checker.points import Point
 from recoverdsl.language.schema import Spec
-from recoverdsl.language.sweeps import Point
 from recoverdsl.pinning.beside import Beside, lock_of, locked_commits
 from recoverdsl.pinning.lock import Lock
 from recoverdsl.pinning.lockfile import lock_path, read_lock

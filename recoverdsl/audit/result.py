@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from recoverdsl.compiler.compile import exactly
 from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import Measure, Recover, columns_behind
-from recoverdsl.language.canonical import digest
-from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Control, Spec
-from recoverdsl.language.vocabulary import function_name
+from recoverdsl.language.schema.budgets import limits_of
+from recoverdsl.language.schema.canonical import digest
+from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.report.revealed import to_lines
 from recoverdsl.sources.pins import pin
 from recoverdsl.store.run_folder import RunFolder

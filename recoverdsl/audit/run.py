@@ -19,7 +19,7 @@ from recoverdsl.compiler.graph import Graph, Node
 from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.steps.runner import Output, Runner, State
 from recoverdsl.errors import UnavailableError, UsageError
-from recoverdsl.language.canonical import digest
+from recoverdsl.language.schema.canonical import digest
 from recoverdsl.pinning.lockfile import to_text
 from recoverdsl.report.revealed import Revealed
 from recoverdsl.store.run_folder import RunFolder, private

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from recoverdsl.api import Audit, AuditAt, Run, Silent
 from recoverdsl.audit.run import execute
 from recoverdsl.errors import UsageError
-from recoverdsl.language.canonical import digest
+from recoverdsl.language.schema.canonical import digest
 from recoverdsl.measure.results import SpecIdentity
 from recoverdsl.measure.sweeps import PointResult, SweepResult, to_frame, to_json
 from recoverdsl.pinning.lockfile import to_text

@@ -32,8 +32,8 @@ from recoverdsl.compiler.steps import (
 )
 from recoverdsl.compiler.support import examples_of, refuse_what_cannot_run
 from recoverdsl.language import schema
-from recoverdsl.language.rules import limits_of, suffix_of
 from recoverdsl.language.schema import Spec
+from recoverdsl.language.schema.budgets import limits_of, suffix_of
 
 STEPS = 100
 """Optimization steps of an attack that does not say (paper: single-layer schedule)."""

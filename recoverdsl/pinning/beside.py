@@ -9,8 +9,8 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from recoverdsl.errors import LockError, RecoverdslError, SpecError, UnavailableError
-from recoverdsl.language.canonical import digest
 from recoverdsl.language.schema import Data, File, HuggingFace, Release, Spec
+from recoverdsl.language.schema.canonical import digest
 from recoverdsl.pinning.contents import Look
 from recoverdsl.pinning.differences import Difference, compare, refuse
 from recoverdsl.pinning.finding import Found, find

@@ -8,8 +8,8 @@ from attrs import frozen
 
 from recoverdsl.compiler.support import refuse_what_cannot_run
 from recoverdsl.errors import RecoverdslError
-from recoverdsl.language.canonical import digest
 from recoverdsl.language.schema import Spec
+from recoverdsl.language.schema.canonical import digest
 from recoverdsl.pinning.contents import Look, contents
 from recoverdsl.pinning.lock import Lock, Pinned
 from recoverdsl.pinning.sources import sources_at

@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 import attrs
 
-from recoverdsl.language.printer import quote
 from recoverdsl.language.schema import Classifier, Data, File, Model, Sae, Spec
-from recoverdsl.language.vocabulary import function_name
+from recoverdsl.language.schema.vocabulary import function_name
+from recoverdsl.language.syntax.printer import quote
 
 Block: TypeAlias = Model | Sae | Data | Classifier | File | None
 """What has a source. A file is one of phrase lists; None stands for the tool's own."""

@@ -35,7 +35,7 @@ from recoverdsl.engine.steps.batches import batch_size, in_batches
 from recoverdsl.engine.steps.evaluation import Batch
 from recoverdsl.engine.steps.executors import Executors
 from recoverdsl.errors import UnavailableError
-from recoverdsl.language.canonical import canonical
+from recoverdsl.language.schema.canonical import canonical
 from recoverdsl.measure.texts import base_like
 from recoverdsl.store.steps import Entry, Part, Row, Store
 

@@ -11,8 +11,7 @@ from attrs import evolve
 
 from recoverdsl.language import schema
 from recoverdsl.language.checker.arithmetic import is_arithmetic
-from recoverdsl.language.checker.forms import FORMS
-from recoverdsl.language.diagnostics import Collector, Edit, Mend, replace
+from recoverdsl.language.diagnostics import Collector, replace
 from recoverdsl.language.diagnostics.suggestions import did_you_mean, mend_word, suggest
 from recoverdsl.language.schema.fields import alternatives, hints, keys
 from recoverdsl.language.schema.vocabulary import article
@@ -56,13 +55,11 @@ class Meant:
         if cls is None:
             return block
         known = keys(cls)
-        given = {s.key.name for s in block.body if isinstance(s, Attribute) and not s.keyless}
+        given = {s.key.name for s in block.body if isinstance(s, Attribute)}
         body: list[Statement] = []
         for statement in block.body:
             meant: Statement | None = statement
-            if isinstance(statement, Attribute) and statement.keyless:
-                meant = self._keyless(statement, cls, given, block)
-            elif isinstance(statement, Attribute):
+            if isinstance(statement, Attribute):
                 meant = self._attribute(statement, cls, given, block)
             elif isinstance(statement, Block) and "stage" in known:
                 meant = self._block(self._kind(statement, frozenset({"stage"})))
@@ -110,39 +107,6 @@ class Meant:
         return evolve(
             statement, key=evolve(statement.key, parts=(Word(near, span=statement.key.span),))
         )
-
-    def _keyless(
-        self, statement: Attribute, cls: type, given: set[str | None], block: Block
-    ) -> Statement | None:
-        """`norm <= 20` or `limit <= 20`, where `limit = norm <= 20` is meant."""
-        value, known = statement.value, keys(cls)
-        assert isinstance(value, Binary)
-        name = statement.key.name or ""
-        limits = [key for key in _limits(cls) if key not in given]
-        fits = [
-            key for key, a in known.items()
-            if key not in given and a.name != "stages"
-            and any(one in FORMS and FORMS[one].fits(value) for one in alternatives(hints(cls)[a.name]))
-        ]  # fmt: skip
-        meant: Attribute | None = None
-        help: Mend | str = "an attribute is written `name = value`"
-        if name in known:
-            help = f"write `{name} = …`"
-        if name in limits:
-            fix = Edit(statement.key.span, f"{name} = norm")
-            help = Mend(f"write `{name} = norm {value.operator} …`", (fix,))
-            norm = Path((Word("norm", span=statement.key.span),), span=statement.key.span)
-            meant = evolve(statement, value=evolve(value, left=norm), keyless=False)
-        elif name not in known and (key := (limits if name == "norm" else fits)[:1]):
-            help = Mend(f"write `{key[0]} = …`", (Edit(statement.key.span.before, f"{key[0]} = "),))
-            word = Word(key[0], span=statement.key.span)
-            meant = evolve(statement, key=evolve(statement.key, parts=(word,)), keyless=False)
-        self.report.add("REC114", "a condition alone is no attribute", statement.span, help=help)
-        if meant is None:
-            words = tuple(w for w in (name,) if w)
-            return nodes.Broken(words, span=statement.span)
-        given.add(meant.key.name)
-        return meant
 
 
 def _dotted(path: nodes.Path) -> str:

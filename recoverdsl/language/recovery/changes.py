@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from attrs import field, frozen
 from lark import Token
@@ -241,7 +242,7 @@ def _unclosed(line: Sequence[Token], stack: Sequence[int]) -> Iterator[Change]:
     message = f"this `{line[first]}` is not closed"
     if len(stack) > 1:
         message += f", nor {'is' if len(stack) == 2 else 'are'} the {len(stack) - 1} within it"
-    said = {"code": "REC105", "message": message, "help": f"add `{closers}`", "at": span_of(line[first])}  # fmt: skip
+    close = partial(Change, "REC105", message, f"add `{closers}`", span_of(line[first]))
     if len(stack) == 1:
         inner = stack[-1]
         if inner + 1 < len(line) and line[inner + 1].value == opener and adjacent(line[inner], line[inner + 1]):  # fmt: skip
@@ -254,18 +255,19 @@ def _unclosed(line: Sequence[Token], stack: Sequence[int]) -> Iterator[Change]:
         if opener == "[" and inner + 2 < len(line) and line[inner + 2].value == ".":
             early.insert(0, inner + 2)
         for place in early:
-            yield Change(**said, inserted={place: closers})
+            yield close(inserted={place: closers})
     for place in range(len(line), stack[-1], -1):
-        yield Change(**said, inserted={place: closers})
+        yield close(inserted={place: closers})
 
 
 def _unopened(line: Sequence[Token], closer: int) -> Iterator[Change]:
     opener = OPENER[line[closer].value]
-    said = {"code": "REC105", "message": f"this `{line[closer]}` is not opened", "at": span_of(line[closer])}  # fmt: skip
-    yield Change(**said, help="remove it", replaced={closer: ""})
+    message, at = f"this `{line[closer]}` is not opened", span_of(line[closer])
+    yield Change("REC105", message, "remove it", at, replaced={closer: ""})
     for place in range(closer, 0, -1):
         if line[place - 1].type == "NAME":
-            yield Change(**said, help=f"add a `{opener}` after `{line[place - 1]}`", inserted={place: opener})  # fmt: skip
+            help = f"add a `{opener}` after `{line[place - 1]}`"
+            yield Change("REC105", message, help, at, inserted={place: opener})
 
 
 # --- All of them ----------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ class _Reader:
             self._body.append(broken(line.tokens))
             return 0
         if joined := self._joined(at):
-            more, statement, mistake = joined
+            more, statement, split = joined
             self._say(
                 Line([*line.tokens, *self.lines[at + more].tokens], None, True), mistake, True
             )

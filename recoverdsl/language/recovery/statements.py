@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from attrs import evolve
 from lark import Token
@@ -94,7 +95,7 @@ def _changed(stop: Stop, start: str) -> tuple[Statement, Mistake | None] | None:
 def _after_change(change: Change, line: Sequence[Token]) -> list[Token]:
     """Returns a line with a change made, and its keywords before `=` read as names."""
     made = change.apply(line)
-    for token, after in zip(made, made[1:], strict=False):
+    for token, after in pairwise(made):
         grammar.named(token, after)
     return made
 

@@ -193,8 +193,6 @@ class Expect:
 class Attribute:
     key: Path
     value: Expression
-    keyless: bool = False
-    """Whether only a condition was written, `norm <= 20`; its first name then stands for the key."""
     span: Span = field(eq=False, repr=False, kw_only=True)
 
 

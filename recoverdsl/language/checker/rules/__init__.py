@@ -6,7 +6,6 @@ from collections.abc import Collection
 
 from recoverdsl.language.checker.rules.attacks import check_attack
 from recoverdsl.language.checker.rules.behaviors import check_behavior
-from recoverdsl.language.checker.rules.budgets import limits_of, suffix_of
 from recoverdsl.language.checker.rules.controls import check_control, check_delta
 from recoverdsl.language.checker.rules.expectations import check_expectation, check_metric
 from recoverdsl.language.checker.rules.features import check_intervene, check_protect
@@ -15,7 +14,7 @@ from recoverdsl.language.checker.rules.sources import check_model, check_source
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.schema import Spec
 
-__all__ = ["check_meaning", "limits_of", "suffix_of"]
+__all__ = ["check_meaning"]
 
 
 def check_meaning(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from recoverdsl.language import schema
-from recoverdsl.language.checker.rules.budgets import suffix_of
 from recoverdsl.language.checker.rules.meaning import GENERATE, Meaning
 from recoverdsl.language.schema import Attack
+from recoverdsl.language.schema.budgets import suffix_of
 
 _NOT_PERTURBED = {
     "generated": (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from recoverdsl.language import schema
-from recoverdsl.language.checker.rules.budgets import suffix_of
 from recoverdsl.language.checker.rules.meaning import Meaning
+from recoverdsl.language.schema.budgets import suffix_of
 
 _TARGET = "target = base_answer of another_example"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from recoverdsl.language.checker.rules.budgets import suffix_of
 from recoverdsl.language.checker.rules.meaning import GENERATE, Meaning
 from recoverdsl.language.diagnostics import Edit, Mend, replace
 from recoverdsl.language.schema import METRICS, Attack, Control, Expectation
+from recoverdsl.language.schema.budgets import suffix_of
 
 _SEARCHED = ("smallest_norm", "budget_ratio")
 

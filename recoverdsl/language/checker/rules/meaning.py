@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from recoverdsl.language import schema
-from recoverdsl.language.checker.rules.budgets import limits_of
 from recoverdsl.language.diagnostics import Collector, Mend, replace
 from recoverdsl.language.schema import Attack, Spec
+from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.syntax.nodes import Span
 from recoverdsl.language.syntax.printer import quote
 
