@@ -112,9 +112,8 @@ class _Reader:
             return 0
         if joined := self._joined(at):
             more, statement, split = joined
-            self._say(
-                Line([*line.tokens, *self.lines[at + more].tokens], None, True), mistake, True
-            )
+            last = self.lines[at + more]
+            self._say(Line([*line.tokens, *last.tokens], last.end, True), split, True)
             self._body.append(statement)
             return more
         statements, mistake = read_statement(line.tokens, bool(self.open))
