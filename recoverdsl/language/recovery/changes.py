@@ -127,7 +127,7 @@ def _equals(stop: Stop) -> Iterator[Change]:
             # The checker knows which comparison is possible here.
             yield Change("", "", "", replaced={at: "=="})
     # `when active`, `adam(lr 0.1)`, `param k 3`: up to two words may have been taken already.
-    for place in (at, at - 1) if stop.inside or line[0].type == "PARAM" else (at,):
+    for place in (at or 1, at - 1) if stop.inside or line[0].type == "PARAM" else (at,):
         if 0 < place < len(line) and line[place - 1].value.isidentifier():
             name, value = line[place - 1], line[place]
             if value.type in _VALUES and not (place == 1 and not stop.inside):

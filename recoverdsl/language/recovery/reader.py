@@ -205,7 +205,8 @@ class _Reader:
             )
             return
         head, mistake = read_head(line.tokens)
-        readable = mistake is None or bool(isinstance(mistake.help, Mend))
+        strange = any(token.type == "BROKEN" for token in line.tokens)
+        readable = not strange and (mistake is None or isinstance(mistake.help, Mend))
         if mistake is None and not line.alone and at and before is not None and before.value == "}":
             mistake = unseparated(before, line.tokens[0])
         self._say(line, mistake, readable)

@@ -18,7 +18,7 @@ Text = str | Callable[[re.Match[str]], str]
 
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _NAME = r"[^\W\d]\w*"
-_ENDS = r"(?=[ \t]*(?:[),\];}#\n]|\Z))"
+_ENDS = r"(?=[ \t\r]*(?:[),\];}#\n]|\Z))"
 
 
 @frozen
@@ -61,15 +61,15 @@ def _lines(match: re.Match[str]) -> str:
 
 
 COMMENTS = (
-    Row(r"/\*((?:[^*]|\*(?!/))*)\*/(?=[ \t]*(?:\n|\Z))", "", "REC118", "expected `#` before a comment, found `/*`",
+    Row(r"/\*((?:[^*]|\*(?!/))*)\*/(?=[ \t\r]*(?:\n|\Z))", "", "REC118", "expected `#` before a comment, found `/*`",
         "begin each of its lines with `#`", edit=_lines),
     Row(r"/\*(?:[^*]|\*(?!/))*\*/", "", "REC118", "expected `#` before a comment, found `/*`",
         "begin each of its lines with `#`", edit=lambda match: ""),
     _comment(r"/\*[^\n]*", "/*"),
     _comment(r"//[^\n]*", "//"),
-    _comment(r"--(?=[ \t]*\w+[ \t]+\w+)[^\n]*", "--"),
+    _comment(r"--(?=[ \t\r]*\w+[ \t\r]+\w+)[^\n]*", "--"),
     _comment(r"--[^\n]*", "--", Context.begins),
-    _comment(r"%(?=[ \t]*[^\W\d])[^\n]*", "%", Context.begins),
+    _comment(r"%(?=[ \t\r]*[^\W\d])[^\n]*", "%", Context.begins),
     Row(r"```[^\n]*", "", "REC101", "expected a statement, found a Markdown fence", "remove it", Context.begins),
 )  # fmt: skip
 
@@ -114,15 +114,15 @@ def _number(pattern: str, read_as: Text, where: Callable[[Context], bool] = lamb
 
 
 def _hook(match: re.Match[str]) -> str:
-    model = re.search(rf"\bmodel[ \t]+({_NAME})", match.string)
+    model = re.search(rf"\bmodel[ \t\r]+({_NAME})", match.string)
     side = {"pre": "input", "post": "output"}[match[2]]
     return f"{model[1] if model else 'my_model'}.layers[{match[1]}].{side}"
 
 
 NUMBERS = (
-    _number(rf"({_NUMBER})(?:[ \t]*%){{2,}}", _group(1, "{}%")),
-    _number(rf"({_NUMBER})[ \t]+(?:%|(?i:percent|pct)\b)", _group(1, "{}%")),
-    _number(rf"%[ \t]*({_NUMBER})%?", _group(1, "{}%")),
+    _number(rf"({_NUMBER})(?:[ \t\r]*%){{2,}}", _group(1, "{}%")),
+    _number(rf"({_NUMBER})[ \t\r]+(?:%|(?i:percent|pct)\b)", _group(1, "{}%")),
+    _number(rf"%[ \t\r]*({_NUMBER})%?", _group(1, "{}%")),
     _number(rf"\+({_NUMBER}%?)", _group(1), Context.begins_operand),
     _number(r"\.[0-9]+%?", lambda m: f"0{m[0]}", Context.begins_operand),
     _number(r"([0-9]+)\.(%?)(?![\w.%])", lambda m: m[1] + m[2]),
@@ -161,40 +161,40 @@ def _spaced(word: str) -> Text:
     return edit if word.isalpha() else word
 
 
-_HEAD = rf"(?=[ \t]*(?:like[ \t]+{_NAME}[ \t]*)?\{{)"
+_HEAD = rf"(?=[ \t\r]*(?:like[ \t\r]+{_NAME}[ \t\r]*)?\{{)"
 
 OTHER_SIGNS = (
+    Row(r"(?:(?<=\w)[?$§~]|(?<=[^\W\d])\^)(?=[\s,)\]=]|\Z)", "", "REC103", "`{0}` has no meaning here", "remove it"),
     Row(r"=>", "<=", "REC116", "expected `{1}`, found `{0}`", where=Context.follows_norm),
     Row("!=|≠|<>", None, "REC116", "expected a comparison, found `{0}`", _COMPARE),
     Row(r"\*\*|\^", None, "REC116", "expected a number, found a power", "write the number out"),
     Row(rf"\$\{{({_NAME})\}}|\$({_NAME})", lambda m: m[1] or m[2], "REC116", "expected the name of a param alone, found `{0}`"),
-    Row(r"(?:=|:=|:)(?!=)(?![ \t]*\{)", "", "REC114", "expected a value, found `{0}`", "remove it", Context.needs_no_equals),
-    Row(r"[:=][ \t]*(?=\{[ \t]*(?:#|\n|\Z))", "", "REC120", "expected `{{`, found `{0}`", "remove it", Context.ends_head),
-    Row(r"[:=][ \t]*(?=\{)", "", "REC120", "expected `{{`, found `{0}`", "remove it", Context.third),
-    Row(rf":(?=[ \t]+{_NAME}[ \t]*\{{)", "like", "REC119", "expected `like`, found `:`", where=Context.third),
-    Row(r":=|==|->|:(?![ \t]*(?:\n|\Z))", "=", "REC114", _JOINED, "write `=`", Context.second, _spaced("=")),
-    Row(r":=?(?![ \t]*(?:\n|\Z))", "=", "REC114", _JOINED, "write `=`", Context.second_of_argument, lambda m: " =" if m.string[m.end()] == " " else " = "),
+    Row(r"(?:=|:=|:)(?!=)(?![ \t\r]*\{)", "", "REC114", "expected a value, found `{0}`", "remove it", Context.needs_no_equals),
+    Row(r"[:=][ \t\r]*(?=\{[ \t\r]*(?:#|\n|\Z))", "", "REC120", "expected `{{`, found `{0}`", "remove it", Context.ends_head),
+    Row(r"[:=][ \t\r]*(?=\{)", "", "REC120", "expected `{{`, found `{0}`", "remove it", Context.third),
+    Row(rf":(?=[ \t\r]+{_NAME}[ \t\r]*\{{)", "like", "REC119", "expected `like`, found `:`", where=Context.third),
+    Row(r":=|==|->|:(?![ \t\r]*(?:\n|\Z))", "=", "REC114", _JOINED, "write `=`", Context.second, _spaced("=")),
+    Row(r":=?(?![ \t\r]*(?:\n|\Z))", "=", "REC114", _JOINED, "write `=`", Context.second_of_argument, lambda m: " =" if m.string[m.end()] == " " else " = "),
     *(Row(_any(signs), sign, "REC116", "expected `{1}`, found `{0}`", edit=_spaced(sign)) for sign, signs in SIGNS.items()),
-    Row(rf"-[ \t]*(?={_NAME}[ \t]*[:=])", "", "REC101", "expected a statement, found `-`", "remove it", Context.begins),
-    Row(r"(?<=\w)[?$§~^](?=[\s,)\]=]|\Z)", "", "REC103", "`{0}` has no meaning here", "remove it"),
+    Row(rf"-[ \t\r]*(?={_NAME}[ \t\r]*[:=])", "", "REC101", "expected a statement, found `-`", "remove it", Context.begins),
 )  # fmt: skip
 
 # --- Names and the version ----------------------------------------------------------------------
 
 
 NAMES = (
-    Row(rf'"({_NAME})"[ \t]*:', _group(1, "{} ="), "REC122", "expected a name and `=`, found `{0}`", where=Context.begins_part),
-    Row(r"(?!recoverdsl[ \t]+[0-9])(?:recover\w*|version)\b(?![ \t]*[=:{])[^\n#{]*", "recoverdsl 1", "REC112",
+    Row(rf'"({_NAME})"[ \t\r]*:', _group(1, "{} ="), "REC122", "expected a name and `=`, found `{0}`", where=Context.begins_part),
+    Row(r"(?!recoverdsl[ \t\r]+[0-9])(?i:recover\w*|version)\b(?![ \t\r]*[=:{])[^\n#{]*", "recoverdsl 1", "REC112",
         "expected `recoverdsl 1`, found `{0}`", where=Context.begins_other_version),
-    Row(rf"{_NAME}(?:-\w+)+(?=[ \t]*=(?!=))", lambda m: m[0].replace("-", "_"), "REC122",
+    Row(rf"{_NAME}(?:-\w+)+(?=[ \t\r]*=(?!=))", lambda m: m[0].replace("-", "_"), "REC122",
         "expected a name, found `{0}`", where=Context.begins_part),
     Row(rf"{_NAME}(?:-\w+)+{_HEAD}", lambda m: m[0].replace("-", "_"), "REC122", "expected a name, found `{0}`"),
     Row(rf'"({_NAME})"{_HEAD}', _group(1), "REC122", "expected a name, found a text", where=Context.in_head),
-    Row(rf"[0-9]\w*{_HEAD}", lambda m: f"a{m[0]}", "REC122", "expected a name, found `{0}`", "begin it with a letter",
+    Row(rf"[0-9]+[^\W\d]\w*{_HEAD}", lambda m: f"a{m[0]}", "REC122", "expected a name, found `{0}`", "begin it with a letter",
         where=Context.second),
-    Row(rf'\{{[ \t]*"?({_NAME})"?[ \t]*[:=]([^{{}}\n]*)\}}', lambda m: f"{m[1]} ={m[2]}", "REC123",
+    Row(rf'\{{[ \t\r]*"?({_NAME})"?[ \t\r]*[:=]([^{{}}\n]*)\}}', lambda m: f"{m[1]} ={m[2]}", "REC123",
         "expected arguments without braces, found `{0}`", "remove the braces", where=Context.begins_argument),
-    Row(rf'\{{[ \t]*"?{_NAME}"?[ \t]*[:=][^{{}}\n]*\}}', None, "REC123", "expected a value, found `{0}`",
+    Row(rf'\{{[ \t\r]*"?{_NAME}"?[ \t\r]*[:=][^{{}}\n]*\}}', None, "REC123", "expected a value, found `{0}`",
         "write a call, `name(key = value)`", where=Context.begins_value),
     Row(r"([^\W\d]\w*?)([0-9]+%?)(?=([)\]]))", lambda m: f"{m[1]}{'(' if m[3] == ')' else '['}{m[2]}", "REC105",
         "expected a bracket before the number, found `{0}`", where=Context.in_value_without_brackets),
