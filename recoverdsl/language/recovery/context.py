@@ -26,10 +26,13 @@ class Context:
         """The brackets that are open in the statement at hand."""
         self.began = 0
         """The first token of the statement at hand."""
+        self.only_newlines = True
+        """Whether nothing but newlines has been taken."""
 
     def take(self, token: Token) -> None:
         """Adds the next token."""
         self.tokens.append(token)
+        self.only_newlines = self.only_newlines and token.type == "NEWLINE"
         if ends(token):
             self.open.clear()
             self.began = len(self.tokens)
@@ -37,11 +40,6 @@ class Context:
             self.open.append(token.value)
         elif token.value in (")", "]") and self.open:
             self.open.pop()
-
-    @property
-    def statement(self) -> list[Token]:
-        """The tokens of the statement at hand."""
-        return self.tokens[self.began :]
 
     def begins(self) -> bool:
         """Tells whether a statement begins here."""
@@ -109,12 +107,16 @@ class Context:
         """Tells whether the head of a block may end here."""
         return 0 < len(self.tokens) - self.began <= 4 and self._words()
 
-    def begins_other_version(self) -> bool:
+    def begins_version(self) -> bool:
         """Tells whether the version of the language is to stand here."""
-        return all(token.type == "NEWLINE" for token in self.tokens)
+        return self.only_newlines
+
+    def is_special(self) -> bool:
+        """Tells whether this is a place where any word may be the beginning of something else."""
+        return self.only_newlines or self.follows_audit()
 
     def _follows_word(self) -> bool:
         return bool(self.tokens) and bool(self.tokens[-1].value.isidentifier())
 
     def _words(self) -> bool:
-        return all(token.value.isidentifier() for token in self.statement[:8])
+        return all(token.value.isidentifier() for token in self.tokens[self.began : self.began + 8])

@@ -15,11 +15,13 @@ from recoverdsl.language.diagnostics.collector import MOST as MOST_MISTAKES
 from recoverdsl.language.diagnostics.diagnostic import Edit, Mend, replace
 from recoverdsl.language.recovery.context import Context
 from recoverdsl.language.recovery.mistakes import Mistake
-from recoverdsl.language.recovery.spellings import NAMES, ROWS, Row
+from recoverdsl.language.recovery.spellings import NAMES, PLAIN, ROWS, Row
 from recoverdsl.language.syntax import grammar
 from recoverdsl.language.syntax.literals import ESCAPE, ESCAPES, is_number, wrong_escape
 from recoverdsl.language.syntax.nodes import Comment, Span
 from recoverdsl.language.syntax.tokens import placed, span_of
+
+_PLAIN = re.compile(PLAIN)
 
 
 @define
@@ -48,19 +50,29 @@ class Places:
 
 
 @cache
-def _patterns() -> tuple[re.Pattern[str], list[tuple[str, re.Pattern[str]]]]:
-    """One pattern that matches what the table or the grammar knows, and all of them in order."""
+def _parts() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """What the table and the grammar know, in the order in which it is tried."""
     known = grammar.terminals()
     rows = [(f"R{i}", row.pattern) for i, row in enumerate(ROWS)]
     shapes = [(name, known[name]) for name in ("STRING", "COMMENT", "SPACE", "NEWLINE")]
-    parts = [*rows[: len(NAMES)], *shapes, *rows[len(NAMES) :]]
     signs = sorted((word for word in grammar.words() if not word.isidentifier()), key=len)
-    parts += [("NUMBER", known["NUMBER"]), ("NAME", known["NAME"])]
-    parts += [("SIGN", "|".join(re.escape(sign) for sign in reversed(signs)))]
-    parts += [("BROKEN", known["BROKEN"])]
-    # A row may refer to its groups by number, so that each is compiled on its own as well.
-    every = "|".join(f"(?P<{name}>{_without_groups(pattern)})" for name, pattern in parts)
-    return re.compile(every), [(name, re.compile(pattern)) for name, pattern in parts]
+    sign = "|".join(re.escape(sign) for sign in reversed(signs))
+    others = [
+        ("NUMBER", known["NUMBER"]),
+        ("NAME", known["NAME"]),
+        ("SIGN", sign),
+        ("BROKEN", known["BROKEN"]),
+    ]
+    parts = [*rows[: len(NAMES)], *shapes, *rows[len(NAMES) :], *others]
+    return tuple((name, re.compile(pattern)) for name, pattern in parts)
+
+
+@cache
+def _any(first: int) -> tuple[re.Pattern[str], dict[str, int]]:
+    """One pattern for all parts from one on, and where each part is."""
+    parts = [(name, _without_groups(part.pattern)) for name, part in _parts()[first:]]
+    every = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in parts))
+    return every, {name: i for i, (name, _) in enumerate(parts, first)}
 
 
 def _without_groups(pattern: str) -> str:
@@ -81,25 +93,34 @@ class Lexer:
 
     def read(self) -> Lexed:
         """Returns all tokens, comments and mistakes."""
-        every, parts = _patterns()
-        names = [name for name, _ in parts]
         at = 0
         while at < len(self.text) and len(self.result.found) <= MOST_MISTAKES and (
             len(self.result.tokens) <= grammar.MOST
         ):  # fmt: skip
-            match = every.match(self.text, at)
-            assert match is not None and match.lastgroup is not None
-            first = names.index(match.lastgroup)
-            for name, pattern in parts[first:]:
-                found = pattern.match(self.text, at)
-                if found and found.end() > at and self._take(name, found):
-                    at = found.end()
-                    break
+            at = self._next(at)
         self._report_invisible()
         for token, after in pairwise(self.result.tokens):
             grammar.named(token, after)
         self.result.found.sort(key=lambda mistake: mistake.span.start)
         return self.result
+
+    def _next(self, at: int) -> int:
+        """Takes what stands at an offset; returns where that ends."""
+        plain = _PLAIN.match(self.text, at)
+        if plain and plain.lastgroup and not self.context.is_special():
+            self._take(plain.lastgroup, plain)
+            return plain.end()
+        first = 0
+        while True:
+            every, places = _any(first)
+            match = every.match(self.text, at)
+            assert match is not None and match.lastgroup is not None
+            first = places[match.lastgroup]
+            name, part = _parts()[first]
+            found = part.match(self.text, at)
+            if found and found.end() > at and self._take(name, found):
+                return found.end()
+            first += 1
 
     def _take(self, name: str, match: re.Match[str]) -> bool:
         """Takes what matched; tells whether its condition holds."""

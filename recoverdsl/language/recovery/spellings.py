@@ -77,10 +77,14 @@ COMMENTS = (
 
 _MARKS = 'expected `"` around a text, found `{0}`'
 _UNQUOTED = "expected quotation marks around a text"
+_RUN = r"[\w./\\:~@-]"
 _PATH = (
-    r"(?=[\w./\\:~@-]*(?:\\|:[/\\]|@|[0-9][A-Za-df-z_]\w{6}|[0-9]\.[0-9]+\.))[\w./~][\w./\\:~@-]+"
-    r"|\.{0,2}/[\w./@-]+|~/[\w./@-]+|[\w./-]*/[\w.-]*[0-9][A-Za-df-z][\w./-]*|[\w./-]*[A-Za-z_][\w-]*==[0-9][\w.]*"
+    rf"(?={_RUN}{{0,200}}?(?:\\|:[/\\]|@|[0-9][A-Za-df-z_]\w{{6}}|[0-9]\.[0-9]+\.))[\w./~]{_RUN}{{1,200}}"
+    r"|\.{0,2}/[\w./@-]{1,200}|~/[\w./@-]{1,200}"
+    r"|(?=[\w.-]{0,200}/)(?=[\w./-]{0,200}?[0-9][A-Za-df-z])[\w./-]{2,200}"
+    r"|(?=[\w.-]{0,100}?==)[\w.-]{1,100}==[0-9][\w.]{0,50}"
 )
+"""Paths, addresses, digests and requirements; bounded, so that no text takes long."""
 
 
 def _trimmed(match: re.Match[str]) -> str:
@@ -93,8 +97,8 @@ TEXTS = (
     Row(r"`([^`\n]*)`", _quoted(1), "REC113", 'expected `"` around a text, found a backtick'),
     Row(r'[“”„«»‘’]([^“”«»‘’"\n]*)[“”«»‘’"]', _quoted(1), "REC113", _MARKS),
     Row(r'"([^"“”\n]*)[“”]', _quoted(1), "REC113", _MARKS),
-    Row(r'[^\s"=:#][^\n#]*', _trimmed, "REC113", _UNQUOTED, where=Context.follows_audit),
-    Row(r'[^\s"\'=(),\[\]{};#]+"' + _ENDS, lambda m: quote(m[0][:-1]), "REC102", "this string is not opened",
+    Row(r'(?<=audit[ \t])[^\s"=:#][^\n#]*', _trimmed, "REC113", _UNQUOTED, where=Context.follows_audit),
+    Row(r'[^\s"\'=(),\[\]{};#]{1,200}"' + _ENDS, lambda m: quote(m[0][:-1]), "REC102", "this string is not opened",
         'begin it with `"`', edit=lambda m: f'"{m[0]}', where=Context.in_value),
     Row(r'"[^"\n(){}\[\],;]*', lambda m: quote(m[0][1:].rstrip()), "REC102", "this string is not closed",
         'end it with `"` on the same line', edit=lambda m: f'{m[0].rstrip()}"', where=Context.in_brackets),
@@ -185,10 +189,10 @@ OTHER_SIGNS = (
 NAMES = (
     Row(rf'"({_NAME})"[ \t\r]*:', _group(1, "{} ="), "REC122", "expected a name and `=`, found `{0}`", where=Context.begins_part),
     Row(r"(?!recoverdsl[ \t\r]+[0-9])(?i:recover\w*|version)\b(?![ \t\r]*[=:{])[^\n#{]*", "recoverdsl 1", "REC112",
-        "expected `recoverdsl 1`, found `{0}`", where=Context.begins_other_version),
-    Row(rf"{_NAME}(?:-\w+)+(?=[ \t\r]*=(?!=))", lambda m: m[0].replace("-", "_"), "REC122",
+        "expected `recoverdsl 1`, found `{0}`", where=Context.begins_version),
+    Row(rf"{_NAME}(?:-\w+){{1,20}}(?=[ \t\r]*=(?!=))", lambda m: m[0].replace("-", "_"), "REC122",
         "expected a name, found `{0}`", where=Context.begins_part),
-    Row(rf"{_NAME}(?:-\w+)+{_HEAD}", lambda m: m[0].replace("-", "_"), "REC122", "expected a name, found `{0}`"),
+    Row(rf"{_NAME}(?:-\w+){{1,20}}{_HEAD}", lambda m: m[0].replace("-", "_"), "REC122", "expected a name, found `{0}`"),
     Row(rf'"({_NAME})"{_HEAD}', _group(1), "REC122", "expected a name, found a text", where=Context.in_head),
     Row(rf"[0-9]+[^\W\d]\w*{_HEAD}", lambda m: f"a{m[0]}", "REC122", "expected a name, found `{0}`", "begin it with a letter",
         where=Context.second),
@@ -198,9 +202,15 @@ NAMES = (
         "write a call, `name(key = value)`", where=Context.begins_value),
     Row(r"([^\W\d]\w*?)([0-9]+%?)(?=([)\]]))", lambda m: f"{m[1]}{'(' if m[3] == ')' else '['}{m[2]}", "REC105",
         "expected a bracket before the number, found `{0}`", where=Context.in_value_without_brackets),
-    Row(rf"(?:{_NAME}\.)+(?!layers\()({_NAME})(?=\()", lambda m: m[1].lower(), "REC122",
+    Row(rf"(?:{_NAME}\.){{1,8}}(?!layers\()({_NAME})(?=\()", lambda m: m[1].lower(), "REC122",
         "expected a function without a module, found `{0}`"),
 )  # fmt: skip
+
+PLAIN = (
+    rf"(?P<SPACE>[ \t\r]+)|(?P<NEWLINE>\n)|(?P<NAME>{_NAME}(?=[ \t\r,(=\n]))|(?P<NUMBER>{_NUMBER}%?(?=[,)\];\n+*]))"
+    r"|(?P<SIGN>[()\[\],;}])"
+)
+"""Tokens with which no row begins, but at the beginning of a text and after `audit`; most of a text is of these."""
 
 ROWS: tuple[Row, ...] = (*NAMES, *COMMENTS, *TEXTS, *NUMBERS, *OTHER_SIGNS)
 """The whole table, in the order in which it is tried; names before the texts of the grammar."""
