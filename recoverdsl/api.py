@@ -27,7 +27,7 @@ def load(
     offline: bool = False,
     locked: bool = False,
 ) -> Audit:
-    """Reads and checks a `.rec` file; nothing heavy is imported.
+    """Read and check a `.rec` file, and return it ready to run; nothing heavy is imported.
 
     Args:
         path: the spec.
@@ -38,7 +38,8 @@ def load(
 
     Raises:
         SpecError: the spec is wrong; `diagnostics` holds every mistake.
-        LockError: there is no lock, or something is not as it was locked; `differences` holds all.
+        UsageError: the spec cannot be read.
+        LockError: there is no lock, or a source differs from it; `differences` holds all that do.
     """
     path = Path(path)
     overrides = dict(set or {})
@@ -88,7 +89,7 @@ class Audit(Claim):
         observer: Observer | None = None,
         reveal: bool = False,
     ) -> Run:
-        """Runs the spec; steps whose results are in the store are not run again.
+        """Run the spec, and return its results; steps whose results are in the store are not run again.
 
         The store holds what the model wrote, as token ids, in folders that only their owner may enter.
 
@@ -124,7 +125,9 @@ class Audit(Claim):
         observer: Observer | None = None,
         reveal: bool = False,
     ) -> SweepRun:
-        """Runs the spec at every point of its sweeps. What points share is loaded and computed once.
+        """Run the spec at every point of its sweeps, and return the results.
+
+        Resources and steps that points share are loaded and computed once.
 
         Args:
             out: a folder for the table, the page and a run folder of each point, `points/001`.

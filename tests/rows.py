@@ -27,7 +27,7 @@ def example_row(**values: Any) -> ExampleRow:
 
 
 def _build(record: type, values: dict[str, Any], given: Any) -> Any:
-    """A record of the values that it has columns for, records within it included."""
+    """Return a record of the values for its columns, including records within it."""
     hints, made = get_type_hints(record), {}
     for field in attrs.fields(record):
         kinds = [k for k in get_args(hints[field.name]) or (hints[field.name],) if attrs.has(k)]

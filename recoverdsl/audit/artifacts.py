@@ -1,4 +1,4 @@
-"""The files that a run leaves in its folder."""
+"""The files that a run writes into its folder."""
 
 from __future__ import annotations
 
@@ -6,36 +6,41 @@ import io
 from collections.abc import Iterator, Mapping
 
 from recoverdsl.audit.records import Run
-from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import columns_after_prompt, recover_of
 from recoverdsl.engine.steps.delta_split import DeltaParts
 from recoverdsl.engine.steps.evaluation import Recoveries
-from recoverdsl.engine.steps.runner import Output
-from recoverdsl.measure.keys import exactly
+from recoverdsl.engine.steps.output import Output
+from recoverdsl.measure.keys import TableKey, limit_text
 from recoverdsl.measure.results import to_json
 from recoverdsl.measure.table import write as write_table
 from recoverdsl.report.revealed import to_lines
 from recoverdsl.store.run_folder import Perturbations, RunFolder
 
 
-def seconds_per_example(graph: Graph, output: Output) -> dict[str, dict[str, float]]:
-    """Return what the search of each attack and control took, texts included, at its largest limit."""
-    took: dict[str, dict[str, float]] = {"attack": {}, "control": {}}
-    for table, key in graph.tables.items():
-        if table.kind in took and output.valid_flips:
+def seconds_per_example(output: Output) -> dict[str, dict[str, float]]:
+    """Return how many seconds each attack and control took for an example at its largest limit.
+
+    The texts that are generated with its δ count too. By kind, `attack` or `control`, and name; to
+    three digits.
+    """
+    taken: dict[str, dict[str, float]] = {"attack": {}, "control": {}}
+    for table, key in output.graph.tables.items():
+        if table.kind in taken and output.valid_flips:
             seconds = output.results[key].seconds / len(output.valid_flips)
-            took[table.kind][table.name] = float(f"{seconds:.3g}")
-    return took
+            taken[table.kind][table.name] = float(f"{seconds:.3g}")
+    return taken
 
 
-def write(
-    run: Run, graph: Graph, output: Output, folder: RunFolder, shown: Mapping[str, str]
-) -> None:
-    """Write everything but the spec and the events into the run folder."""
+def write(run: Run, output: Output, folder: RunFolder, ids: Mapping[str, str]) -> None:
+    """Write everything but the spec and the earlier events into the run folder.
+
+    Args:
+        ids: id of each example to the one that artifacts hold; see `audit.texts.shown_ids`.
+    """
     buffer = io.BytesIO()
     write_table(run.examples, buffer)
     folder.examples(buffer.getvalue())
-    folder.perturbations(list(_perturbations(graph, output, shown)))
+    folder.perturbations(list(_perturbations(output, ids)))
     folder.environment(
         run.result.environment
         | {"inputs": {i.name: i.digest for i in run.result.inputs}}
@@ -49,19 +54,15 @@ def write(
     folder.event(event="done", verdict=run.result.verdict)
 
 
-def _perturbations(
-    graph: Graph, output: Output, shown: Mapping[str, str]
-) -> Iterator[Perturbations]:
-    """Yield the δ that a run leaves, by attack or control and limit, and their parts."""
-    for table, key in graph.tables.items():
+def _perturbations(output: Output, ids: Mapping[str, str]) -> Iterator[Perturbations]:
+    """Yield the δ of a run, by attack or control and limit, and their parts."""
+    for table, key in output.graph.tables.items():
         record = output.results[key].record
-        label = f"{table.name}/smallest" if table.kind.startswith("smallest") else str(table.name)
-        if not table.kind.startswith("smallest") and table.limit is not None:
-            label = f"{table.name}/{exactly(table.limit)}"
+        name = _name(table)
         if isinstance(record, Recoveries):
-            deltas, rows = {label: record.delta_BLPD}, record.rows
+            deltas, rows = {name: record.delta_BLPD}, record.rows
         elif isinstance(record, DeltaParts):
-            deltas = {f"{label}/{name}": part.delta_BLPD for name, part in record.parts.items()}
+            deltas = {f"{name}/{part}": at.delta_BLPD for part, at in record.parts.items()}
             rows = next(iter(record.parts.values())).alone.rows
         else:
             continue
@@ -69,7 +70,14 @@ def _perturbations(
             yield Perturbations(
                 name=name,
                 delta_BLPD=delta_BLPD,
-                examples=[shown[row.example] for row in rows],
+                examples=[ids[row.example] for row in rows],
                 boundaries=record.sites_BL[0].tolist(),
-                columns_after_prompt=columns_after_prompt(recover_of(graph[key].step)),
+                columns_after_prompt=columns_after_prompt(recover_of(output.graph[key].step)),
             )
+
+
+def _name(table: TableKey) -> str:
+    """Return the name of a table's δ; see `Perturbations.name`."""
+    if table.kind in ("smallest_norm", "smallest_norm_control"):
+        return f"{table.name}/smallest"
+    return table.name if table.limit is None else f"{table.name}/{limit_text(table.limit)}"

@@ -1,4 +1,4 @@
-"""A checked spec, and what follows from it without running it."""
+"""A checked spec: its lock, its graph and its store, without running it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from attrs import evolve, field, frozen
 from recoverdsl.compiler.compile import compile_spec
 from recoverdsl.compiler.graph import Graph, merged
 from recoverdsl.errors import UnavailableError
+from recoverdsl.language.checker.points import Point
 from recoverdsl.language.schema import Spec
-from recoverdsl.language.sweeps import Point
 from recoverdsl.pinning.lock import Lock
 from recoverdsl.pinning.spec_with_lock import SpecWithLock
 from recoverdsl.pinning.versions import platform
@@ -30,27 +30,30 @@ class Claim:
 
     path: Path
     text: str
-    """The spec as it is run, with the values that `set` replaced written into it."""
+    """The spec as it runs, with the values that `set` replaced written into it."""
     spec: Spec
     overrides: Mapping[str, str]
     """Values that replaced the text's own."""
     fetcher: Fetcher = field(repr=False)
     lock: Lock | None = field(default=None, repr=False)
-    """What the spec is held to; None if it is not."""
+    """The lock that the spec is held to; None if it is held to none."""
     points: tuple[ClaimAt, ...] = field(default=(), repr=False)
     """The spec at each point of its sweeps, as a claim of its own; none if it has no sweep."""
 
     @property
     def spec_with_lock(self) -> SpecWithLock:
-        """The spec with the lock beside it, whether or not it is held to that."""
+        """The spec with the lock next to it, whether or not it is held to that."""
         points = tuple((at.point.sweep, at.audit.spec) for at in self.points)
         return SpecWithLock(self.path, self.spec, self.overrides, self.fetcher, points)
 
     def hold(self, progress: Progress) -> None:
-        """Fetches what is on the hub, and refuses what is not as it was locked; nothing without a lock.
+        """Fetch the sources that are on the hub, and refuse any that differ from the lock; do nothing without one.
+
+        Args:
+            progress: shows what is being fetched.
 
         Raises:
-            LockError: something is not as it was locked; `differences` holds all.
+            LockError: a source differs from the lock; `differences` holds all that do.
             UnavailableError: something cannot be fetched or read.
         """
         if self.lock is not None:
@@ -58,13 +61,21 @@ class Claim:
             evolve(self.spec_with_lock, fetcher=fetcher).hold_to(self.lock, "fetched")
 
     def graph(self, device: str = "auto") -> Graph:
-        """Returns the steps of the spec with their digests. Local files are hashed, nothing is loaded.
+        """Return the steps of the spec with their digests. Local files are hashed; nothing is loaded.
 
-        With sweeps it is that of all points together, with what they share in it once.
+        With sweeps it is the graph of all points together, in which steps that points share are there
+        once.
+
+        Args:
+            device: `auto`, `cpu`, `cuda` or `cuda:1`.
+
+        Raises:
+            NotYetError: the spec asks for something that this version cannot execute.
+            UnavailableError: a source cannot be found or read.
         """
         if self.points:
             return merged([(str(at.point), at.audit.graph(device)) for at in self.points])
-        # Digests of large files are remembered there; only speed is lost where nothing can be written.
+        # The cache holds digests of large files; only speed is lost where it cannot be written.
         with suppress(UnavailableError):
             private(cache_folder())
         return compile_spec(
@@ -72,7 +83,7 @@ class Claim:
         )
 
     def store(self, root: Path | None = None) -> Store:
-        """Returns the store of step results, in the cache folder if no other is named."""
+        """Return the store of step results, in the cache folder if no other is named."""
         return Store((root or cache_folder() / "store").absolute())
 
 
@@ -85,10 +96,10 @@ class ClaimAt:
 
 
 def device_of(device: str) -> str:
-    """Returns the device that `auto` selects on this machine, or the one that is named."""
+    """Return the device that `auto` selects on this machine, or the one that is named."""
     if device != "auto":
         return device
-    # Asking torch would cost seconds, and commands that only read want an answer at once.
+    # Importing torch takes seconds, and commands that only read should be fast.
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
     cards = any(Path("/dev").glob("nvidia[0-9]*"))
     return "cuda" if cards and not hidden and "+cpu" not in platform("auto")["torch"] else "cpu"

@@ -1,4 +1,4 @@
-"""What a run is given beside its spec, and what a run and a sweep return."""
+"""The options of a run, and the records that a run and a sweep return."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RunOptions:
 
 @frozen
 class Run:
-    """What a run found out."""
+    """The result of a run, with its table of examples."""
 
     result: Result
     examples: pd.DataFrame
@@ -44,8 +44,8 @@ class Run:
     texts: tuple[Revealed, ...] = field(default=(), repr=False)
     """Prompts and completions, if the run reveals them."""
     seconds: Mapping[str, Mapping[str, float]] = field(factory=dict, repr=False)
-    """What an attack or control took for an example on this machine, at its largest limit: by kind and
-    name."""
+    """Seconds that an attack or control took for an example on this machine, at its largest limit: by
+    kind, `attack` or `control`, and name."""
 
     @property
     def exit_code(self) -> int:
@@ -70,13 +70,13 @@ class Run:
         return pd.DataFrame(rows)
 
     def html(self) -> str:
-        """Returns the report as a self-contained page."""
+        """Return the report as a self-contained HTML page."""
         from recoverdsl.report.html import render_html
 
         return render_html(self.result, self.examples, spec=self.text, texts=self.texts)
 
     def _repr_html_(self) -> str:
-        """Returns the verdict and its table, which a notebook shows."""
+        """Return the verdict and its table as HTML, which a notebook shows."""
         from recoverdsl.report.html import render_fragment
 
         return render_fragment(self.result)
@@ -84,7 +84,7 @@ class Run:
 
 @frozen
 class SweepRun:
-    """What a run of a spec with sweeps found out."""
+    """The results of a run of a spec with sweeps."""
 
     swept: SweepResult
     runs: tuple[Run, ...] = field(repr=False)
@@ -106,10 +106,11 @@ class SweepRun:
         return to_frame(self.swept)
 
     def html(self) -> str:
-        """Returns the page of the sweep, self-contained."""
+        """Return the page of the sweep as self-contained HTML."""
         from recoverdsl.report.sweep_page import render_sweep
 
         return render_sweep(self.swept, spec=self.text)
 
     def _repr_html_(self) -> str:
+        """Return the page of the sweep, which a notebook shows."""
         return self.html()

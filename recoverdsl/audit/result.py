@@ -1,4 +1,4 @@
-"""The result of a run, made from the records of its steps."""
+"""The result of a run, built from the records of its steps."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.tables import example_rows, failed, observed
-from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import RunBase, SelectFeatures
 from recoverdsl.engine.steps.feature_records import SelectedFeatures
-from recoverdsl.engine.steps.runner import Output
-from recoverdsl.language.canonical import digest
-from recoverdsl.language.rules import limits_of
+from recoverdsl.engine.steps.output import Output
 from recoverdsl.language.schema import Control, Spec
-from recoverdsl.language.vocabulary import function_name
+from recoverdsl.language.schema.budgets import limits_of
+from recoverdsl.language.schema.canonical import digest
+from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
 from recoverdsl.measure.summary import Planned, judge, summarize
 from recoverdsl.measure.table import to_frame
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 def assemble(
     claim: Claim,
-    graph: Graph,
     output: Output,
     ids: Mapping[str, str],
     environment: dict[str, Any],
@@ -34,11 +32,12 @@ def assemble(
     """Return the result of a run, and its table of examples.
 
     Args:
-        ids: id of each example to the one that artifacts hold.
+        ids: id of each example to the one that artifacts hold; see `audit.texts.shown_ids`.
         environment: the record of the machine and the run.
     """
     spec = claim.spec
-    frame = to_frame(example_rows(graph, output, ids))
+    frame = to_frame(example_rows(output, ids))
+    base = observed(output, RunBase)
     preserve = {
         name: function_name(attack.preserve) if attack.preserve else None
         for name, attack in spec.attacks.items()
@@ -61,10 +60,10 @@ def assemble(
     result = results.Result(
         spec=results.SpecIdentity(claim.path.name, digest(spec), spec.audit),
         counts=results.Counts(
-            examples=len(observed(graph, output, RunBase)),
-            base_holds=sum(row.holds for row in observed(graph, output, RunBase)),
+            examples=len(base),
+            base_holds=sum(row.holds for row in base),
             valid_flips=len(output.valid_flips),
-            failed=summary.failed + len(failed(graph, output)),
+            failed=summary.failed + len(failed(output)),
         ),
         attacks=summary.attacks,
         controls=summary.controls,
@@ -80,24 +79,24 @@ def assemble(
             for name, block in blocks.items()
         ),
         intervals=summary.intervals,
-        environment=environment | _of_steps(spec, graph, output, ids),
+        environment=environment | _steps(spec, output, ids),
     )
     return result, frame
 
 
-def _of_steps(spec: Spec, graph: Graph, output: Output, ids: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the environment's record says of the steps."""
+def _steps(spec: Spec, output: Output, ids: Mapping[str, str]) -> dict[str, Any]:
+    """Return the entries about the steps in the record of the environment."""
     clamped = next((spec.protects[i.protect].saes for i in spec.intervenes.values()), ())
     return {
-        "failed": {ids[example]: why for example, why in failed(graph, output).items()},
+        "failed": {ids[example]: why for example, why in failed(output).items()},
         "features": {
             key: {
                 sae: _selected(output.record(key, SelectedFeatures), number)
                 for number, sae in enumerate(clamped)
             }
-            for key in graph.keys_of(SelectFeatures)
+            for key in output.graph.keys_of(SelectFeatures)
         },
-        "steps": {node.key: node.digest for node in graph},
+        "steps": {node.key: node.digest for node in output.graph},
     }
 
 

@@ -1,4 +1,4 @@
-"""Runs an audit: resources, steps, and what is left in its folder."""
+"""The run of an audit: its resources, its steps, and the files of its folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.steps.observer import Observer, State
 from recoverdsl.engine.steps.runner import Runner
 from recoverdsl.errors import UnavailableError, UsageError
-from recoverdsl.language.canonical import digest
+from recoverdsl.language.schema.canonical import digest
 from recoverdsl.pinning.lockfile import to_text
 from recoverdsl.store.run_folder import RunFolder, private
 from recoverdsl.version import __version__
@@ -30,16 +30,16 @@ def execute(
     claim: Claim,
     out: Path | None,
     options: RunOptions,
-    sharing: Resources | None = None,
+    loaded: Resources | None = None,
 ) -> tuple[Run, Resources]:
-    """Runs a claim without sweeps; see `recoverdsl.api.Audit.run`.
+    """Run a claim without sweeps; see `recoverdsl.api.Audit.run`.
 
     Args:
-        out: a folder for what is found; none is written if None.
-        sharing: resources of another claim; what is loaded there and is the same here is used.
+        out: a folder for the results; none is written if None.
+        loaded: resources of another claim, of which those that are the same here are used again.
 
     Returns:
-        What was found, and what was loaded for it.
+        The results, and the resources that were loaded for them.
     """
     name = device_of(options.device)
     torch_device = _usable(name)
@@ -48,8 +48,8 @@ def execute(
     fetcher = claim.fetcher.with_progress(watcher.busy)
     claim.hold(watcher.busy)
     graph = claim.graph(options.device)
-    if sharing is not None:
-        resources = sharing.sharing(claim.spec, watcher.busy)
+    if loaded is not None:
+        resources = loaded.for_spec(claim.spec, watcher.busy)
     else:
         resources = Resources(claim.spec, fetcher, torch_device, busy=watcher.busy)
     if folder is not None:
@@ -58,9 +58,9 @@ def execute(
         if claim.lock is not None:
             folder.lock(to_text(claim.lock))
         folder.event(event="run", spec=digest(claim.spec), revealed=options.reveal)
-    kept = claim.store(options.store)
-    private(kept.root)
-    output = Runner(graph, resources, kept, watcher, options.batch_size).run()
+    store = claim.store(options.store)
+    private(store.root)
+    output = Runner(graph, resources, store, watcher, options.batch_size).run()
     ids = shown_ids(resources.examples)
     environment = {
         "recoverdsl": __version__,
@@ -75,21 +75,27 @@ def execute(
         "batch_sizes": dict(watcher.batch_sizes),
     }
     run = Run(
-        *assemble(claim, graph, output, ids, environment),
+        *assemble(claim, output, ids, environment),
         claim.text,
         dict(watcher.states),
         folder.path if folder else None,
-        texts(resources, graph, output, ids) if options.reveal else (),
-        seconds_per_example(graph, output),
+        texts(resources, output, ids) if options.reveal else (),
+        seconds_per_example(output),
     )
     if folder is not None:
-        write(run, graph, output, folder, ids)
+        write(run, output, folder, ids)
     return run, resources
 
 
 def _usable(name: str) -> torch.device:
+    """Return a device of this machine by its name.
+
+    Raises:
+        UsageError: it is of a kind that is not supported.
+        UnavailableError: this machine does not have it.
+    """
     if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise UsageError(f"the device {name!r} is not supported", help="cpu, cuda or cuda:1")
+        raise UsageError(f"the device {name!r} is not supported", help="take cpu, cuda or cuda:1")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -103,7 +109,7 @@ def _usable(name: str) -> torch.device:
 
 @frozen
 class _Watcher:
-    """Passes on what happens to an observer, and writes it to the run folder's events."""
+    """An observer that also writes to the run folder's events, and notes states and batch sizes."""
 
     observer: Observer
     folder: RunFolder | None

@@ -1,4 +1,4 @@
-"""Runs a spec at every point of its sweeps, and gathers what came out."""
+"""The run of a spec at every point of its sweeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attrs import define, evolve, field
 from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.records import Run, RunOptions, SweepRun
 from recoverdsl.audit.run import execute
-from recoverdsl.language.canonical import digest
+from recoverdsl.language.schema.canonical import digest
 from recoverdsl.measure.results import SpecIdentity
 from recoverdsl.measure.sweeps import PointResult, SweepResult, to_json
 from recoverdsl.pinning.lockfile import to_text
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def execute_sweep(claim: Claim, out: Path | None, options: RunOptions) -> SweepRun:
-    """Runs a claim at each of its points; see `recoverdsl.api.Audit.run_sweep`."""
+    """Run a claim at each of its points, and return the results; see `recoverdsl.api.Audit.run_sweep`."""
     once = _Once(options.observer)
     claim.hold(once.busy)
     # A point that cannot run is an error here, before anything is computed.
@@ -59,7 +59,7 @@ def execute_sweep(claim: Claim, out: Path | None, options: RunOptions) -> SweepR
 
 @define
 class _Once:
-    """Passes each step on to an observer once, however many points have it."""
+    """An observer that passes each step on to another once, however many points have it."""
 
     observer: Observer
     digests: set[str] = field(factory=set)

@@ -1,4 +1,4 @@
-"""The rows of a run: the behavior of every example, and what each attack achieved on the valid flips."""
+"""The rows of a run: the behavior of every example, and the recovery of each valid flip by each attack."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from collections.abc import Iterator, Mapping
 
 from attrs import evolve
 
-from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import RunBase, RunDefended, Step
 from recoverdsl.engine.behavior.observation import Observations
 from recoverdsl.engine.steps.delta_split import DeltaParts
-from recoverdsl.engine.steps.runner import Output
+from recoverdsl.engine.steps.output import Output
 from recoverdsl.measure.keys import PartKey
 from recoverdsl.measure.rows import ExampleRow, Observation, Recovery
 
 
-def example_rows(graph: Graph, output: Output, ids: Mapping[str, str]) -> Iterator[ExampleRow]:
+def example_rows(output: Output, ids: Mapping[str, str]) -> Iterator[ExampleRow]:
     """Yield the rows of the table of examples, table by table.
 
     Args:
-        ids: id of each example to the one that artifacts hold.
+        ids: id of each example to the one that artifacts hold; see `audit.texts.shown_ids`.
     """
-    base, defended = (observed(graph, output, kind) for kind in (RunBase, RunDefended))
-    for table, key in graph.tables.items():
+    base, defended = (observed(output, kind) for kind in (RunBase, RunDefended))
+    for table, key in output.graph.tables.items():
         for index, rows in zip(output.valid_flips, _recoveries(output, key), strict=True):
             for part, recovery in rows:
                 yield ExampleRow(
@@ -49,14 +48,14 @@ def _recoveries(output: Output, key: str) -> list[list[tuple[PartKey | None, Rec
     return [list(rows) for rows in zip(*replays, strict=True)]
 
 
-def observed(graph: Graph, output: Output, kind: type[Step]) -> tuple[Observation, ...]:
-    """Return the rows of the steps of a kind that observe the behavior."""
+def observed(output: Output, kind: type[Step]) -> tuple[Observation, ...]:
+    """Return the rows of the steps of a kind that observes the behavior, one for each example."""
     return tuple(
-        row for key in graph.keys_of(kind) for row in output.record(key, Observations).rows
+        row for key in output.graph.keys_of(kind) for row in output.record(key, Observations).rows
     )
 
 
-def failed(graph: Graph, output: Output) -> dict[str, str]:
-    """Return the examples that could not be run at all, with the reason."""
-    rows = (*observed(graph, output, RunBase), *observed(graph, output, RunDefended))
+def failed(output: Output) -> dict[str, str]:
+    """Return the ids of the examples that failed without or with the clamp, with the reason."""
+    rows = (*observed(output, RunBase), *observed(output, RunDefended))
     return {row.example: row.failed for row in rows if row.failed}

@@ -1,4 +1,4 @@
-"""From an attack of the spec to the steps that run it, one for each limit of its budget."""
+"""Compilation of an attack: the steps that run it, one for each limit of its budget."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from recoverdsl.compiler.steps import (
     Suffix,
 )
 from recoverdsl.language import schema
-from recoverdsl.language.rules import limits_of, suffix_of
 from recoverdsl.language.schema import Spec
-from recoverdsl.measure.keys import exactly
+from recoverdsl.language.schema.budgets import limits_of, suffix_of
+from recoverdsl.measure.keys import limit_text
 
 STEPS = 100
-"""Optimization steps of an attack that does not say (paper: single-layer schedule)."""
+"""Optimization steps of an attack that sets none (paper: single-layer schedule)."""
 
 
 @frozen
@@ -30,7 +30,7 @@ class AttackStep:
     """A step that runs an attack."""
 
     key: str
-    """What the step is called in the graph."""
+    """The step's key in the graph."""
     limit: float | None
     """The largest norm of δ; None without a δ."""
     step: Recover | Suffix
@@ -46,7 +46,7 @@ def attack_steps(
         return
     for limit in limits_of(spec, attack):
         step = recover_step(spec, attack, defense, behavior, limit)
-        yield AttackStep(f"recover {name} at norm {exactly(limit)}", limit, step)
+        yield AttackStep(f"recover {name} at norm {limit_text(limit)}", limit, step)
 
 
 def control_step(
@@ -57,8 +57,8 @@ def control_step(
     if control.method == "random_direction":
         recover = recover_step(spec, attack, defense, behavior, limit)
         return RandomDirections(_without_search(recover), control.draws, control.seed)
-    shown = None if control.on == "undefended" else defense
-    recover = recover_step(spec, attack, shown, behavior, limit)
+    acting = None if control.on == "undefended" else defense
+    recover = recover_step(spec, attack, acting, behavior, limit)
     return evolve(recover, goal="another_answer") if control.target else recover
 
 
@@ -130,7 +130,6 @@ def _places(spec: Spec, perturb: tuple[schema.Perturbation, ...]) -> tuple[Place
 
 
 def _without_search(recover: Recover) -> Recover:
-    """Return an attack of the same place, constraint and limits, whatever its optimizer, steps and
-    passes."""
+    """Return an attack with its place, constraint and limits alone, without optimizer, steps and passes."""
     stages = tuple(evolve(s, optimizer=schema.Adam(), steps=0) for s in recover.stages)
     return evolve(recover, stages=stages, stop="recovered", forward_passes=None)

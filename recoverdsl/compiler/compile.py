@@ -1,4 +1,4 @@
-"""Spec → graph of typed steps. Nothing is loaded; sources are pinned by a function of the caller."""
+"""Compilation of a spec to a graph of typed steps. Nothing is loaded; the caller's function pins sources."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from recoverdsl.compiler.steps import (
     SelectFeatures,
     SplitDelta,
 )
-from recoverdsl.compiler.support import examples_of, refuse_what_cannot_run
+from recoverdsl.compiler.support import examples_of, refuse_unsupported
 from recoverdsl.language import schema
-from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Spec
-from recoverdsl.measure.keys import RowKind, TableKey, exactly
+from recoverdsl.language.schema.budgets import limits_of
+from recoverdsl.measure.keys import RowKind, TableKey, limit_text
 
 SEARCH_STEPS = 16
 """Steps of steepest ascent per radius in the search of the smallest norm."""
@@ -40,26 +40,30 @@ SEARCH_STEPS = 16
 Pin = Callable[
     [schema.Model | schema.Sae | schema.Data | schema.Classifier | schema.File | None], str
 ]
-"""Gives what pins a block's source: a digest of its content, or a revision. None: the tool's own
-phrase lists."""
+"""Returns the pin of a block's source: a digest of its content, or a revision. Of None, that of the tool's
+own phrase lists."""
 
 
 def compile_spec(spec: Spec, pin: Pin, platform: Mapping[str, str]) -> Graph:
-    """The graph of a spec.
+    """Return the graph of a spec.
 
     Args:
         pin: resolves the source of a block to a string that changes when its content does.
-        platform: what computes, a part of every digest.
+        platform: versions of the libraries that compute, and the device; a part of every digest.
 
     Raises:
-        NotYetError: the spec asks for what this version cannot execute; all such places at once.
+        NotYetError: the spec asks for something that this version cannot execute; it names all such
+            places.
+        SpecError: the spec has no model, data or behavior.
     """
-    refuse_what_cannot_run(spec)
+    refuse_unsupported(spec)
     return _Compiler(spec, pin, Graph(platform)).graph_of_spec()
 
 
 @frozen
 class _Compiler:
+    """The compilation of one spec, step by step."""
+
     spec: Spec
     pin: Pin
     graph: Graph
@@ -67,13 +71,14 @@ class _Compiler:
     """Inputs of every step that runs the defended model."""
 
     def graph_of_spec(self) -> Graph:
+        """Add every step of the spec to the graph, and return it."""
         spec, add = self.spec, self.graph.add
         (model_name, model), *_ = spec.models.items()
         model_key = add(
             f"load model {model_name}", LoadModel(self.pin(model), model.dtype), of_block=model_name
         )
-        (behavior_name, written), *_ = spec.behaviors.items()
-        behavior = self._behavior(written)
+        (behavior_name, behavior_block), *_ = spec.behaviors.items()
+        behavior = self._behavior(behavior_block)
         data_key = self._data(examples_of(spec))
         base = add(f"run base, {behavior_name}", RunBase(behavior), model=model_key, data=data_key)
         if not spec.intervenes:
@@ -91,9 +96,9 @@ class _Compiler:
             self.common.update(base=base)
 
         for name, attack in spec.attacks.items():
-            for made in attack_steps(spec, name, defense, behavior):
-                key = add(made.key, made.step, **self.common)
-                self.graph.tables[TableKey("attack", name, made.limit)] = key
+            for attacking in attack_steps(spec, name, defense, behavior):
+                key = add(attacking.key, attacking.step, **self.common)
+                self.graph.tables[TableKey("attack", name, attacking.limit)] = key
             if attack.find:
                 self._find("smallest_norm", name, attack.find, key)
         for name, control in spec.controls.items():
@@ -130,7 +135,7 @@ class _Compiler:
         )
 
     def _select(self, name: str, base: str) -> None:
-        """Adds the SAEs and the selection of features, and makes both inputs of what follows."""
+        """Add the SAEs and the selection of features, and make both inputs of the steps that follow."""
         spec, protect = self.spec, self.spec.protects[name]
         for number, sae_name in enumerate(protect.saes):
             sae = spec.saes[sae_name]
@@ -187,7 +192,7 @@ class _Compiler:
         attack = self.spec.attacks[control.of]
         for limit in limits_of(self.spec, attack):
             step = control_step(self.spec, control, defense, behavior, limit)
-            key = self.graph.add(f"control {name} at norm {exactly(limit)}", step, **self.common)
+            key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **self.common)
             self.graph.tables[TableKey("control", name, limit)] = key
         if attack.find and control.target and control.on == "defended":
             self._find("smallest_norm_control", name, attack.find, key)

@@ -1,8 +1,8 @@
 """The typed steps of a graph.
 
-A step holds everything that decides its result, except what it takes from other steps; names of
-blocks are left out, so renaming one changes no digest. Each class has a `version`: raise it when the
-meaning of its result changes, and stored results of the old meaning are no longer used.
+A step holds everything that decides its result, except its inputs from other steps; names of blocks are
+left out, so renaming one changes no digest. Each class has a `version`: raise it when the meaning of its
+result changes, and stored results of the old meaning are no longer used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Step:
     version: ClassVar[int]
     stored: ClassVar[bool] = True
     """Whether the store keeps its result. A step that is not stored is loaded when another step needs
-    it, or is quicker to make than to read."""
+    it, or is faster to compute than to read."""
 
 
 # --- Parts of steps -------------------------------------------------------------------------------
@@ -39,11 +39,11 @@ class Judge:
 
 @frozen
 class Behavior:
-    """What is observed of an example, and when the behavior is there."""
+    """The observation of an example, and the condition under which the behavior is present."""
 
     holds: Predicate
     removed: Predicate | None = None
-    """When the defense counts as having removed it; None: when it does not hold."""
+    """The condition under which the defense counts as having removed it; None: if it does not hold."""
     score: Score | None = None
     generate: int | None = None
     """How many tokens are generated at most; None: no text is judged."""
@@ -61,7 +61,8 @@ class MultipleOfMean:
 
 @frozen
 class Defense:
-    """What is clamped to what, and where; a part of the steps that run under it."""
+    """The value that features are clamped to, when, and at which positions; a part of the steps that run
+    under the clamp."""
 
     to: schema.SetTo | schema.ScaleBy | MultipleOfMean
     when: Literal["active", "always"]
@@ -79,7 +80,7 @@ class Place:
 
 @frozen
 class Stage:
-    """δ at some places, found in one go; earlier stages stay fixed."""
+    """One stage of an attack: δ at some places, while that of earlier stages stays fixed."""
 
     places: tuple[Place, ...]
     optimizer: schema.Adam | schema.Gradient
@@ -97,12 +98,14 @@ class LoadModel(Step):
     version = 1
     stored = False
     weights: str
-    """What pins them: a digest of the file, or repository and revision."""
+    """The pin of the weights: a digest of the file, or repository and revision."""
     dtype: str
 
 
 @frozen
 class LoadSae(Step):
+    """The weights of an SAE, in memory only."""
+
     version = 1
     stored = False
     weights: str
@@ -112,6 +115,8 @@ class LoadSae(Step):
 
 @frozen
 class LoadData(Step):
+    """The rows of a data block, in memory only."""
+
     version = 2
     stored = False
     rows: str
@@ -136,14 +141,14 @@ class RankByAttribution(Step):
 
 @frozen
 class RankByContrast(Step):
-    """The difference of every feature of every SAE between two sets of texts."""
+    """The difference of every feature's mean activation between two sets of texts."""
 
     version = 1
 
 
 @frozen
 class SelectFeatures(Step):
-    """Ids of the protected features: a list, or the first of a ranking. Needs no run of the model."""
+    """Ids of the protected features: a list, or the first of a ranking. The model does not run."""
 
     version = 5
     ids: tuple[tuple[int, ...], ...] = ()
@@ -201,13 +206,13 @@ class Recover(Step):
     behavior: Behavior
     stages: tuple[Stage, ...]
     preserve: schema.Preserve | None = None
-    """What keeps the protected features in place, without the name of their block."""
+    """The constraint that preserves the protected features, without the name of their block."""
     goal: Literal["score", "own_answer", "another_answer"] = "score"
     target_tokens: int | None = None
     """How many tokens of the answer are the target; None: all."""
     stop: Literal["recovered", "never"] = "recovered"
     forward_passes: int | None = None
-    """What may be spent on an example; None: as much as the steps take."""
+    """How many may be spent on an example; None: as many as the steps take."""
 
     @property
     def limit(self) -> float:
@@ -239,7 +244,7 @@ class RandomDirections(Step):
 
 @frozen
 class Suffix(Step):
-    """An attack by tokens behind the request instead of a δ: trained embeddings, or real tokens."""
+    """An attack by tokens after the request instead of a δ: trained embeddings, or real tokens."""
 
     version = 3
     defense: Defense
@@ -259,12 +264,12 @@ class Suffix(Step):
 
 @frozen
 class SplitDelta(Step):
-    """δ split into parts; each replayed alone, and each taken away."""
+    """δ split into parts; each replayed alone, and δ without each of them."""
 
     version = 5
     recover: Recover
     parts: tuple[Literal["clamped", "other_features", "residual"] | int, ...]
-    """A number is that of the strongest other features."""
+    """A number k is the part of the k strongest other features."""
 
 
 # --- Results --------------------------------------------------------------------------------------
@@ -281,7 +286,7 @@ class Measure(Step):
 
 @frozen
 class JudgeExpectations(Step):
-    """Expectations against the metrics, and the report; cheap, so it is never stored."""
+    """The expectations compared with the metrics; never stored, since it is cheap."""
 
     version = 1
     stored = False
@@ -300,10 +305,10 @@ def columns_after_prompt(step: Recover) -> int:
 
 
 def recover_of(step: Step) -> Recover:
-    """Return the attack that a step is, or starts from.
+    """Return the attack that a step is or starts from.
 
     Raises:
-        TypeError: it is none, and starts from none.
+        TypeError: it is not an attack with a δ, and starts from none.
     """
     match step:
         case Recover():

@@ -16,6 +16,7 @@ from attrs import frozen
 from recoverdsl.language.schema import METRICS
 
 _KEY = "column"
+"""The key of a declaration in the metadata of a field."""
 
 
 @frozen
@@ -31,14 +32,16 @@ class Column:
 
 
 @frozen
-class _Declared:
+class _Declaration:
+    """The doc and unit of a column, as its field declares them."""
+
     doc: str
     unit: str | None
 
 
 def column(doc: str, *, unit: str | None = None, default: Any = attrs.NOTHING) -> Any:
     """Declare a field of a record as a column."""
-    return attrs.field(default=default, metadata={_KEY: _Declared(doc, unit)})
+    return attrs.field(default=default, metadata={_KEY: _Declaration(doc, unit)})
 
 
 def figure() -> Any:
@@ -53,15 +56,16 @@ def columns_of(record: type) -> tuple[Column, ...]:
 
 
 def cells(record: Any) -> dict[str, Any]:
-    """Return the value of each column of a record; null for those of an inner record that is None."""
-    found: dict[str, Any] = {}
+    """Return the value of each column of a record by its name, without the columns of an inner record that
+    is None."""
+    row: dict[str, Any] = {}
     for field in attrs.fields(type(record)):
         value = getattr(record, field.name)
         if _KEY in field.metadata:
-            found[field.name] = value
+            row[field.name] = value
         elif attrs.has(type(value)):
-            found |= cells(value)
-    return found
+            row |= cells(value)
+    return row
 
 
 def _columns(record: type, *, nullable: bool) -> Iterator[Column]:
@@ -72,7 +76,7 @@ def _columns(record: type, *, nullable: bool) -> Iterator[Column]:
             declared = field.metadata[_KEY]
             if declared is None:
                 metric = METRICS[field.name]
-                declared = _Declared(metric.doc, metric.unit)
+                declared = _Declaration(metric.doc, metric.unit)
             yield Column(field.name, kind, declared.doc, declared.unit, nullable or optional)
         elif attrs.has(kind):
             yield from _columns(kind, nullable=nullable or optional)

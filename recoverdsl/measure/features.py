@@ -16,14 +16,14 @@ from recoverdsl.measure.columns import figure
 
 @frozen(eq=False)
 class Monitored:
-    """Protected features at one site that δ can reach."""
+    """Protected features at one site that δ can reach, before and after an attack."""
 
     z_def_BPS: Tensor
     """Re-encoded from the defended state."""
     z_rec_BPS: Tensor
     """Encoded from the recovered state."""
     W_dec_SD: Tensor
-    """D_S, their decoder rows."""
+    """D_S, their decoder rows, (S, d_model)."""
 
 
 @frozen(eq=False)
@@ -39,7 +39,7 @@ class Perturbed:
 
 @frozen(kw_only=True)
 class FeatureFigures:
-    """How far the protected features of one example moved, over its perturbed positions and all monitored
+    """The drift of the protected features of one example, over its perturbed positions and all monitored
     sites together (definitions of the paper, arXiv 2606.18322)."""
 
     activation_drift: float = figure()
@@ -48,9 +48,8 @@ class FeatureFigures:
     """‖D_S(z_rec − z_def)‖₂, in units of the residual stream; ≥ 0 (C3)."""
     drift: float = figure()
     """‖z_rec − z_def‖₂ / ‖z_def‖₂ (defended-feature drift). The paper adds a tiny ε to the denominator;
-    where z_def is exactly 0 this makes the figure as large as ε is small, an arbitrary number. Here it
-    is 0 if the features did not move, and otherwise NaN: undefined. `activation_drift` says how far they
-    moved."""
+    where z_def is exactly 0 the figure then depends on ε alone. Here it is 0 if the features did not
+    move, and otherwise NaN: undefined. `activation_drift` says how far they moved."""
     clamp_floor_violation: float = figure()
     """‖max(z_def − z_rec, 0)‖₂ / ‖z_def‖₂, with the same rule."""
     reactivated_fraction: float = figure()
@@ -81,15 +80,15 @@ def feature_figures(
     Computed in float64 and rounded to float32.
 
     Args:
-        monitored: sites at or above the lowest perturbed one; none of the others can change.
+        monitored: sites at or above the lowest perturbed one; features of the others cannot change.
         where_BP: true at perturbed positions; the others are left out.
-        eta: what a feature must exceed to count as reactivated, in activation units; ≥ 0.
+        eta: the activation above which a feature counts as reactivated; ≥ 0.
 
     Raises:
         ValueError: shapes do not fit together, or η is negative.
     """
     if eta < 0:
-        raise ValueError(f"eta is {eta}, below 0")
+        raise ValueError(f"expected eta ≥ 0, found {eta}")
     where_BP1 = where_BP[..., None]
     zero_B = torch.zeros(len(where_BP), dtype=torch.float64, device=where_BP.device)
     moved, decoded, defended, floor = [zero_B], [zero_B], [zero_B], [zero_B]
@@ -127,8 +126,8 @@ def feature_figures(
 def delta_figures(perturbed: Sequence[Perturbed], where_BP: Tensor) -> list[DeltaFigures]:
     """Return the figures of δ, one record per example.
 
-    Computed in float64, because a violation of 1e-8 is smaller than what float32 rounding would add to
-    it, and rounded to float32.
+    Computed in float64, because float32 rounding would exceed a violation of 1e-8, and rounded to
+    float32.
 
     Args:
         perturbed: sites where δ is added.
@@ -167,18 +166,20 @@ def _by_example(*figures: Tensor) -> list[tuple[float, ...]]:
 
 
 def _check(x_BPX: Tensor, where_BP: Tensor, name: str, last: int | None = None) -> None:
-    wanted = (*where_BP.shape, x_BPX.shape[-1] if last is None else last)
-    if tuple(x_BPX.shape) != wanted:
-        raise ValueError(f"{name} has shape {tuple(x_BPX.shape)}, not {wanted}")
+    expected = (*where_BP.shape, x_BPX.shape[-1] if last is None else last)
+    if tuple(x_BPX.shape) != expected:
+        raise ValueError(f"expected {name} of shape {expected}, found {tuple(x_BPX.shape)}")
 
 
 def _check_matrix(x: Tensor, size: int, name: str, dim: int) -> None:
     if x.dim() != 2 or x.shape[dim] != size:
-        raise ValueError(f"{name} has shape {tuple(x.shape)}, and dimension {dim} should be {size}")
+        raise ValueError(
+            f"expected {name} with {size} in dimension {dim}, found shape {tuple(x.shape)}"
+        )
 
 
 def _whole(parts: list[Tensor]) -> Tensor:
-    """The norm of all parts together, from the norm of each."""
+    """Return the norm of all parts together, (B,), from the norm of each."""
     whole_B: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
     return whole_B
 
@@ -194,6 +195,6 @@ def _largest(x_BPX: Tensor) -> Tensor:
 
 
 def _relative(part_B: Tensor, whole_B: Tensor) -> Tensor:
-    """part / whole; 0 where the part is 0, NaN where only the whole is."""
+    """Return part / whole, (B,): 0 where the part is 0, NaN where only the whole is."""
     ratio = torch.where(whole_B == 0, torch.nan, part_B / whole_B)
     return torch.where(part_B == 0, 0.0, ratio)

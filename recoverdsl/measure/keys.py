@@ -1,4 +1,4 @@
-"""The names of what a run makes: tables of examples, and parts of δ."""
+"""The keys of a run's tables of examples, and of the parts of a δ."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TableKey:
     )
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name} {'none' if self.limit is None else exactly(self.limit)}"
+        return f"{self.kind} {self.name} {'none' if self.limit is None else limit_text(self.limit)}"
 
 
 @frozen
@@ -37,6 +37,6 @@ class PartKey:
     )
 
 
-def exactly(limit: float) -> str:
+def limit_text(limit: float) -> str:
     """Return a limit as short text that reads back as the same number."""
     return repr(float(limit)).removesuffix(".0")

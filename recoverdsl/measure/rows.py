@@ -1,4 +1,4 @@
-"""The rows that a run makes: one record per example of a step, with every column declared once."""
+"""The rows of a run: one record per example of a step, with every column declared once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from recoverdsl.measure.keys import PartKey, TableKey
 from recoverdsl.measure.texts import TextFigures
 
 NOT_A_NUMBER = "a score, logit or gradient was not a finite number"
-"""Why an example failed whose figures overflowed."""
+"""The reason that an example failed if a figure of it overflowed."""
 
 
 @frozen(kw_only=True)
 class WrittenText:
-    """What is kept of a text that the model wrote."""
+    """The figures of a text that the model wrote, which are kept in place of the text."""
 
     figures: TextFigures
     judge: float | None = column(
@@ -38,12 +38,12 @@ class Observation:
     answer_tokens: int | None = None
     """Tokens of the text."""
     failed: str | None = None
-    """Why it has no figures; None if it has."""
+    """The reason that it has no figures; None if it has."""
 
 
 @frozen(kw_only=True)
 class Effort:
-    """What a search cost for one example."""
+    """The cost of a search for one example."""
 
     forward_passes: float = figure()
     gradient_steps: float = figure()
@@ -51,7 +51,7 @@ class Effort:
 
 @frozen(kw_only=True)
 class GeneratedFigures:
-    """How far the protected features moved on the text that was generated."""
+    """The drift of the protected features on the text that was generated."""
 
     generated_drift: float = figure()
     generated_clamp_floor_violation: float = figure()
@@ -59,7 +59,7 @@ class GeneratedFigures:
 
 @frozen(kw_only=True)
 class Recovery:
-    """What an attack, a control or a search achieved on one example."""
+    """The outcome of an attack, a control or a search on one example."""
 
     example: str = column("Which example.")
     category: str | None = column("Category of the example, where the data has one.")

@@ -1,4 +1,4 @@
-"""From the per-example table to the figures of a result, and to the judgement of expectations."""
+"""The summary of the per-example table: the figures of a result, and the judgment of expectations."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 @frozen
 class Planned:
-    """What was to be run under a name, so that it has a place in the result even without rows."""
+    """A planned attack or control, which has a place in the result even without rows."""
 
     limits: tuple[float, ...] = ()
-    """Limits of the norm; those that the table adds are reported too."""
+    """Limits of the norm; other limits of the table are reported too."""
     preserve: str | None = None
     """See `AttackResult.preserve`."""
     of: str = ""
     """For a control, the attack."""
     method: str = ""
-    """For a control, what it does; see `ControlResult.method`."""
+    """For a control, its kind; see `ControlResult.method`."""
 
 
 @frozen
@@ -63,14 +63,15 @@ def summarize(
     attacks: Mapping[str, Planned] | None = None,
     controls: Mapping[str, Planned] | None = None,
 ) -> Summary:
-    """Aggregate the table.
+    """Aggregate the table, and return its figures.
 
     Every metric of `schema.METRICS` is computed. Rates and continuous figures are over all valid
     flips of an attack and limit that did not fail, whether they recovered or not; `steps` and
     `smallest_norm` are over those that recovered, since the others have none. An undefined figure
     (a drift from zero) is left out and makes the metric's `n` smaller. No examples give an
     undefined estimate with n = 0: a result, not an error. `smallest_norm` is there if a search ran,
-    `budget_ratio` if one ran for an attack and a control of it under the clamp, and figures of texts if there were any.
+    `budget_ratio` if one ran for an attack and a control of it under the clamp, and figures of texts
+    if any were generated.
 
     Args:
         rows: the table of `measure.table.SCHEMA`.
@@ -84,9 +85,9 @@ def summarize(
     """
     for metric, interval in measures.items():
         if metric not in METRICS:
-            raise ValueError(f"there is no metric {metric!r}")
+            raise ValueError(f"expected a metric, found {metric!r}")
         if isinstance(interval, Wilson) and not METRICS[metric].rate:
-            raise ValueError(f"{metric} is not a rate and has no Wilson interval")
+            raise ValueError(f"expected a rate for a Wilson interval, found {metric!r}")
     intervals = {metric: measures.get(metric, _default(metric)) for metric in METRICS}
 
     def named(kind: str, planned: Mapping[str, Planned] | None) -> dict[str, Planned]:
@@ -120,7 +121,7 @@ def judge(
     attacks: Mapping[str, AttackResult],
     controls: Mapping[str, ControlResult],
 ) -> tuple[ExpectationResult, ...]:
-    """Compare figures with what was expected of them.
+    """Return each expectation with the figure that it is about.
 
     A figure that is undefined, or that was not measured, gives `passed = None`.
     """
@@ -139,11 +140,11 @@ def judge(
 
 
 def outcomes(rows: pd.DataFrame, kind: str, name: str) -> pd.DataFrame:
-    """The rows of one attack, control or search that did not fail: one per example and limit.
+    """Return the rows of one attack, control or search that did not fail: one per example and limit.
 
-    Several draws of a control are one outcome, since they are not independent examples: it
-    recovered if any draw did, which is the reading that favours the control, and its continuous
-    figures are the means over the draws; texts are those of the first. A missing limit is infinite.
+    Several draws of a control are one outcome, since they are not independent examples: it recovered
+    if any draw did, which favors the control, and its continuous figures are the means over the
+    draws; texts are those of the first. A missing limit is infinite.
     """
     chosen = rows[(rows["kind"] == kind) & (rows["name"] == name) & rows["failed"].isna()]
     chosen = _flagged(chosen)
@@ -178,7 +179,7 @@ def _figures(
     plan: Planned,
     intervals: Mapping[str, Interval],
 ) -> tuple[dict[str, Estimate], float | None, tuple[BudgetResult, ...]]:
-    """Headline metrics, largest limit and the budgets, as `AttackResult` takes them."""
+    """Return the headline metrics, the largest limit and the budgets, as `AttackResult` takes them."""
     done = outcomes(rows, kind, name)
     # From all rows, so that a limit at which everything failed is still reported, with n = 0.
     tried = rows.loc[(rows["kind"] == kind) & (rows["name"] == name), "limit"].fillna(math.inf)
@@ -195,7 +196,7 @@ def _figures(
     if len(searched):
         norms = searched.loc[searched["recovered"], "norm"]
         metrics["smallest_norm"] = _estimate("smallest_norm", norms, intervals["smallest_norm"])
-        # Without the clamp, another answer is not bought from the model that recovery is bought from.
+        # Without the clamp, the other answer is elicited from another model than the base answer.
         if kind == "control" and plan.method != "another_example_undefended":
             ratios = budget_ratios(rows, name, plan.of)
             metrics["budget_ratio"] = _estimate("budget_ratio", ratios, intervals["budget_ratio"])
@@ -204,21 +205,24 @@ def _figures(
 
 
 def budget_ratios(rows: pd.DataFrame, control: str, attack: str) -> pd.Series[Any]:
-    """Per example, the smallest norm that reaches the control's target over the smallest that reaches the attack's.
+    """Return, per example, the smallest norm that reaches the control's target over the smallest that
+    reaches the attack's.
 
-    Over examples in which the search for the attack's found one. A target that was not reached at all counts with the
-    largest norm that was tried, so that the ratio is a lower bound.
+    Only examples count in which a norm was found that reaches the attack's target. A control's target
+    that was not reached at all counts with the largest norm that was tried, so that the ratio is a
+    lower bound.
     """
     own, other = (
         outcomes(rows, kind, name).set_index("example")
         for kind, name in (("smallest_norm", attack), ("smallest_norm_control", control))
     )
-    price = other["norm"].where(other["recovered"], other["limit"])
-    ratios: pd.Series[Any] = (price / own.loc[own["recovered"], "norm"]).dropna()
+    least = other["norm"].where(other["recovered"], other["limit"])
+    ratios: pd.Series[Any] = (least / own.loc[own["recovered"], "norm"]).dropna()
     return ratios
 
 
 def _metrics(done: pd.DataFrame, intervals: Mapping[str, Interval]) -> dict[str, Estimate]:
+    """Return the metrics of rows at one limit, apart from those of searches."""
     texts = bool(done["opening"].notna().any())
     return {
         name: _estimate(name, done.loc[done["recovered"], name] if metric.recovered_only else done[name], intervals[name])
@@ -231,15 +235,15 @@ def _attributions(
     rows: pd.DataFrame, intervals: Mapping[str, Interval]
 ) -> dict[str, tuple[PartResult, ...]]:
     parts = rows[(rows["kind"] == "part") & rows["failed"].isna()]
-    wanted = ("recovery_rate", "base_like_rate", "norm")
-    made: dict[str, tuple[PartResult, ...]] = {}
+    shown = ("recovery_rate", "base_like_rate", "norm")
+    results: dict[str, tuple[PartResult, ...]] = {}
     for name in parts["name"].unique():
         of_attack = parts[parts["name"] == name]
-        made[name] = tuple(
-            PartResult(part, how, {m: e for m, e in _metrics(_flagged(chosen), intervals).items() if m in wanted})
+        results[name] = tuple(
+            PartResult(part, how, {m: e for m, e in _metrics(_flagged(chosen), intervals).items() if m in shown})
             for (part, how), chosen in of_attack.groupby(["part", "how"], sort=False)
         )  # fmt: skip
-    return made
+    return results
 
 
 def _estimate(metric: str, values: pd.Series[Any], interval: Interval) -> Estimate:
@@ -256,6 +260,7 @@ def _default(metric: str) -> Interval:
 
 
 def _used(metric: str, interval: Interval) -> IntervalUsed:
+    """Return how the interval of a metric is computed."""
     if METRICS[metric].aggregate == "max":
         return IntervalUsed("none")
     if isinstance(interval, Wilson):

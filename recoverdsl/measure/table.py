@@ -1,4 +1,4 @@
-"""The per-example table, `examples.parquet`: how it is made of rows, written and read."""
+"""The per-example table, `examples.parquet`: built from rows, written and read."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write(frame: pd.DataFrame, path: Path | IO[bytes]) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read the table.
+    """Read and return the table.
 
     Raises:
         OSError: the file cannot be read.

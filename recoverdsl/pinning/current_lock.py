@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from attrs import asdict, frozen
 
-from recoverdsl.compiler.support import refuse_what_cannot_run
+from recoverdsl.compiler.support import refuse_unsupported
 from recoverdsl.errors import RecoverdslError
-from recoverdsl.language.canonical import digest
 from recoverdsl.language.schema import Spec
+from recoverdsl.language.schema.canonical import digest
 from recoverdsl.pinning.lock import Lock, Pinned
 from recoverdsl.pinning.sources import sources_at, written
 from recoverdsl.pinning.versions import versions
@@ -44,7 +44,7 @@ def current_lock(
     Raises:
         NotYetError: the spec cannot be run.
     """
-    refuse_what_cannot_run(spec)
+    refuse_unsupported(spec)
     sources: dict[str, Pinned] = {}
     missing: dict[str, RecoverdslError] = {}
     for path, block in sources_at(spec, points):

@@ -45,8 +45,7 @@ def unpack(kind: type[R], text: str, tensors: Mapping[str, Tensor]) -> R:
     """Return the record that `pack` took apart.
 
     Raises:
-        ValueError, KeyError, TypeError: it is not a record of this kind.
-        cattrs.BaseValidationError: likewise.
+        ValueError, KeyError, TypeError, cattrs.BaseValidationError: it is not a record of this kind.
     """
 
     def with_tensors(value: dict[str, Any]) -> Any:

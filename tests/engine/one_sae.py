@@ -49,7 +49,7 @@ WORDS = [f" w{index}" for index in range(1, 61)]
 
 
 def problems(model: Any, count: int = 6, seed: int = 0, sae: Any = None) -> ProblemFactory:
-    """Prompts of 2 to 11 tokens, each with a right and a wrong next word."""
+    """Return prompts of 2 to 11 tokens, each with a right and a wrong next word."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(2, 12, (count,), generator=generator).tolist()
     rows = [torch.randint(1, 61, (n,), generator=generator).tolist() for n in lengths]
@@ -69,7 +69,7 @@ def problems(model: Any, count: int = 6, seed: int = 0, sae: Any = None) -> Prob
 
 
 def protected(made: ProblemFactory, ids: list[int] = IDS) -> Protected:
-    """Some features of the only SAE, as what the defense clamps."""
+    """Return some features of the only SAE, which the defense clamps."""
     return Protected({BOUNDARY: made.resources.features(0, ids)})
 
 
@@ -81,7 +81,7 @@ def recovery(
     limit: float = 3.0,
     **changes: Any,
 ) -> Recover:
-    """An attack in the null space of the features, at every token but the first."""
+    """Return an attack in the null space of the features, at every token but the first."""
     place = Place(BOUNDARY, "input", positions)
     return Recover(
         **{

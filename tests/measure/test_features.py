@@ -31,7 +31,7 @@ def batch(seed: int) -> dict[str, torch.Tensor]:
 def figures_of(
     *sites: dict[str, torch.Tensor], where_BP: torch.Tensor | None = None, eta: float = 0.0
 ) -> dict[str, torch.Tensor]:
-    """Figures (B,) by name of a batch whose features are monitored at each site where δ is added."""
+    """Return the figures (B,) by name of a batch whose features are monitored at each site where δ is added."""
     if where_BP is None:
         where_BP = torch.ones(sites[0]["delta_BPD"].shape[:2], dtype=torch.bool)
     monitored = [Monitored(b["z_def_BPS"], b["z_rec_BPS"], b["W_dec_SD"]) for b in sites]
@@ -42,7 +42,7 @@ def figures_of(
 
 
 def by_name(*records: list[Any]) -> dict[str, torch.Tensor]:
-    """The figures of several lists of records, (B,), by name."""
+    """Return the figures of several lists of records, (B,), by name."""
     return {
         name: torch.tensor([getattr(figures, name) for figures in one], dtype=torch.float32)
         for one in records
@@ -149,7 +149,7 @@ def test_relative_figures_do_not_depend_on_scale() -> None:
 
 
 def by_position(b: dict[str, torch.Tensor], change: Any) -> dict[str, torch.Tensor]:
-    """A batch with `change` applied to what has positions."""
+    """Return a batch with `change` applied to every tensor that has positions."""
     return {name: change(x) if name.endswith(("BPS", "BPD")) else x for name, x in b.items()}
 
 

@@ -1,4 +1,4 @@
-"""Planted tables: what the aggregates, the judgement and the curve must be."""
+"""Planted tables: the aggregates, the judgment and the curve that must follow from them."""
 
 from __future__ import annotations
 

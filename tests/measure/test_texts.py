@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from recoverdsl.errors import SpecError, UnavailableError
-from recoverdsl.language.forms import DETECTORS
+from recoverdsl.language.schema.forms import DETECTORS
 from recoverdsl.measure.phrases import LARGEST_FILE, load_phrases
 from recoverdsl.measure.texts import (
     Opening,
@@ -360,18 +360,20 @@ def test_the_widest_opening_is_taken(tmp_path: Path) -> None:
         (GOOD.split("[opens")[0], "`opens_with_safety_cue` is missing"),
         (GOOD.replace("[refuses]", "[refuse]"), "did you mean `refuses`?"),
         (GOOD + "[rhymes]", "no section `rhymes`"),
-        ("refuses = 3\nopens_with_safety_cue = 3", "not a section"),
-        (GOOD.replace('opening = ["Nope"]', "opening = []"), "`opening` is empty"),
+        ("refuses = 3\nopens_with_safety_cue = 3", "expected a section, found 3"),
+        (
+            GOOD.replace('opening = ["Nope"]', "opening = []"),
+            "expected phrases in `opening`, found none",
+        ),
         (GOOD.replace('opening = ["Nope"]', ""), "`opening` is missing"),
         (
             GOOD.replace('opening = ["Nope"]', 'opening = "Nope"'),
-            "`opening` is not a list of texts",
+            "expected a list of texts as `opening`, found 'Nope'",
         ),
-        (GOOD.replace('opening = ["Nope"]', 'opening = "Nope"'), "found 'Nope'"),
-        (GOOD.replace('"Nope"', '"Nope", 3'), "`opening` is not a list of texts"),
-        (GOOD.replace('["Mind the gap year"]', "3"), "`unless` is not a list of texts"),
-        (GOOD.replace('"Mind the gap year"', '"?"'), "a phrase of `unless` has no letter"),
-        (GOOD.replace('"Nope"', '"Nope", "**"'), "no letter or digit"),
+        (GOOD.replace('"Nope"', '"Nope", 3'), "expected a list of texts as `opening`"),
+        (GOOD.replace('["Mind the gap year"]', "3"), "a list of texts as `unless`, found 3"),
+        (GOOD.replace('"Nope"', '"Nope", "**"'), "a letter or digit in `opening`, found '**'"),
+        (GOOD.replace('"Mind the gap year"', '"?"'), "a letter or digit in `unless`, found '?'"),
         (GOOD.replace("unless =", "unles ="), "did you mean `unless`?"),
         (GOOD.replace("unless =", "unles ="), "there is no key `unles`"),
         (GOOD.replace("within = 1", ""), "the key `within` is missing"),
@@ -400,7 +402,7 @@ def test_a_file_that_is_not_text_says_so(tmp_path: Path) -> None:
         load_phrases(tmp_path / "own.toml")
 
 
-def test_a_file_that_cannot_be_had_says_so(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "large.toml").write_bytes(b"#" * (LARGEST_FILE + 1))
     (tmp_path / "largest.toml").write_bytes(GOOD.encode().ljust(LARGEST_FILE, b"#"))
     assert load_phrases(tmp_path / "largest.toml").cues["refuses"].opening == ("Nope",)

@@ -288,13 +288,13 @@ def test_mistakes_of_a_spec_are_all_printed_with_their_lines(own: Path) -> None:
     assert "Traceback" not in done.said
 
 
-def test_check_accepts_what_cannot_run_yet() -> None:
+def test_check_accepts_a_spec_that_cannot_run_yet() -> None:
     done = cli("check", FULL)
     assert (done.code, done.out) == (0, "1 spec is valid.\n")
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "graph"])
-def test_what_cannot_run_yet_is_refused_with_every_place_and_its_line(command: str) -> None:
+def test_a_spec_that_cannot_run_yet_is_refused_with_every_place_and_its_line(command: str) -> None:
     done = cli(command, FULL)
     assert done.code == 2
     assert "Traceback" not in done.said

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recoverdsl.compiler.support import refuse_what_cannot_run
+from recoverdsl.compiler.support import refuse_unsupported
 from recoverdsl.errors import UsageError
 from recoverdsl.language import format_text, load_spec
 from recoverdsl.language.schema import Folder, HuggingFace, Release, Site
@@ -49,7 +49,7 @@ def test_what_is_written_passes_check_and_fmt_and_can_run(
     assert cli("check", "claim.rec").code == 0
     assert cli("fmt", "--check", "claim.rec").code == 0
     assert cli("new", "-", "--kind", kind, *options).out == Path("claim.rec").read_text()
-    refuse_what_cannot_run(load_spec(Path("claim.rec")))
+    refuse_unsupported(load_spec(Path("claim.rec")))
 
 
 def test_the_default_is_the_model_and_the_saes_of_the_shipped_specs() -> None:

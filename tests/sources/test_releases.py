@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recoverdsl.engine.defense.autoencoders import load_release
+from recoverdsl.engine.defense.autoencoders import load_sae_release
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Release, Sae, Site
 from recoverdsl.sources.fetcher import Fetcher
@@ -30,7 +30,7 @@ def load(fetcher: Fetcher, sae: Sae) -> torch.Tensor:
     """The SAE's encoder, as a run loads it."""
     named = source_of(sae).pretrained(fetcher)
     assert named is not None
-    made = load_release(named.release, named.id, CPU, named.fetch)
+    made = load_sae_release(named.release, named.id, CPU, named.fetch)
     encoder: torch.Tensor = made.W_enc.detach()
     return encoder
 

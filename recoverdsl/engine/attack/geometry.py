@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def span(A_DS: Tensor) -> Tensor:
-    """An orthonormal basis (d_model, R) of the span of encoder columns, which may depend on each other.
+    """Return an orthonormal basis (d_model, R) of the span of encoder columns, which may be dependent.
 
     Computed in float64 from a singular value decomposition of the normalized columns; directions
     below 1e-10 of the largest singular value count as dependent.
@@ -19,15 +19,15 @@ def span(A_DS: Tensor) -> Tensor:
 
 
 def project(x_D: Tensor, basis_DR: Tensor) -> Tensor:
-    """x without its component in the span of an orthonormal basis."""
+    """Return x without its component in the span of an orthonormal basis."""
     # Twice: the second pass removes what rounding left of an x that was mostly in the span.
     for _ in range(2):
         x_D = x_D - (x_D @ basis_DR) @ basis_DR.T
     return x_D
 
 
-def without(x_D: Tensor, basis_DR: Tensor) -> Tensor:
-    """The same, and exactly 0 if nothing else is left."""
+def orthogonal_part(x_D: Tensor, basis_DR: Tensor) -> Tensor:
+    """Return x without its component in the span of a basis, and exactly 0 if x lies in the span."""
     free_D = project(x_D, basis_DR)
     # Of an x in the span only rounding is left, which points anywhere: nothing to scale up again.
     rounding_1 = 1e-5 * x_D.norm(dim=-1, keepdim=True)
@@ -35,17 +35,17 @@ def without(x_D: Tensor, basis_DR: Tensor) -> Tensor:
 
 
 def norm(delta_BLQD: Tensor) -> Tensor:
-    """Frobenius norm (B,) over all sites and positions of one example (C4)."""
+    """Return the Frobenius norm (B,) over all sites and positions of one example (C4)."""
     norm_B: Tensor = torch.linalg.vector_norm(delta_BLQD.flatten(1), dim=1)
     return norm_B
 
 
 def into_ball(delta_BLQD: Tensor, radius_B: Tensor) -> Tensor:
-    """The nearest δ with ‖δ‖ ≤ radius; keeps directions, hence orthogonality."""
+    """Return the nearest δ with ‖δ‖ ≤ radius, which has the same direction and so stays orthogonal."""
     scale_B = (radius_B / norm(delta_BLQD).clamp(min=1e-30)).clamp(max=1.0)
     return delta_BLQD * scale_B[:, None, None, None]
 
 
 def normalized(x_BLQD: Tensor) -> Tensor:
-    """Each example scaled to norm 1; zero stays zero."""
+    """Return each example scaled to norm 1; zero stays zero."""
     return x_BLQD / norm(x_BLQD).clamp(min=1e-30)[:, None, None, None]

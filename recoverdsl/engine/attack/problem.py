@@ -1,4 +1,4 @@
-"""A batch of defended examples, and what a perturbation does to them.
+"""A batch of defended examples, and the effect of a perturbation on them.
 
 Letters: B example, L site where δ may be added, Q column from the first perturbed one on, D residual
 width, S protected feature.
@@ -24,7 +24,7 @@ from recoverdsl.engine.model.positions import position_mask
 
 @frozen(eq=False)
 class Trace:
-    """The residual stream (B, Q, D), float32, by boundary, as one pass met it there."""
+    """The residual stream (B, Q, D), float32, by boundary, during one pass."""
 
     unclamped: dict[int, Tensor] = field(factory=dict)
     """Before the clamp, where one acts on what δ changed."""
@@ -36,14 +36,14 @@ class Trace:
 
 @frozen(eq=False)
 class AttackProblem:
-    """All that stays fixed while δ changes; what a search costs is counted by a `Meter`.
+    """All that stays fixed while δ changes; the cost of a search is counted by a `Meter`.
 
     At a site the clamp acts first and δ is added after it; clamps at later sites see δ's effect.
     """
 
     family: Family
     tokens: Tokens
-    """Prompts, and the target behind them where the goal has one."""
+    """Prompts, and the target after them where the goal has one."""
     first: int
     """The first of the Q columns: nothing before it changes."""
     sites: tuple[int, ...]
@@ -80,11 +80,12 @@ class AttackProblem:
 
     @property
     def zero_BLQD(self) -> Tensor:
+        """A δ of zeros."""
         h_BQD = self.h_def[self.sites[0]]
         return torch.zeros(*self.where_BLQ.shape, h_BQD.shape[-1], device=h_BQD.device)
 
     def place(self, x_BLQD: Tensor) -> Tensor:
-        """x where δ may act, and the mean of its shared columns in each of them."""
+        """Return x where δ may act and 0 elsewhere, with the mean of its shared columns in each of them."""
         x_BLQD = x_BLQD * self.where_BLQ[..., None]
         if self.shared_LQ is None:
             return x_BLQD
@@ -119,11 +120,12 @@ class AttackProblem:
         return torch.stack([trace.final[s] - trace.clamped[s] for s in self.sites], dim=1)
 
     def added(self, delta_BLQD: Tensor, meter: Meter = UNCOUNTED) -> Tensor:
-        """Return what this stage adds to the earlier ones: what its limit is for."""
+        """Return what this stage adds to the earlier ones, to which its limit applies."""
         total_BLQD = self.total(delta_BLQD, meter)
         return total_BLQD if self.fixed_BLQD is None else total_BLQD - self.fixed_BLQD
 
     def take(self, rows: Tensor) -> AttackProblem:
+        """Return the problem of some examples."""
         return evolve(
             self, tokens=self.tokens.take(rows), where_BLQ=self.where_BLQ[rows],
             h_def={site: h[rows] for site, h in self.h_def.items()},
@@ -171,7 +173,7 @@ class AttackProblem:
                 if site in self.bases:
                     corrected_BQ = self.touched_BQ
                     if site == start:
-                        # Here the correction depends on δ alone, so it holds behind the target too.
+                        # Here the correction depends on δ alone, so it holds after the target too.
                         corrected_BQ = corrected_BQ | self.where_BLQ[:, 0]
                     moved_BQD = h_BQD - self.h_def[site]
                     kept_BQD = project(moved_BQD, self.bases[site])

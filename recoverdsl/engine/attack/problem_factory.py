@@ -1,4 +1,4 @@
-"""From a step to a `AttackProblem`: the defended run, cut where δ begins, and the goal behind it."""
+"""The factory of attack problems: the defended run, cut where δ begins, with the goal of a step."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Site
 
 KEPT_BYTES = 2**31
-"""How much of lately made problems is kept: attacks of one spec differ in budgets, not in these."""
+"""How much memory recent problems may take: attacks of one spec share them and differ in budgets only."""
 
 
 @define
 class ProblemFactory:
-    """Makes the problems of a run's batches."""
+    """Builds the problems of a run's batches, and keeps recent ones."""
 
     resources: Resources
-    made: OrderedDict[object, AttackProblem] = field(factory=OrderedDict)
+    recent: OrderedDict[object, AttackProblem] = field(factory=OrderedDict)
 
     def problem(
         self, step: Recover, protected: Protected, indices: list[int], targets: Answers | None
     ) -> AttackProblem:
-        """The problem of the first stage of a step.
+        """Return the problem of the first stage of a step.
 
         Args:
-            targets: the answers that are to be reached, for a goal that is one.
+            targets: the answers that are to be reached, for a goal that is an answer.
 
         Raises:
             UnavailableError: δ would act nowhere, or has no room.
@@ -51,17 +51,17 @@ class ProblemFactory:
             step.defense, tuple(stage.places for stage in step.stages), step.preserve, step.goal,
             step.target_tokens, protected.key, tuple(indices),
         )  # fmt: skip
-        if key not in self.made:
-            self.made[key] = self._make(step, protected, indices, targets)
-            while len(self.made) > 1 and sum(map(_bytes, self.made.values())) > KEPT_BYTES:
-                self.made.popitem(last=False)
-        self.made.move_to_end(key)
-        return self.made[key]
+        if key not in self.recent:
+            self.recent[key] = self._build(step, protected, indices, targets)
+            while len(self.recent) > 1 and sum(map(_bytes, self.recent.values())) > KEPT_BYTES:
+                self.recent.popitem(last=False)
+        self.recent.move_to_end(key)
+        return self.recent[key]
 
     def stage(
         self, problem: AttackProblem, step: Recover, number: int, fixed: Tensor | None
     ) -> AttackProblem:
-        """The problem of a later stage, with the δ of the earlier ones in place."""
+        """Return the problem of a stage, with the δ of the earlier ones in place."""
         where_BLQ, shared_LQ = self._where(step, number, problem.tokens, problem.sites)
         touched_BQ = torch.stack(
             [self._where(step, n, problem.tokens, problem.sites)[0].any(1) for n in range(number + 1)]
@@ -71,21 +71,21 @@ class ProblemFactory:
             problem,
             where_BLQ=where_BLQ[..., cut],
             shared_LQ=None if shared_LQ is None else shared_LQ[..., cut],
-            # Behind a shorter target there is no token yet whose features could be kept.
+            # After a shorter target there is no token yet whose features could be kept.
             touched_BQ=(touched_BQ & problem.tokens.mask_BT)[..., cut],
             fixed_BLQD=fixed,
         )
 
     def columns(self, problem: AttackProblem, step: Recover, delta_BLPD: Tensor) -> Tensor:
         """Return a stored δ on the columns of a problem, (B, L, Q, D)."""
-        delta = absolute(step, problem.sites, delta_BLPD.to(self.resources.device))
+        delta = positioned_delta(step, problem.sites, delta_BLPD.to(self.resources.device))
         parts = [delta.at(site, problem.tokens, problem.first) for site in problem.sites]
         return torch.stack(
             [problem.zero_BLQD[:, 0] if part is None else part for part in parts], dim=1
         )
 
     @torch.no_grad()
-    def _make(
+    def _build(
         self, step: Recover, protected: Protected, indices: list[int], targets: Answers | None
     ) -> AttackProblem:
         family = self.resources.model.family
@@ -96,9 +96,9 @@ class ProblemFactory:
             goal = ScoreGoal(objective, step.behavior.holds, tokens.prompt - 1)
         else:
             assert targets is not None and step.behavior.generate is not None
-            labels_BA, mask_BA = labels(targets)
+            labels_BA, mask_BA = target_labels(targets)
             goal = AnswerGoal(labels_BA, mask_BA, tokens.prompt - 1)
-            # The last token of a target is read off and never read by the model.
+            # The last token of a target is predicted, and never read by the model.
             tokens = tokens.followed_by(labels_BA[:, :-1] * mask_BA[:, 1:], mask_BA[:, 1:])
             if _shares(step):
                 missing = step.behavior.generate - labels_BA.shape[1]
@@ -114,7 +114,7 @@ class ProblemFactory:
         everywhere = [self._where(step, n, tokens, sites)[0] for n in range(len(step.stages))]
         acts_BT = torch.stack(everywhere).any(0).any(1)
         for index, acts in zip(indices, acts_BT.any(1).tolist(), strict=True):
-            # A target of one token is read off the prompt: that example fails, and not the run.
+            # A target of one token is predicted by the prompt: that example fails, and not the run.
             if not acts and step.goal == "score":
                 raise UnavailableError(
                     "the attack perturbs no position of this prompt",
@@ -132,7 +132,7 @@ class ProblemFactory:
             edits=intervention.edits(tokens, watch=watch),
         )  # fmt: skip
         if first:
-            # The prefix's own columns are enough: nothing behind them reaches back.
+            # The prefix's own columns are enough: attention is causal.
             # No clamp is above `top`, and what acts there has acted.
             run_layers(
                 family, h_BTD[:, :first], tokens.until(first),
@@ -158,7 +158,7 @@ class ProblemFactory:
     def _where(
         self, step: Recover, number: int, tokens: Tokens, sites: Sequence[int]
     ) -> tuple[Tensor, Tensor | None]:
-        """Where a stage's δ acts (B, L, T), and which columns share one vector (L, T)."""
+        """Return where a stage's δ acts (B, L, T), and which columns share one vector (L, T)."""
         columns_T = torch.arange(tokens.ids_BT.shape[1], device=tokens.ids_BT.device)
         where_BLT = torch.zeros(
             len(tokens), len(sites), len(columns_T), dtype=torch.bool, device=columns_T.device
@@ -168,26 +168,26 @@ class ProblemFactory:
             at = sites.index(_boundary(place))
             where_BLT[:, at] |= position_mask(place.positions, tokens)
             if "every_generated_token" in place.positions.include:
-                # Also behind a shorter target: what is generated may go on.
-                behind_T = columns_T >= tokens.prompt
-                where_BLT[:, at] |= behind_T
-                shared_LT[at] = behind_T
+                # After a shorter target too: a generated text may be longer.
+                after_T = columns_T >= tokens.prompt
+                where_BLT[:, at] |= after_T
+                shared_LT[at] = after_T
         return where_BLT, shared_LT if _shares(step) else None
 
 
-def stored(problem: AttackProblem, delta_BLQD: Tensor, behind: int) -> Tensor:
-    """δ as it is kept: with `behind` columns after the prompt, whatever the batch's longest target."""
+def stored_delta(problem: AttackProblem, delta_BLQD: Tensor, after: int) -> Tensor:
+    """Return δ as it is stored: with `after` columns after the prompt, whatever the batch's longest target."""
     have = delta_BLQD.shape[2] - (problem.tokens.prompt - problem.first)
-    return torch.nn.functional.pad(delta_BLQD, (0, 0, 0, behind - have))
+    return torch.nn.functional.pad(delta_BLQD, (0, 0, 0, after - have))
 
 
-def absolute(step: Recover, sites: tuple[int, ...], delta_BLPD: Tensor) -> Delta:
-    """A stored δ as it acts on any stretch of tokens."""
+def positioned_delta(step: Recover, sites: tuple[int, ...], delta_BLPD: Tensor) -> Delta:
+    """Return a stored δ with its positions, so that it acts on any stretch of tokens."""
     return Delta(sites, delta_BLPD, delta_BLPD.shape[2] - columns_after_prompt(step))
 
 
-def labels(targets: Answers) -> tuple[Tensor, Tensor]:
-    """Target tokens (B, A) and which are real; a text that ended has its end as the last one."""
+def target_labels(targets: Answers) -> tuple[Tensor, Tensor]:
+    """Return target tokens (B, A) and which of them are real; the last one of a text that ended is its end."""
     columns_N = torch.arange(targets.ids_BN.shape[1], device=targets.ids_BN.device)
     mask_BN = columns_N < (targets.length_B + targets.ended_B)[:, None]
     width = max(1, int(mask_BN.any(0).sum()))

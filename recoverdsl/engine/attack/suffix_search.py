@@ -1,12 +1,11 @@
-"""Suffix attacks, the baselines of δ: tokens behind the user's request, under the same clamp, with the
-same goal and judged by the same figures.
+"""The search of a suffix, the baseline of δ: tokens after the user's request, under the same clamp, with
+the same goal and judged by the same figures.
 
 A soft suffix is trained embeddings, a token suffix real tokens (`gcg.py`). An example that is done
 leaves the batch.
 
-The weight `keep` asks for protected features that stay where the defense put them. The term has its
-gradient; in the code published with the paper it is detached and steers nothing, so the two do not
-compare.
+The weight `keep` penalizes the drift of the protected features. The term has its gradient here; in the
+code published with the paper it is detached and has no effect, so the two are not comparable.
 
 Letters: B example, N token of the suffix, A token of the target, S protected feature, D residual
 width.
@@ -21,32 +20,32 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from recoverdsl.engine.attack.search import Optimizer
+from recoverdsl.engine.attack.optimizers import Optimizer
 from recoverdsl.engine.attack.suffix_problem import SuffixProblem
 
 Progress = Callable[[int], None]
 
 
-class Kind(Protocol):
-    """What a suffix is made of, and how it is improved."""
+class SuffixKind(Protocol):
+    """A kind of suffix: its representation, and how it is improved."""
 
     def states(self, problem: SuffixProblem, suffix: Tensor) -> Tensor:
-        """Boundary 0 of the suffixes, (B, N, D)."""
+        """Return boundary 0 of the suffixes, (B, N, D)."""
         ...
 
     def improve(
         self, problem: SuffixProblem, suffix: Tensor, total_B: Tensor, gradient_BND: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Other suffixes, and the forward passes that each example has cost, (B,)."""
+        """Return the next suffixes, and the forward passes spent on each example, (B,)."""
         ...
 
     def take(self, rows: Tensor) -> None:
-        """Goes on with these rows of the batch."""
+        """Keep these rows of the batch only."""
         ...
 
 
 @frozen(eq=False)
-class Soft:
+class SoftSuffix:
     """Trained embeddings, (B, N, D)."""
 
     optimizer: Optimizer
@@ -57,7 +56,7 @@ class Soft:
     def improve(
         self, problem: SuffixProblem, suffix: Tensor, total_B: Tensor, gradient_BND: Tensor
     ) -> tuple[Tensor, Tensor]:
-        # Optimizers know δ at several sites; this is one.
+        # Optimizers take δ at several sites (B, L, Q, D); this is one.
         moved_BND = suffix + self.optimizer.step(gradient_BND[:, None])[:, 0]
         return moved_BND, torch.zeros(len(suffix), dtype=torch.long, device=suffix.device)
 
@@ -66,35 +65,36 @@ class Soft:
 
 
 @frozen(eq=False)
-class Found:
-    """What a search found, per example."""
+class SuffixOutcome:
+    """The result of a search, per example."""
 
     suffix: Tensor
-    """Embeddings (B, N, D) or ids (B, N); as they were at first where the search failed."""
+    """Embeddings (B, N, D) or ids (B, N); the initial ones where the search failed."""
     score_B: Tensor
     reached_B: Tensor
     steps_B: Tensor
     failed_B: Tensor
-    """True where the objective or its gradient stopped being a number."""
+    """True where the objective or its gradient was not a finite number."""
     passes_B: Tensor
-    """Forward passes."""
+    """Forward passes spent."""
 
 
 def search(
     problem: SuffixProblem,
-    kind: Kind,
+    kind: SuffixKind,
     start: Tensor,
     steps: int,
     stop_when_reached: bool = True,
     progress: Callable[[int], None] = lambda done: None,
     forward_passes: int | None = None,
-) -> Found:
-    """Maximizes the objective over suffixes, from `start` on.
+) -> SuffixOutcome:
+    """Maximize the objective over suffixes, and return what was found.
 
     Args:
+        start: the suffixes to begin with, as `kind` represents them.
         progress: called after each step with the number of examples that are done.
-        forward_passes: what may be spent on each example: no step is taken that would exceed it at
-            the cost of the one before.
+        forward_passes: how many may be spent on each example: no step is taken that would exceed it
+            if it cost as many as the step before.
     """
     count, device = len(problem), start.device
     best, suffix = start.clone(), start
@@ -131,11 +131,11 @@ def search(
             kind.take(kept)
         suffix, tried = kind.improve(live, suffix, total, gradient)
         passes_B[rows] += tried
-    return Found(best, score_B, reached_B, steps_B, failed_B, passes_B)
+    return SuffixOutcome(best, score_B, reached_B, steps_B, failed_B, passes_B)
 
 
 def soft_start(problem: SuffixProblem, seeds: Sequence[int]) -> Tensor:
-    """The plain tokens' embeddings (B, N, D), with noise of a hundredth of their size.
+    """Return the plain tokens' embeddings (B, N, D), with noise of a hundredth of their size.
 
     Args:
         seeds: one per example, so that its noise does not depend on the rest of the batch.

@@ -1,4 +1,4 @@
-"""The behavior of examples: read off their logits, or off a text that the model writes."""
+"""The behavior of examples: read from their logits, or judged by a text that the model writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recoverdsl.engine.behavior.generation import Answers, generate
 from recoverdsl.engine.behavior.objectives import Objective, holds, objective
 from recoverdsl.engine.defense.intervention import Intervention
 from recoverdsl.engine.model.forward import embed, run_layers
-from recoverdsl.engine.model.judge import holds_of_text
+from recoverdsl.engine.model.judge import text_holds
 from recoverdsl.engine.resources import Resources
 from recoverdsl.language import schema
 from recoverdsl.measure.rows import NOT_A_NUMBER, Observation
@@ -27,7 +27,7 @@ class Observations:
     score_B: Tensor | None = None
     """None where a text is judged."""
     answers: Answers | None = None
-    """None where a score is read off."""
+    """None where a score is read from the logits."""
 
 
 def observe(
@@ -42,7 +42,7 @@ def observe(
 
 
 def score_of(resources: Resources, score: schema.Score | None, indices: Sequence[int]) -> Objective:
-    """The score of a behavior for some examples."""
+    """Return the score of a behavior for some examples."""
     assert score is not None
     examples = [resources.examples[index] for index in indices]
     return objective(score, examples, resources.model.encode_text, resources.device)
@@ -51,11 +51,11 @@ def score_of(resources: Resources, score: schema.Score | None, indices: Sequence
 def write(
     resources: Resources, behavior: Behavior, indices: list[int], intervention: Intervention
 ) -> Answers:
-    """Texts that the model writes under an intervention."""
+    """Return the texts that the model writes under an intervention."""
     assert behavior.generate is not None
     return generate(
         resources.model.family, resources.tokens(indices), intervention,
-        tokens=behavior.generate, ends=resources.model.ends,
+        tokens=behavior.generate, end_ids=resources.model.end_ids,
     )  # fmt: skip
 
 
@@ -66,23 +66,23 @@ def judge(
     answers: Answers,
     bases: Answers | None = None,
 ) -> list[Observation]:
-    """Return one row per text, which says everything of it but the text.
+    """Return one row per text, with its figures and without the text itself.
 
     Args:
-        bases: what each text is compared with.
+        bases: the text that each is compared with.
     """
     decode = resources.model.decode
-    texts = resources.judging.figures(
+    texts = resources.judges.figures(
         [resources.examples[index].prompt for index in indices],
         [decode(ids) for ids in answers.lists()],
         [decode(ids) for ids in bases.lists()] if bases else None,
     )
     rows = []
     for at, index in enumerate(indices):
-        present = holds_of_text(behavior.holds, texts[at])
+        present = text_holds(behavior.holds, texts[at])
         removed = not present
         if behavior.removed is not None:
-            removed = holds_of_text(behavior.removed, texts[at])
+            removed = text_holds(behavior.removed, texts[at])
         rows.append(
             Observation(
                 example=resources.examples[index].id,

@@ -10,17 +10,17 @@ import torch
 from recoverdsl.engine.model.families import Family
 
 LARGEST = 128
-"""Beyond this many rows a step's matrix products gain nothing more."""
+"""The most rows of a batch: a step's matrix products gain nothing from more."""
 
 
 def batch_size(family: Family, tokens: int, count: int) -> int:
-    """How many examples to run at once: what fits into a third of the memory, evenly split.
+    """Return how many examples to run at once: as many as fit into a third of the memory, evenly split.
 
-    Of all memory, not of what is free just now: a run that goes on later makes the same batches.
+    All memory counts, not what is free just now, so that a resumed run makes the same batches.
 
     Args:
-        tokens: longest prompt.
-        count: examples in all.
+        tokens: length of the longest prompt, in tokens.
+        count: number of examples in all.
     """
     # A gradient through all layers keeps about 24 vectors of the residual stream's width per token
     # and layer, and 6 of the feed-forward layer's, which is about four times as wide.

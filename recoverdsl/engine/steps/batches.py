@@ -1,4 +1,4 @@
-"""Batches of examples, kept as they finish, and halved when memory runs out."""
+"""Batches of examples, stored as they finish, and halved when memory runs out."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ def in_batches(
     size: int,
     compute: Callable[[range], Part[R]],
     progress: Callable[[int], None],
-    asked: int | None = None,
+    requested: int | None = None,
 ) -> list[Part[R]]:
-    """Compute what the store does not have yet, batch by batch, keep each as it finishes, and return all.
+    """Compute the batches that the store does not have, store each as it finishes, and return all.
 
     Args:
         kind: the class of the step's record.
-        size: batch size; one that an earlier, interrupted run remembered goes before it.
-        compute: makes the part of the examples in a range.
+        count: number of examples in all.
+        size: batch size, unless an earlier, interrupted run has stored another one.
+        compute: returns the part of the examples in a range.
         progress: called with the number of examples done.
-        asked: batch size that the person asked for; it goes before the remembered one.
+        requested: batch size that the user requested, whatever an earlier run has stored.
 
     Raises:
         UnavailableError: one example alone does not fit into memory.
     """
-    size = asked or entry.batch_size() or size
+    size = requested or entry.batch_size() or size
     entry.remember_batch_size(size)
     parts: list[Part[R]] = []
     done = 0

@@ -12,7 +12,7 @@ from torch import Tensor
 from recoverdsl.compiler.steps import SplitDelta, columns_after_prompt
 from recoverdsl.engine.attack.delta_parts import split
 from recoverdsl.engine.attack.problem import AttackProblem
-from recoverdsl.engine.attack.problem_factory import ProblemFactory, stored
+from recoverdsl.engine.attack.problem_factory import ProblemFactory, stored_delta
 from recoverdsl.engine.attack.search import Outcome
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.defense.protected_features import Protected
@@ -25,7 +25,7 @@ from recoverdsl.store.records import rows_of
 
 @frozen(eq=False)
 class Replay:
-    """δ replayed under the clamp, without a search."""
+    """The outcome of a given δ under the clamp, without a search."""
 
     rows: tuple[Recovery, ...]
     answers: Answers | None
@@ -41,7 +41,7 @@ class DeltaPart:
     """δ less this part."""
 
     def replays(self) -> tuple[tuple[Literal["alone", "without"], Replay], ...]:
-        """Return how it was replayed, and with which outcome."""
+        """Return each replay with its name."""
         return ("alone", self.alone), ("without", self.without)
 
 
@@ -64,7 +64,7 @@ class SplitExecutor(FlipExecutor[SplitDelta, DeltaParts]):
         return self.step.recover.behavior.generate or 0
 
     def compute(self, batch: range, progress: Progress) -> DeltaParts:
-        found = self.work.record(self.node.inputs["found"], Recoveries)
+        found = self.work.output.record(self.node.inputs["found"], Recoveries)
         return split_delta(
             self.work.problems, self.step, self.work.protected(self.node),
             self.work.flip_batch(self.node, batch), rows_of(found, slice(batch.start, batch.stop)),
@@ -88,24 +88,26 @@ def split_delta(
     failed_B = failed_B.to(resources.device)
 
     def replay(delta_BLQD: Tensor) -> Replay:
-        outcome = _unsearched(whole, delta_BLQD, failed_B)
-        made = evaluate(resources, recover, whole, protected, batch, outcome)
-        return Replay(made.rows, made.answers)
+        outcome = _outcome_of(whole, delta_BLQD, failed_B)
+        replayed = evaluate(resources, recover, whole, protected, batch, outcome)
+        return Replay(replayed.rows, replayed.answers)
 
     after = columns_after_prompt(recover)
     parts = split(whole, resources.autoencoders, total_BLQD, step.parts)
     return DeltaParts(
         torch.tensor(problem.sites).expand(len(batch.indices), -1),
         {
-            name: DeltaPart(stored(problem, part, after), replay(part), replay(total_BLQD - part))
+            name: DeltaPart(
+                stored_delta(problem, part, after), replay(part), replay(total_BLQD - part)
+            )
             for name, part in parts.items()
         },
     )
 
 
 @torch.no_grad()
-def _unsearched(problem: AttackProblem, delta_BLQD: Tensor, failed_B: Tensor) -> Outcome:
-    """Return the outcome of a δ that is given."""
+def _outcome_of(problem: AttackProblem, delta_BLQD: Tensor, failed_B: Tensor) -> Outcome:
+    """Return the outcome of a given δ."""
     score_B, reached_B = problem.score(delta_BLQD)
     failed_B = failed_B | ~score_B.isfinite()
     return evolve(

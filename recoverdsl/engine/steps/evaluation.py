@@ -1,8 +1,8 @@
-"""A δ evaluated: figures on the target, the text that is written with it, figures on that text."""
+"""The evaluation of a δ: figures on the target, the text that is generated with it, figures on that text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from attrs import evolve, frozen
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recoverdsl.compiler.steps import Recover, columns_after_prompt
 from recoverdsl.engine.attack.problem import AttackProblem
-from recoverdsl.engine.attack.problem_factory import absolute, stored
+from recoverdsl.engine.attack.problem_factory import positioned_delta, stored_delta
 from recoverdsl.engine.attack.search import Outcome
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.behavior.observation import judge, write
@@ -28,9 +28,11 @@ from recoverdsl.measure.features import (
 )
 from recoverdsl.measure.rows import NOT_A_NUMBER, Effort, GeneratedFigures, Recovery
 
-NO_OTHER = "no other example has an answer that is unlike its own"
+NO_UNLIKE_ANSWER = "no other example has an answer that is unlike its own"
+"""Why an example failed for whose control there is no target."""
 
-NOWHERE = "the target leaves no token at which δ could act"
+NO_POSITION = "the target leaves no token at which δ could act"
+"""Why an example failed whose target is too short."""
 
 
 @frozen(eq=False)
@@ -39,24 +41,24 @@ class FlipBatch:
 
     indices: list[int]
     bases: Answers | None = None
-    """What the undefended model answered them, where the behavior is judged by a text."""
+    """The undefended model's answers, where the behavior is judged by a text."""
     others: Answers | None = None
-    """What it answered another example each."""
+    """Its answers to other examples, unlike their own: one for each."""
     alone: Sequence[int] = ()
     """Places in the batch of examples for which no other example has an unlike answer."""
 
 
 @frozen(eq=False)
 class Recoveries:
-    """δ of some valid flips, and what it achieves: the record of a step."""
+    """δ of some valid flips, and its figures: the record of a step."""
 
     rows: tuple[Recovery, ...]
     delta_BLPD: Tensor
     """δ on the last columns of the prompt and those after it, see `columns_after_prompt`."""
     sites_BL: Tensor
-    """Its boundaries, the same in every row."""
+    """The boundaries at which it acts, the same in every row."""
     answers: Answers | None = None
-    """The texts that are written with δ in place; None where none is."""
+    """The texts that are generated with δ in place; None where none is."""
 
 
 def evaluate(
@@ -70,12 +72,12 @@ def evaluate(
     write_texts: bool = True,
     efforts: Sequence[Effort] | None = None,
 ) -> Recoveries:
-    """Return what the δ of one batch achieves: rows of figures, and δ as it is kept.
+    """Return the figures of the δ of one batch, and the δ in the form in which it is stored.
 
     Args:
-        write_texts: whether a text is written with δ in place, to be judged. Else δ is judged by
+        write_texts: whether a text is generated with δ in place, to be judged. Else δ is judged by
             whether it reached its goal.
-        efforts: what the search cost each example.
+        efforts: the cost of the search for each example.
     """
     rows = []
     for at, (delta, features) in enumerate(
@@ -83,9 +85,9 @@ def evaluate(
     ):
         failed = NOT_A_NUMBER if outcome.failed_B[at] else None
         if step.goal == "another_answer" and at in batch.alone:
-            failed = NO_OTHER
+            failed = NO_UNLIKE_ANSWER
         elif not problem.where_BLQ[at].any():
-            failed = NOWHERE
+            failed = NO_POSITION
         example = resources.examples[batch.indices[at]]
         rows.append(
             Recovery(
@@ -102,10 +104,10 @@ def evaluate(
                 failed=failed,
             )
         )
-    delta_BLPD = stored(problem, outcome.delta_BLQD, columns_after_prompt(step))
+    delta_BLPD = stored_delta(problem, outcome.delta_BLQD, columns_after_prompt(step))
     answers = None
     if write_texts and step.behavior.generate is not None:
-        placed = absolute(step, problem.sites, delta_BLPD)
+        placed = positioned_delta(step, problem.sites, delta_BLPD)
         intervention = protected.intervention(step.defense).with_delta(placed)
         answers = write(resources, step.behavior, batch.indices, intervention)
         rows = _with_texts(resources, step, rows, batch, answers)
@@ -117,7 +119,7 @@ def evaluate(
 def _with_texts(
     resources: Resources, step: Recover, rows: list[Recovery], batch: FlipBatch, answers: Answers
 ) -> list[Recovery]:
-    """Return the rows judged by the texts that were written."""
+    """Return the rows judged by the texts that were generated."""
     other = step.goal == "another_answer"
     targets = batch.others if other else batch.bases
     judged = judge(resources, step.behavior, batch.indices, answers, targets)
@@ -125,12 +127,14 @@ def _with_texts(
         evolve(
             row,
             # With another example's answer as the goal, it counts whether that was elicited.
-            recovered=bool((said.text and said.text.figures.base_like) or row.reached) if other else said.holds,
-            text=said.text,
-            answer_tokens=said.answer_tokens,
-            failed=row.failed or said.failed,
+            recovered=bool((observed.text and observed.text.figures.base_like) or row.reached)
+            if other
+            else observed.holds,
+            text=observed.text,
+            answer_tokens=observed.answer_tokens,
+            failed=row.failed or observed.failed,
         )
-        for row, said in zip(rows, judged, strict=True)
+        for row, observed in zip(rows, judged, strict=True)
     ]  # fmt: skip
 
 
@@ -141,13 +145,7 @@ def _figures(
     """Return figures over the perturbed positions, on the prompt and the target."""
     whole = evolve(problem, bases={}, fixed_BLQD=None)
     states = whole.states(delta_BLQD)
-    monitored = [
-        Monitored(
-            z_def_BPS=features.encode(problem.h_def[site]),
-            z_rec_BPS=features.encode(states[site]), W_dec_SD=features.W_dec_SD,
-        )
-        for site, features in problem.features.items()
-    ]  # fmt: skip
+    monitored = _monitored(problem, problem.h_def, states)
     perturbed = [
         Perturbed(
             delta_BPD=delta_BLQD[:, at], h_def_BPD=problem.h_def[site],
@@ -169,8 +167,8 @@ def _with_generated(
     intervention: Intervention,
     answers: Answers,
 ) -> list[Recovery]:
-    """Return the rows with drift and floor violation on the text that was generated, and with features
-    that were reactivated there.
+    """Return the rows with drift and clamp-floor violation on the text that was generated, where
+    reactivated features count too.
 
     The baseline is the defended model on the same tokens.
     """
@@ -187,18 +185,9 @@ def _with_generated(
     acts_BT = torch.stack([_nonzero(delta, site, tokens) for site in delta.sites]).any(0)
     where_BT = (acts_BT | (columns_T >= tokens.prompt - 1)) & tokens.mask_BT
     defended = _states(tokens, intervention.with_delta(None), problem)
-    disturbed = _states(tokens, intervention, problem)
-    figures = feature_figures(
-        [
-            Monitored(
-                z_def_BPS=features.encode(defended[site]),
-                z_rec_BPS=features.encode(disturbed[site]), W_dec_SD=features.W_dec_SD,
-            )
-            for site, features in problem.features.items()
-        ],
-        where_BT,
-    )  # fmt: skip
-    return [with_generated(row, moved) for row, moved in zip(rows, figures, strict=True)]
+    perturbed = _states(tokens, intervention, problem)
+    figures = feature_figures(_monitored(problem, defended, perturbed), where_BT)
+    return [with_generated(row, own) for row, own in zip(rows, figures, strict=True)]
 
 
 def with_generated(row: Recovery, figures: FeatureFigures) -> Recovery:
@@ -213,9 +202,24 @@ def with_generated(row: Recovery, figures: FeatureFigures) -> Recovery:
     )
 
 
+def _monitored(
+    problem: AttackProblem, defended: Mapping[int, Tensor], recovered: Mapping[int, Tensor]
+) -> list[Monitored]:
+    """Return the protected features of two states (B, P, D) by boundary."""
+    return [
+        Monitored(
+            z_def_BPS=features.encode(defended[site]),
+            z_rec_BPS=features.encode(recovered[site]),
+            W_dec_SD=features.W_dec_SD,
+        )
+        for site, features in problem.features.items()
+    ]
+
+
 def _states(
     tokens: Tokens, intervention: Intervention, problem: AttackProblem
 ) -> dict[int, Tensor]:
+    """Return the residual stream (B, T, D) at the boundary of each protected feature."""
     family = problem.family
     watch: dict[int, list[Tensor]] = {site: [] for site in problem.features}
     run_layers(
@@ -226,6 +230,7 @@ def _states(
 
 
 def _nonzero(delta: Delta, site: int, tokens: Tokens) -> Tensor:
+    """Return where δ is not zero at one site, (B, T)."""
     delta_BTD = delta.at(site, tokens, 0)
     if delta_BTD is None:
         return torch.zeros_like(tokens.mask_BT)

@@ -32,10 +32,15 @@ class Executor(ABC, Generic[S, R]):
     record: ClassVar[type]
     """The class R of its record, as `store.records` understands it."""
     batched: ClassVar[bool] = True
-    """Whether it is computed in batches of examples, or at once."""
+    """Whether it is computed in batches of examples; else all at once."""
 
     def __init__(self, step: S, node: Node, work: Work) -> None:
         self.step, self.node, self.work = step, node, work
+
+    @property
+    def generated(self) -> int:
+        """The most tokens that are generated for an example."""
+        return 0
 
     @abstractmethod
     def count(self) -> int:
@@ -43,7 +48,7 @@ class Executor(ABC, Generic[S, R]):
 
     @abstractmethod
     def longest(self) -> int:
-        """Return how many tokens the longest example has, with what is generated."""
+        """Return how many tokens the longest example has, including those that are generated."""
 
     @abstractmethod
     def compute(self, batch: range, progress: Progress) -> R:
@@ -52,11 +57,6 @@ class Executor(ABC, Generic[S, R]):
 
 class ExampleExecutor(Executor[S, R]):
     """Computes a step over all examples."""
-
-    @property
-    def generated(self) -> int:
-        """How many tokens are generated for each at most."""
-        return 0
 
     def count(self) -> int:
         return len(self.work.resources.examples)
@@ -67,11 +67,6 @@ class ExampleExecutor(Executor[S, R]):
 
 class FlipExecutor(Executor[S, R]):
     """Computes a step over the valid flips."""
-
-    @property
-    def generated(self) -> int:
-        """How many tokens are generated for each at most."""
-        return 0
 
     def count(self) -> int:
         return len(self.work.flips(self.node))
@@ -92,14 +87,14 @@ class TextExecutor(Executor[S, R]):
         return len(self.texts())
 
     def longest(self) -> int:
-        return max(len(text.before) + len(text.looked_at) for text in self.texts())
+        return max(len(text.before) + len(text.read) for text in self.texts())
 
 
 _EXECUTORS: dict[type[Step], type[Executor[Any, Any]]] = {}
 
 
 def executes(kind: type[Step]) -> Callable[[E], E]:
-    """Register an executor for the steps of one kind."""
+    """Return a decorator that registers an executor for the steps of one kind."""
 
     def register(executor: E) -> E:
         _EXECUTORS[kind] = executor
@@ -109,7 +104,7 @@ def executes(kind: type[Step]) -> Callable[[E], E]:
 
 
 def executor_of(node: Node, work: Work) -> Executor[Any, Any] | None:
-    """Return what computes a node; None if it is loaded when another needs it, or made of the results."""
+    """Return the executor of a node; None for a step that loads a resource or aggregates results."""
     _load()
     executor = _EXECUTORS.get(type(node.step))
     return None if executor is None else executor(node.step, node, work)

@@ -35,7 +35,7 @@ class Ranking(Protocol):
 
     @property
     def left_out(self) -> int:
-        """How many examples are no part of it, with an effect that is no finite number."""
+        """How many examples are left out, with an effect that is not a finite number."""
         ...
 
     def mean(self, sae: int) -> Tensor:
@@ -48,17 +48,19 @@ class Attributions:
     """Effects of every feature on a score, summed batch by batch: a `Ranking`."""
 
     encoders: Mapping[int, str]
+    """See `Ranking`."""
     totals: Mapping[int, Tensor]
     """(batches, features), float64, by the number of the SAE."""
     finite_B: Tensor
-    """False for examples that are left out."""
+    """False for examples that are left out, with an effect that is not a finite number."""
 
     @property
     def left_out(self) -> int:
+        """How many examples are left out."""
         return int((~self.finite_B).sum())
 
     def mean(self, sae: int) -> Tensor:
-        """Return the mean effect over the examples that are not left out; NaN if all are."""
+        """Return the mean effect over the examples that are not left out, (features,); NaN if all are."""
         count = int(self.finite_B.sum())
         return self.totals[sae].sum(0) / (count or torch.nan)
 
@@ -68,6 +70,7 @@ class Contrast:
     """Activations of every feature on two sets of texts: a `Ranking`."""
 
     encoders: Mapping[int, str]
+    """See `Ranking`."""
     boundaries: Mapping[int, int]
     """Number of each SAE to the boundary that it reads."""
     texts: ActivationSums
@@ -75,7 +78,7 @@ class Contrast:
     left_out: int = 0
 
     def mean(self, sae: int) -> Tensor:
-        """Return the difference of the mean activations.
+        """Return the difference of the mean activations, (features,).
 
         Raises:
             UnavailableError: a side has no tokens.
@@ -97,7 +100,7 @@ class SelectedFeature:
     """The number of its SAE among those of the spec's `protect` block."""
     feature: int
     effect: float
-    """By which it was ranked; 0 if it was listed."""
+    """The effect by which it was ranked; 0 if the spec lists it."""
     encoder: str
     """The invariance class of its SAE's encoder."""
 
@@ -108,4 +111,4 @@ class SelectedFeatures:
 
     rows: tuple[SelectedFeature, ...]
     left_out: int = 0
-    """Examples that are no part of the ranking, with an effect that is no finite number."""
+    """How many examples the ranking leaves out, with an effect that is not a finite number."""

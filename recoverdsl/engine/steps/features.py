@@ -10,7 +10,7 @@ from recoverdsl.compiler.steps import (
     RankByContrast,
     SelectFeatures,
 )
-from recoverdsl.engine.behavior.feature_effects import attribution, best, sum_over_texts
+from recoverdsl.engine.behavior.feature_effects import attribution, sum_over_texts, top_features
 from recoverdsl.engine.behavior.observation import score_of
 from recoverdsl.engine.resources import Resources, Text
 from recoverdsl.engine.steps.executor import (
@@ -53,7 +53,7 @@ class ContrastExecutor(TextExecutor[RankByContrast, Contrast]):
     record = Contrast
 
     def texts(self) -> list[Text]:
-        # First all texts of one side, then all of the other; a batch may hold both.
+        """Return all texts of one side, then all of the other; a batch may hold both."""
         return [text for role in ("texts", "against") for text in self._side(role)]
 
     def compute(self, batch: range, progress: Progress) -> Contrast:
@@ -106,23 +106,23 @@ class SelectionExecutor(Executor[SelectFeatures, SelectedFeatures]):
 
     def _first(self, ranking: str) -> SelectedFeatures:
         assert self.step.count is not None
-        found: Ranking = self.work.results[ranking].record
+        found: Ranking = self.work.output.results[ranking].record
         effects = [found.mean(sae) for sae in found.encoders]
         if not all(effect_F.isfinite().all() for effect_F in effects):
             raise UnavailableError(
-                "features cannot be ranked: their effects are no finite numbers",
+                "features cannot be ranked: their effects are not finite numbers",
                 why="activations or gradients of the model overflow on these texts",
                 help="take dtype = float32, or look for broken weights",
             )
         most = min(map(len, effects)) if self.step.each else sum(map(len, effects))
         if self.step.count > most:
             raise UnavailableError(
-                f"top({self.step.count}) asks for more features than the {most} that there are"
+                f"expected at most {most} features, found top({self.step.count})"
             )
         return SelectedFeatures(
             tuple(
                 SelectedFeature(sae, int(id), float(effects[sae][id]), found.encoders[sae])
-                for sae, ids in enumerate(best(effects, self.step.count, self.step.each))
+                for sae, ids in enumerate(top_features(effects, self.step.count, self.step.each))
                 for id in ids
             ),
             left_out=found.left_out,
@@ -150,7 +150,7 @@ def encoders_of(resources: Resources) -> dict[int, str]:
 
 
 def activation_sums(totals: dict[int, torch.Tensor], tokens: int) -> ActivationSums:
-    """Return the sums of one batch."""
+    """Return the record of one batch from its sums, (features,) by boundary, and its number of tokens."""
     return ActivationSums(
         {boundary: total_F[None] for boundary, total_F in totals.items()}, torch.tensor([tokens])
     )

@@ -6,7 +6,7 @@ from recoverdsl.compiler.steps import KeepValidFlips, RunBase, RunDefended
 from recoverdsl.engine.behavior.observation import Observations, observe
 from recoverdsl.engine.defense.intervention import Intervention
 from recoverdsl.engine.steps.executor import ExampleExecutor, Progress, executes
-from recoverdsl.engine.steps.work import ValidFlips
+from recoverdsl.engine.steps.output import ValidFlips
 
 
 @executes(RunBase)
@@ -46,7 +46,7 @@ class FlipsExecutor(ExampleExecutor[KeepValidFlips, ValidFlips]):
 
     def compute(self, batch: range, progress: Progress) -> ValidFlips:
         base, defended = (
-            self.work.record(self.node.inputs[role], Observations).rows
+            self.work.output.record(self.node.inputs[role], Observations).rows
             for role in ("base", "defended")
         )
         flips = (

@@ -1,4 +1,4 @@
-"""The observer of a run: what shows people how far it is."""
+"""The observer of a run, which shows people its progress."""
 
 from __future__ import annotations
 
@@ -9,26 +9,31 @@ from typing import Literal, Protocol
 from recoverdsl.compiler.graph import Node
 
 State = Literal["kept", "computed", "resumed"]
-"""Where the result of a step is from: an earlier run, this one, or first the one and then the other."""
+"""Where the result of a step is from: an earlier run, this one, or both in turn."""
 
 
 class Observer(Protocol):
     """Follows a run."""
 
     def busy(self, what: str) -> AbstractContextManager[None]:
-        """Returns a context in which something of unknown length is done."""
+        """Return a context in which something of unknown length is done."""
         ...
 
     def point(self, what: str) -> None:
-        """Notes that a point of a sweep begins."""
+        """Take note that a point of a sweep begins."""
         ...
 
     def began(self, node: Node, examples: int) -> Callable[[int], None]:
-        """Notes that a step begins; returns what takes the number of examples done."""
+        """Take note that a step begins, and return a function that takes the number of examples done."""
         ...
 
     def ended(self, node: Node, state: State, seconds: float, batch_size: int | None) -> None:
-        """Notes that a step has ended."""
+        """Take note that a step has ended.
+
+        Args:
+            seconds: how long it took in this run.
+            batch_size: examples at once; None for a step without batches.
+        """
         ...
 
 

@@ -1,4 +1,4 @@
-"""The control by random directions: δ of the attack's norm that nothing has searched."""
+"""The control by random directions: δ of the attack's norm, without a search."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ def random_directions(
     recover, resources = step.recover, problems.resources
     problem = problem_of(problems, recover, protected, batch)
     ids = [resources.examples[index].id for index in batch.indices]
-    # A text has to be written before it is known whether the behavior is back, so each draw is
-    # evaluated to its end.
+    # Only a generated text shows whether the behavior is back, so each draw is evaluated in full.
     best: Recoveries | None = None
     for draw in range(step.draws):
         fixed: Tensor | None = None

@@ -10,12 +10,12 @@ from recoverdsl.compiler.steps import FindSmallestNorm, Recover, Stage
 from recoverdsl.engine.attack import search
 from recoverdsl.engine.attack.constraints import constraint_of
 from recoverdsl.engine.attack.meter import Meter
+from recoverdsl.engine.attack.optimizers import SteepestAscent, optimizer_of
 from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries, evaluate
 from recoverdsl.engine.steps.executor import FlipExecutor, Progress, executes
-from recoverdsl.language import schema
 from recoverdsl.measure.rows import Effort
 from recoverdsl.store.records import rows_of
 
@@ -48,7 +48,7 @@ class SmallestNormExecutor(FlipExecutor[FindSmallestNorm, Recoveries]):
         return self.step.recover.behavior.generate or 0
 
     def compute(self, batch: range, progress: Progress) -> Recoveries:
-        found = self.work.record(self.node.inputs["found"], Recoveries)
+        found = self.work.output.record(self.node.inputs["found"], Recoveries)
         return find_smallest_norm(
             self.work.problems, self.step, self.work.protected(self.node),
             self.work.flip_batch(self.node, batch), rows_of(found, slice(batch.start, batch.stop)), progress,
@@ -62,7 +62,7 @@ def recover(
     batch: FlipBatch,
     progress: Progress = lambda done: None,
 ) -> Recoveries:
-    """Return the δ that an attack finds for some valid flips, stage by stage, and what they achieve."""
+    """Return the δ that an attack finds for some valid flips, stage by stage, with their figures."""
     problem = problem_of(problems, step, protected, batch)
     device = problems.resources.device
     meter = Meter.of(len(problem), device)
@@ -96,7 +96,7 @@ def find_smallest_norm(
     found: Recoveries,
     progress: Progress = lambda done: None,
 ) -> Recoveries:
-    """Return the δ of the least norm for some valid flips, from the δ that an attack found for them."""
+    """Return the δ of the least norm that recovers, from the δ that an attack found for some valid flips."""
     problem = problem_of(problems, step.recover, protected, batch)
     device, rows = problems.resources.device, found.rows
     start = search.Outcome(
@@ -108,9 +108,7 @@ def find_smallest_norm(
     )
     # Long steps first turn δ into the best direction, short ones then settle there.
     attack = search.Attack(
-        optimizer=lambda radius_B: search.SteepestAscent(
-            radius_B, lambda t: max(0.1, 1 - t / step.steps)
-        ),
+        optimizer=lambda radius_B: SteepestAscent(radius_B, lambda t: max(0.1, 1 - t / step.steps)),
         constraint=constraint_of(step.recover.preserve, problem),
         steps=step.steps,
     )
@@ -136,13 +134,8 @@ def limits(problem: AttackProblem, limit: float) -> Tensor:
 
 
 def _attack(step: Recover, stage: Stage, problem: AttackProblem) -> search.Attack:
-    lr = stage.optimizer.lr
     return search.Attack(
-        optimizer=(
-            (lambda _: search.Adam(lr))
-            if isinstance(stage.optimizer, schema.Adam)
-            else (lambda limit_B: search.SteepestAscent(torch.full_like(limit_B, lr)))
-        ),
+        optimizer=lambda limit_B: optimizer_of(stage.optimizer, limit_B),
         constraint=constraint_of(step.preserve, problem),
         steps=stage.steps,
         stop_when_recovered=step.stop == "recovered",

@@ -1,46 +1,23 @@
-"""Runs a graph: takes from the store what is there, computes the rest, keeps it."""
+"""The runner of a graph: it takes finished steps from the store, and computes and stores the others."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import field, frozen
 
 from recoverdsl.compiler.graph import Graph, Node
-from recoverdsl.compiler.steps import KeepValidFlips
 from recoverdsl.engine.model.batch_size import batch_size
 from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.steps.batches import in_batches
 from recoverdsl.engine.steps.executor import Executor, executor_of
 from recoverdsl.engine.steps.observer import Observer, State
-from recoverdsl.engine.steps.work import StepResult, ValidFlips, Work
-from recoverdsl.language.canonical import canonical
+from recoverdsl.engine.steps.output import Output, StepResult
+from recoverdsl.engine.steps.work import Work
+from recoverdsl.language.schema.canonical import canonical
 from recoverdsl.store.records import joined
 from recoverdsl.store.steps import Entry, Part, Store
-
-R = TypeVar("R")
-
-
-@frozen(eq=False)
-class Output:
-    """What a run of a graph left: the result of each step by its key."""
-
-    graph: Graph
-    results: Mapping[str, StepResult]
-
-    @property
-    def valid_flips(self) -> Sequence[int]:
-        """Indices of the examples whose behavior the clamp removed."""
-        keys = self.graph.keys_of(KeepValidFlips)
-        return self.record(keys[0], ValidFlips).indices if keys else ()
-
-    def record(self, key: str, kind: type[R]) -> R:
-        """Return the record of a step."""
-        found = self.results[key].record
-        assert isinstance(found, kind), f"{key} has no {kind.__name__}"
-        return found
 
 
 @frozen
@@ -51,30 +28,31 @@ class Runner:
     resources: Resources
     store: Store
     observer: Observer
-    asked_batch_size: int | None = None
-    """None: chosen from the machine's memory."""
+    requested_batch_size: int | None = None
+    """Examples at once, in place of as many as fit into the machine's memory."""
     work: Work = field(init=False)
 
     @work.default
-    def _new(self) -> Work:
-        return Work(self.graph, self.resources)
+    def _new_work(self) -> Work:
+        return Work(self.resources, Output(self.graph))
 
     def run(self) -> Output:
-        """Run every step that is not in the store, and return what all of them left.
+        """Run every step that is not in the store, and return the results of all of them.
 
         Raises:
             RecoverdslError: something is missing or does not fit; finished batches are kept.
         """
+        results = self.work.output.results
         for node in self.graph:
             executor = executor_of(node, self.work)
             if executor is None:
                 continue
             if node.stored:
-                self.work.results[node.key] = self._result(node, executor)
+                results[node.key] = self._result(node, executor)
             else:
                 record = executor.compute(range(executor.count()), lambda done: None)
-                self.work.results[node.key] = StepResult(record)
-        return Output(self.graph, self.work.results)
+                results[node.key] = StepResult(record)
+        return self.work.output
 
     def _result(self, node: Node, executor: Executor[Any, Any]) -> StepResult:
         began = time.monotonic()
@@ -108,12 +86,12 @@ class Runner:
         size = 1
         if count:
             family = self.resources.model.family
-            size = self.asked_batch_size or batch_size(family, executor.longest(), count)
+            size = self.requested_batch_size or batch_size(family, executor.longest(), count)
 
         def compute(batch: range) -> Part[Any]:
             record = executor.compute(batch, lambda done: progress(batch.start + done))
             return Part(len(batch), record)
 
         return in_batches(
-            entry, executor.record, count, size, compute, progress, self.asked_batch_size
+            entry, executor.record, count, size, compute, progress, self.requested_batch_size
         )

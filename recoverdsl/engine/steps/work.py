@@ -1,13 +1,11 @@
-"""What the executors of one run share: its resources, the results so far, and what follows from them."""
+"""The state that the executors of one run share: its resources, and the output of the steps so far."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
 import torch
-from attrs import define, field, frozen
+from attrs import define, field
 
-from recoverdsl.compiler.graph import Graph, Node
+from recoverdsl.compiler.graph import Node
 from recoverdsl.compiler.steps import RunBase
 from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.behavior.generation import Answers
@@ -16,61 +14,40 @@ from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources, Text
 from recoverdsl.engine.steps.evaluation import FlipBatch
 from recoverdsl.engine.steps.feature_records import ActivationSums, SelectedFeatures
+from recoverdsl.engine.steps.output import Output, ValidFlips
 from recoverdsl.measure.texts import base_like
 from recoverdsl.store.records import on_device
-
-R = TypeVar("R")
-
-
-@frozen(eq=False)
-class StepResult:
-    """The result of a step, its batches joined."""
-
-    record: Any
-    """See `store.records`; None if the step had no examples."""
-    seconds: float = 0.0
-    """How long its batches took when they were computed."""
-
-
-@frozen
-class ValidFlips:
-    """The valid flips: the record of a step."""
-
-    indices: tuple[int, ...]
-    """Indices of the examples whose behavior the clamp removed."""
 
 
 @define
 class Work:
     """One run of a graph, while it is under way."""
 
-    graph: Graph
     resources: Resources
-    results: dict[str, StepResult] = field(factory=dict)
+    output: Output
+    """The results so far."""
     problems: ProblemFactory = field(init=False)
     _protected: dict[tuple[str, str | None], Protected] = field(factory=dict)
+    """Keys of the steps that select features and average them to their records on the device."""
     _texts: dict[str, list[Text]] = field(factory=dict)
+    """Key of a step to its texts."""
     _unlike: dict[int, int | None] = field(factory=dict)
+    """Place among the valid flips to the index of an example with an unlike answer."""
 
-    def __attrs_post_init__(self) -> None:
-        self.problems = ProblemFactory(self.resources)
-
-    def record(self, key: str, kind: type[R]) -> R:
-        """Return the record of a step that has run."""
-        found = self.results[key].record
-        assert isinstance(found, kind), f"{key} is no {kind.__name__}"
-        return found
+    @problems.default
+    def _new_factory(self) -> ProblemFactory:
+        return ProblemFactory(self.resources)
 
     def flips(self, node: Node) -> tuple[int, ...]:
         """Return the indices of the valid flips that a step is over."""
-        return self.record(node.inputs["flips"], ValidFlips).indices
+        return self.output.record(node.inputs["flips"], ValidFlips).indices
 
     def texts(self, key: str) -> list[Text]:
         """Return the texts of a data block, or the prompts with the answers of a behavior."""
         if key not in self._texts:
-            node = self.graph[key]
+            node = self.output.graph[key]
             if isinstance(node.step, RunBase):
-                answers = self.record(key, Observations).answers
+                answers = self.output.record(key, Observations).answers
                 assert answers is not None
                 pairs = zip(self.resources.prompts, answers.lists(), strict=True)
                 self._texts[key] = [Text(prompt, answer) for prompt, answer in pairs]
@@ -83,7 +60,7 @@ class Work:
         """Return the selected features of each SAE, and their means where the defense needs them."""
         keys = (node.inputs["features"], node.inputs.get("means"))
         if keys not in self._protected:
-            selected = self.record(keys[0], SelectedFeatures).rows
+            selected = self.output.record(keys[0], SelectedFeatures).rows
             features = {}
             for number, sae in enumerate(self.resources.autoencoders):
                 own = [row.feature for row in selected if row.sae == number]
@@ -91,7 +68,7 @@ class Work:
                     features[sae.boundary] = self.resources.features(number, own)
             means = {}
             if keys[1] is not None:
-                sums = self.record(keys[1], ActivationSums)
+                sums = self.output.record(keys[1], ActivationSums)
                 means = {
                     site: sums.mean(site).float().to(self.resources.device) for site in features
                 }
@@ -99,22 +76,27 @@ class Work:
         return self._protected[keys]
 
     def flip_batch(self, node: Node, batch: range) -> FlipBatch:
-        """Return some of the valid flips, with the answers that an attack on a text needs."""
+        """Return some of the valid flips, with the answers that an attack on a text needs.
+
+        Args:
+            batch: places among the valid flips.
+        """
         flips = self.flips(node)
         indices = [flips[at] for at in batch]
         if "base" not in node.inputs:
             return FlipBatch(indices)
-        answers = self.record(node.inputs["base"], Observations).answers
+        answers = self.output.record(node.inputs["base"], Observations).answers
         assert answers is not None
         others = [self._unlike_answer(answers, flips, at) for at in batch]
         rows = [
             index if other is None else other for index, other in zip(indices, others, strict=True)
         ]
-        on = on_device(answers, self.resources.device)
+        device = self.resources.device
+        answers = on_device(answers, device)
         return FlipBatch(
             indices,
-            on.take(torch.tensor(indices, device=self.resources.device)),
-            on.take(torch.tensor(rows, device=self.resources.device)),
+            answers.take(torch.tensor(indices, device=device)),
+            answers.take(torch.tensor(rows, device=device)),
             [at for at, other in enumerate(others) if other is None],
         )
 
@@ -124,13 +106,13 @@ class Work:
         Fixed by the order of the data, whatever the batch.
         """
         if at not in self._unlike:
-            decode, phrases = self.resources.model.decode, self.resources.judging.phrases
+            decode, phrases = self.resources.model.decode, self.resources.judges.phrases
             own, texts = flips[at], answers.lists()
-            turned = flips[at + 1 :] + flips[:at]
+            rotated = flips[at + 1 :] + flips[:at]
             self._unlike[at] = next(
                 (
                     other
-                    for other in turned
+                    for other in rotated
                     if texts[other][:1] != texts[own][:1]
                     and not base_like(decode(texts[other]), decode(texts[own]), phrases)
                 ),

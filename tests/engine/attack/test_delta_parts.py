@@ -1,4 +1,4 @@
-"""δ split into what features carry of it and what they do not."""
+"""δ split into the part that features carry and the residual that they do not."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_parts_are_those_of_the_plain_model(kind: str, places: list[Any]) ->
 
 
 def planted(sites: dict[int, list[int]]) -> tuple[Rig, dict[int, Tensor]]:
-    """SAEs whose 16 features read and write one direction of an orthonormal set each; those that are
+    """Return SAEs whose 16 features read and write one direction of an orthonormal set each; those that are
     clamped are active."""
     saes = autoencoders()
     bases = {}
@@ -187,7 +187,7 @@ def test_the_strongest_features_are_as_many_as_asked_for_and_within_the_others()
 
 
 def replayed(made: Rig, **changes: Any) -> tuple[Recoveries, DeltaParts]:
-    """What an attack found, and its δ split."""
+    """Return the record of an attack, and that of its δ split."""
     step = made.recover(**changes) if "stages" not in changes else made.recover(
         *changes.pop("stages"), **changes
     )  # fmt: skip
@@ -207,13 +207,13 @@ STAGED = {
 @pytest.mark.parametrize("preserve", [None, ByConstruction("")], ids=["nothing", "by_construction"])
 def test_the_norm_of_each_replayed_part_is_that_of_the_part(stages: Any, preserve: Any) -> None:
     made = rig()
-    found, told = replayed(made, stages=stages, preserve=preserve)
+    found, record = replayed(made, stages=stages, preserve=preserve)
     delta = found.delta_BLPD
-    assert list(told.parts) == list(map(str, PARTS))
+    assert list(record.parts) == list(map(str, PARTS))
     terms = delta[0].numel()
     for at, row in enumerate(found.rows):
         assert norm_of(row) == near(float(delta[at].norm()), terms)
-        for part in told.parts.values():
+        for part in record.parts.values():
             size = float(part.delta_BLPD[at].norm())
             rest = float((delta[at] - part.delta_BLPD[at]).norm())
             assert norm_of(part.alone.rows[at]) == near(size, terms)
@@ -227,41 +227,41 @@ def norm_of(row: Recovery) -> float:
 
 def test_a_part_alone_is_written_with_that_part_in_place_and_nothing_else() -> None:
     made = rig()
-    found, told = replayed(made, stages=STAGED["two stages"])
+    found, record = replayed(made, stages=STAGED["two stages"])
     step = made.recover(*STAGED["two stages"])
     before = found.delta_BLPD.shape[2] - columns_after_prompt(step)
     sites = tuple(found.sites_BL[0].tolist())
-    assert torch.equal(told.sites_BL, found.sites_BL)
+    assert torch.equal(record.sites_BL, found.sites_BL)
     for name in map(str, PARTS):
-        part = told.parts[name]
+        part = record.parts[name]
         for delta, replay in ways_of(part, found):
             answers = generate(
                 made.resources.model.family, made.resources.tokens(list(range(len(made.prompts)))),
                 made.intervention.with_delta(Delta(sites, delta, before)),
-                tokens=5, ends=frozenset(),
+                tokens=5, end_ids=frozenset(),
             )  # fmt: skip
             for at, ids in enumerate(answers.lists()):
                 row = replay.rows[at]
                 text = made.resources.model.decode(ids)
-                (expected,) = made.resources.judging.figures([""], [text])
+                (expected,) = made.resources.judges.figures([""], [text])
                 assert row.text is not None
                 assert row.text.figures.refuses == expected.figures.refuses
                 assert row.text.figures.characters == expected.figures.characters
 
 
 def ways_of(part: DeltaPart, found: Recoveries) -> list[tuple[Tensor, Replay]]:
-    """Each δ that is replayed of a part, and its replay."""
+    """Return each δ that is replayed of a part, and its replay."""
     return [(part.delta_BLPD, part.alone), (found.delta_BLPD - part.delta_BLPD, part.without)]
 
 
 def test_parts_of_a_scored_behavior_are_scored() -> None:
     made = rig()
     stages = [stage((2, LAST), limit=6.0, steps=20)]
-    found, told = replayed(made, stages=stages, behavior=SCORED, goal="score")
+    found, record = replayed(made, stages=stages, behavior=SCORED, goal="score")
     assert any(row.recovered for row in found.rows)
     problem = made.problem(made.recover(*stages, behavior=SCORED, goal="score"))
     for name in map(str, PARTS):
-        for delta, replay in ways_of(told.parts[name], found):
+        for delta, replay in ways_of(record.parts[name], found):
             score_B, holds_B = problem.score(delta)
             for at, row in enumerate(replay.rows):
                 assert row.score_recovered == near(float(score_B[at]), PASS)

@@ -1,4 +1,4 @@
-"""What an attack costs: counted for each example, whatever its batch, and held to what it may spend."""
+"""The cost of an attack: counted for each example, whatever its batch, and held to its budget."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from recoverdsl.engine.attack import search
 from recoverdsl.engine.attack.constraints import constraint_of
 from recoverdsl.engine.attack.constraints.jacobian import Jacobian as Projection
 from recoverdsl.engine.attack.meter import Meter
+from recoverdsl.engine.attack.optimizers import Adam
 from recoverdsl.engine.steps.random_directions import random_directions
 from recoverdsl.engine.steps.recovery import recover
 from recoverdsl.language.schema import (  # fmt: skip
@@ -78,7 +79,7 @@ def test_an_example_is_charged_what_was_computed(
     for problem in problems:
         counted.update(forward_passes=0, gradient_steps=0)
         kept = constraint_of(step.preserve, problem)
-        how = search.Attack(lambda _: search.Adam(0.1), kept, 5, False)
+        how = search.Attack(lambda _: Adam(0.1), kept, 5, False)
         meter = Meter.of(1, torch.device("cpu"))
         search.recover(problem, how, torch.tensor([1.5]), meter=meter)
         # The last pass of `by_construction` reads off all that was added, when the search is over.
@@ -122,7 +123,7 @@ def test_no_example_spends_more_passes_than_it_may_and_none_stops_long_before(
         held = rows(made, attack(made, preserve, forward_passes=budget), everyone)
         for row, other in zip(held, free, strict=True):
             assert row["steps"] <= other["steps"]
-            # What a step costs is known when it is over, and a correction may take longer than the last.
+            # The cost of a step is known when it is over, and a correction may take longer than the last.
             assert row["forward_passes"] <= budget + a_step
             assert row["forward_passes"] >= min(other["forward_passes"], budget) - 2 * a_step
     assert any(a["steps"] < b["steps"] for a, b in zip(held, free, strict=True))

@@ -80,7 +80,7 @@ def test_the_gradient_of_the_score_equals_finite_differences(
 
 @contextmanager
 def hooked(model: Any, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """The model with the output of the layer below the boundary edited."""
+    """Return the model with the output of the layer below the boundary edited."""
     layers = model.model.layers if hasattr(model, "model") else model.transformer.h
 
     def hook(_module: Any, _inputs: Any, output: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What an attack optimizes: its score, gradient and corrections, against the plain model under hooks."""
+"""The problem of an attack: its score, gradient and corrections, against the plain model under hooks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from recoverdsl.engine.attack.constraints import constraint_of
 from recoverdsl.engine.attack.constraints.by_construction import ByConstruction
 from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
 from recoverdsl.engine.attack.geometry import norm
+from recoverdsl.engine.attack.optimizers import Adam
 from recoverdsl.engine.attack.problem import AttackProblem
-from recoverdsl.engine.attack.problem_factory import absolute, stored
-from recoverdsl.engine.attack.search import Adam, Attack, recover
+from recoverdsl.engine.attack.problem_factory import positioned_delta, stored_delta
+from recoverdsl.engine.attack.search import Attack, recover
 from recoverdsl.engine.behavior.generation import generate
 from recoverdsl.engine.behavior.objectives import AnswerGoal
 from recoverdsl.language import schema
@@ -56,7 +57,7 @@ each_preserve = pytest.mark.parametrize(
 
 
 def problem_of(made: Rig, step: Recover, indices: list[int] | None = None) -> AttackProblem:
-    """The problem of the last stage, with a δ of the earlier one in place."""
+    """Return the problem of the last stage, with a δ of the earlier one in place."""
     indices = list(range(len(made.prompts))) if indices is None else indices
     problem = made.problem(step, indices)
     if len(step.stages) == 1:
@@ -83,7 +84,7 @@ def target_of(problem: AttackProblem, at: int) -> list[int]:
 def logprob(
     made: Rig, problem: AttackProblem, at: int, total: Tensor, prompt: Sequence[int]
 ) -> Tensor:
-    """The log-probability of a target by one pass of the plain model over the whole text."""
+    """Return the log-probability of a target by one pass of the plain model over the whole text."""
     target = target_of(problem, at)
     rows = own_rows(of_problem(problem, total), at, len(prompt))
     logits_TV = made.plain.logits([*prompt, *target[:-1]], rows)
@@ -200,9 +201,9 @@ def test_shared_columns_have_one_vector_and_others_their_own(kind: str) -> None:
     problem = made.problem(made.recover(*KINDS["one vector for all"]))
     delta = some(problem)
     column = problem.tokens.prompt - problem.first
-    behind = delta[:, 1, column:]
-    assert behind.shape[1] > 1
-    assert torch.equal(behind, behind[:, :1].expand_as(behind))
+    after = delta[:, 1, column:]
+    assert after.shape[1] > 1
+    assert torch.equal(after, after[:, :1].expand_as(after))
     assert (delta[:, 0, column - 1].norm(dim=1) > 0).all()
     assert not delta[:, 0, column:].any()
     # The norm counts every column, so that a shared vector is as dear as what it does.
@@ -214,7 +215,7 @@ def test_shared_columns_have_one_vector_and_others_their_own(kind: str) -> None:
 def test_by_construction_leaves_every_protected_feature_where_it_was(
     kind: str, stages: list[Stage]
 ) -> None:
-    """By one ordinary pass of the plain model, with what is kept and nothing that corrects."""
+    """By one ordinary pass of the plain model, with the stored δ and no correction."""
     made = rig(kind)
     step = made.recover(*stages, preserve=BY_CONSTRUCTION)
     problem = problem_of(made, step)
@@ -224,7 +225,9 @@ def test_by_construction_leaves_every_protected_feature_where_it_was(
     assert (norm(added) <= limit_B * (1 + 1e-6)).all()
     assert (norm(added) > 0.5 * limit_B).all()
     total = problem.total(free)
-    kept = absolute(step, problem.sites, stored(problem, total, columns_after_prompt(step)))
+    kept = positioned_delta(
+        step, problem.sites, stored_delta(problem, total, columns_after_prompt(step))
+    )
     moved = 0.0
     for at, prompt in enumerate(made.prompts):
         text = [*prompt, *target_of(problem, at)[:-1]]
@@ -275,9 +278,9 @@ def test_a_correction_is_the_smallest_one_that_does_it(kind: str) -> None:
 
 
 @two_families
-def test_features_are_kept_at_tokens_alone_and_not_behind_a_shorter_target(kind: str) -> None:
+def test_features_are_kept_at_tokens_alone_and_not_after_a_shorter_target(kind: str) -> None:
     free = rig(kind).answers().lists()
-    made = rig(kind, ends=[free[0][2]])
+    made = rig(kind, end_ids=[free[0][2]])
     step = made.recover(stage((1, SHARED)), preserve=BY_CONSTRUCTION)
     problem = made.problem(step)
     column = problem.tokens.prompt - problem.first
@@ -316,13 +319,15 @@ def test_by_construction_at_the_topmost_site_alone_is_orthogonality(kind: str) -
 
 
 def written(made: Rig, step: Recover, problem: AttackProblem, total: Tensor) -> list[list[int]]:
-    """Texts written with a δ as it is kept, each with the token that ended it."""
-    delta = absolute(step, problem.sites, stored(problem, total, columns_after_prompt(step)))
+    """Return the texts generated with a stored δ, each with the token that ended it."""
+    delta = positioned_delta(
+        step, problem.sites, stored_delta(problem, total, columns_after_prompt(step))
+    )
     assert made.behavior.generate is not None
     answers = generate(
         made.resources.model.family, made.resources.tokens(list(range(len(made.prompts)))),
         made.protected.intervention(step.defense).with_delta(delta),
-        tokens=made.behavior.generate, ends=made.resources.model.ends,
+        tokens=made.behavior.generate, end_ids=made.resources.model.end_ids,
     )  # fmt: skip
     ends = answers.length_B + answers.ended_B
     return [ids[:end] for ids, end in zip(answers.ids_BN.tolist(), ends.tolist(), strict=True)]
@@ -348,7 +353,7 @@ def test_a_target_is_reached_exactly_if_it_is_what_is_written(
 ) -> None:
     free = rig(kind).answers().lists()
     ends = [free[0][2], free[3][1]] if ending else []
-    made = rig(kind, ends=ends)
+    made = rig(kind, end_ids=ends)
     step = made.recover(*stages, preserve=preserve, target_tokens=tokens)
     problem = made.problem(step)
     targets = [target_of(problem, at) for at in range(len(problem))]
@@ -370,7 +375,7 @@ def test_a_models_own_answer_is_reached_without_a_clamp_whatever_token_ended_it(
     # Of several tokens that end a text a model uses the ones that it likes.
     ends = sorted({free[0][2], free[3][1], free[2][4]})
     assert len(ends) > 1
-    made = rig(kind, ends=ends)
+    made = rig(kind, end_ids=ends)
     answers = made.answers()
     assert answers.ended_B.any()
     problem = made.problem(made.recover(stage((2, ENDING)), defense=None))
@@ -383,13 +388,13 @@ def test_a_stored_delta_is_the_same_whatever_the_batch(kind: str) -> None:
     step = made.recover(stage((1, LAST), (3, TARGET)))
     together = made.problem(step)
     delta = some(together)
-    kept = stored(together, delta, columns_after_prompt(step))
+    kept = stored_delta(together, delta, columns_after_prompt(step))
     for at, prompt in enumerate(made.prompts):
         alone = made.problem(step, [at])
         own = onto(alone, of_problem(together, delta).take(torch.tensor([at])))
-        one = stored(alone, own, columns_after_prompt(step))
-        rows = own_rows(absolute(step, together.sites, kept), at, len(prompt))
-        again = own_rows(absolute(step, alone.sites, one), 0, len(prompt))
+        one = stored_delta(alone, own, columns_after_prompt(step))
+        rows = own_rows(positioned_delta(step, together.sites, kept), at, len(prompt))
+        again = own_rows(positioned_delta(step, alone.sites, one), 0, len(prompt))
         length = len(prompt) + 4
         for site in (1, 3):
             assert torch.equal(rows[site][:length], again[site][:length])

@@ -12,12 +12,11 @@ from recoverdsl.engine.attack.constraints import Constraint
 from recoverdsl.engine.attack.constraints.free import Free
 from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
 from recoverdsl.engine.attack.geometry import norm
+from recoverdsl.engine.attack.optimizers import Adam, SteepestAscent
 from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.attack.search import (
-    Adam,
     Attack,
     Outcome,
-    SteepestAscent,
     random_direction,
     recover,
     smallest_norm,
@@ -63,7 +62,7 @@ def linear_family(seed: int = 0) -> Linear:
 def linear_problem(
     where_Q: tuple[bool, ...] = (True, False, True, True), seed: int = 0
 ) -> AttackProblem:
-    """Examples with a negative score, logit(a) − logit(b), that differ in size and direction."""
+    """Return examples with a negative score, logit(a) − logit(b), that differ in size and direction."""
     family = linear_family(seed)
     generator = torch.Generator().manual_seed(seed)
     h_BQD = torch.randn(B, Q, D, generator=generator) * torch.linspace(0.5, 3, B)[:, None, None]
@@ -89,14 +88,14 @@ def undisturbed(problem: AttackProblem) -> Tensor:
 
 
 def directions(problem: AttackProblem) -> Tensor:
-    """∂score/∂δ at each perturbed position, (B, D): the same at all of them."""
+    """Return ∂score/∂δ at each perturbed position, (B, D): the same at all of them."""
     assert isinstance(problem.goal, ScoreGoal)
     rows_BKD: Tensor = problem.family.head.weight[problem.goal.objective.tokens_BK]
     return rows_BKD[:, 0] - rows_BKD[:, 1]
 
 
 def least_norm(problem: AttackProblem, constraint: Constraint) -> Tensor:
-    """Margin over the length of the constrained gradient, in closed form."""
+    """Return the least norm that recovers: the margin over the length of the constrained gradient, in closed form."""
     margin_B = -undisturbed(problem)
     gradient = directions(problem)[:, None, None] * problem.where_BLQ[..., None]
     if isinstance(constraint, Orthogonal):
@@ -106,7 +105,7 @@ def least_norm(problem: AttackProblem, constraint: Constraint) -> Tensor:
 
 
 def basis_of(constraint: Orthogonal) -> Tensor:
-    """The span of the features at the only site, (D, R)."""
+    """Return the span of the features at the only site, (D, R)."""
     (basis_DR,) = constraint.bases
     assert basis_DR is not None
     return basis_DR
@@ -117,7 +116,7 @@ def orthogonal(seed: int = 3) -> Orthogonal:
 
 
 def steep(leaning: AttackProblem) -> Orthogonal:
-    """A constraint that leaves a hundredth of each gradient: the features read almost all of it."""
+    """Return a constraint that leaves a hundredth of each gradient: the features read almost all of it."""
     generator = torch.Generator().manual_seed(5)
     gradients_BD = nn.functional.normalize(directions(leaning), dim=1)
     return Orthogonal.to((gradients_BD + 0.005 * torch.randn(B, D, generator=generator)).T)
@@ -143,7 +142,7 @@ def all_of(value: float) -> Tensor:
 
 
 def violation(A: Tensor, delta_BLQD: Tensor) -> float:
-    """Largest share of a δ along one direction of the basis A (D, R)."""
+    """Return the largest share of a δ along one direction of the basis A (D, R)."""
     return float(
         ((delta_BLQD.double() @ A.double()).abs().flatten(1).amax(1) / norm(delta_BLQD)).max()
     )
@@ -243,7 +242,7 @@ def test_delta_stays_where_it_may_act() -> None:
 
 
 class ProjectsOnlyTheGradient(Adam):
-    """Adam behind a projected gradient, as in the published code of the attack."""
+    """Adam after a projection of the gradient, as in the published code of the attack."""
 
     def __init__(self, lr: float, constraint: Orthogonal) -> None:
         super().__init__(lr)

@@ -1,4 +1,4 @@
-"""What ranks features: contrast between texts, means, attribution; planted and computed twice."""
+"""Effects that rank features: contrast between texts, means, attribution; planted and computed twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recoverdsl.compiler.steps import (
     RankByContrast,
     SelectFeatures,
 )
-from recoverdsl.engine.behavior.feature_effects import attribution, best, sum_over_texts
+from recoverdsl.engine.behavior.feature_effects import attribution, sum_over_texts, top_features
 from recoverdsl.engine.behavior.observation import score_of
 from recoverdsl.engine.defense.autoencoders import Autoencoder
 from recoverdsl.engine.resources import Text
@@ -48,7 +48,7 @@ class Quiet:
     def began(self, node: Any, examples: int) -> Any:
         return lambda done: None
 
-    def ended(self, *told: Any) -> None:
+    def ended(self, *arguments: Any) -> None:
         pass
 
 
@@ -62,7 +62,7 @@ def runner(
     batch: int | None = None,
     by: RankByAttribution | RankByContrast = CONTRAST,
 ) -> Runner:
-    """A graph that ranks and selects features, and takes their means over the first of two sets of texts."""
+    """Return a graph that ranks and selects features, and takes their means over the first of two sets of texts."""
     graph = Graph({})
     model = graph.add("model", LoadModel("", "float32"))
     data = graph.add("data", LoadData("", None, None, None, False))
@@ -89,7 +89,7 @@ def selected(
     batch: int | None = None,
     by: RankByAttribution | RankByContrast = CONTRAST,
 ) -> tuple[list[tuple[int, int]], list[float], ActivationSums]:
-    """(SAE, feature) in order, their effects, and sums for the means."""
+    """Return (SAE, feature) in order, their effects, and sums for the means."""
     output = runner(made, folder, step, batch, by).run()
     rows = output.record("select", SelectedFeatures).rows
     return (
@@ -99,11 +99,11 @@ def selected(
 
 
 def plain_mean(made: Rig, site: int, texts: Sequence[Text]) -> Tensor:
-    """Mean activations (64,) over the tokens that are looked at, text by text."""
+    """Return the mean activations (64,) over the tokens that are read, text by text."""
     rows = []
     for text in texts:
         seen: dict[int, Tensor] = {}
-        made.undefended.logits([*text.before, *text.looked_at], {}, seen)
+        made.undefended.logits([*text.before, *text.read], {}, seen)
         rows.append(made.plain.saes[site].encode(seen[site])[len(text.before) :])
     return torch.cat(rows).double().mean(0)
 
@@ -134,8 +134,8 @@ def test_a_contrast_is_the_difference_of_the_means(kind: str, tmp_path: Path) ->
         expected = contrast_F.topk(7)
         own = [feature for sae, feature in chosen if sae == number]
         assert own == expected.indices.tolist()
-        told = [e for (sae, _), e in zip(chosen, effects, strict=True) if sae == number]
-        assert told == pytest.approx(expected.values.tolist(), abs=1e-5)
+        ranked = [e for (sae, _), e in zip(chosen, effects, strict=True) if sae == number]
+        assert ranked == pytest.approx(expected.values.tolist(), abs=1e-5)
         assert int(means.tokens.sum()) == 9
         torch.testing.assert_close(
             means.mean(site), plain_mean(made, site, MORE)[own], atol=1e-5, rtol=0
@@ -200,7 +200,7 @@ def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_pa
 
 def test_a_selection_cannot_be_larger_than_what_there_is(tmp_path: Path) -> None:
     step = SelectFeatures(count=65, each=True)
-    with pytest.raises(UnavailableError, match="more features than the 64"):
+    with pytest.raises(UnavailableError, match=r"expected at most 64 features, found top\(65\)"):
         selected(rig(), tmp_path, step)
     chosen, _, _ = selected(rig(), tmp_path, SelectFeatures(count=65))
     assert len(chosen) == 65
@@ -208,9 +208,9 @@ def test_a_selection_cannot_be_larger_than_what_there_is(tmp_path: Path) -> None
 
 def test_best_of_each_and_best_of_all() -> None:
     effects = [torch.tensor([0.1, 5.0, 3.0]), torch.tensor([4.0, -1.0, 0.2, 2.0])]
-    assert [ids.tolist() for ids in best(effects, 2, each=True)] == [[1, 2], [0, 3]]
-    assert [ids.tolist() for ids in best(effects, 4, each=False)] == [[1, 2], [0, 3]]
-    assert [ids.tolist() for ids in best(effects, 1, each=False)] == [[1], []]
+    assert [ids.tolist() for ids in top_features(effects, 2, each=True)] == [[1, 2], [0, 3]]
+    assert [ids.tolist() for ids in top_features(effects, 4, each=False)] == [[1, 2], [0, 3]]
+    assert [ids.tolist() for ids in top_features(effects, 1, each=False)] == [[1], []]
 
 
 @each_family

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from recoverdsl.compiler.steps import FindSmallestNorm
-from recoverdsl.engine.attack import search as attacks
+from recoverdsl.engine.attack import search
 from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.behavior.feature_effects import attribution
 from recoverdsl.engine.behavior.observation import Observations, observe, score_of
@@ -47,7 +47,7 @@ Compute = Callable[[ProblemFactory, list[int]], Observations | Recoveries]
 
 
 def batched(compute: Compute, made: ProblemFactory, size: int, order: list[int]) -> dict[int, Any]:
-    """Each example's values and tensors, computed in batches of `size`; δ by columns from the right."""
+    """Return each example's values and tensors, computed in batches of `size`; δ by columns from the right."""
     found = {}
     for start in range(0, len(order), size):
         indices = order[start : start + size]
@@ -138,7 +138,7 @@ def test_the_attack_of_these_tests_recovers_some_examples_and_not_others() -> No
 
 
 def draw(made: ProblemFactory, indices: list[int], seed: int = 0) -> Tensor:
-    """Draws (B, P, d_model) at the only site."""
+    """Return draws (B, P, d_model) at the only site."""
     step = noise(draws=1, seed=seed)
     return random_directions(made, step, protected(made), FlipBatch(indices)).delta_BLPD[:, 0]
 
@@ -179,16 +179,16 @@ def test_a_draw_that_breaks_an_example_gives_way_to_one_that_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = problems(llama(), COUNT)
-    found = attacks.random_direction
+    found = search.random_direction
     calls: list[int] = []
 
-    def breaks_first(*arguments: Any) -> attacks.Outcome:
+    def breaks_first(*arguments: Any) -> search.Outcome:
         outcome = found(*arguments)
         calls.append(1)
         broken = torch.ones_like(outcome.failed_B)
         return evolve(outcome, failed_B=broken) if len(calls) == 1 else outcome
 
-    monkeypatch.setattr(attacks, "random_direction", breaks_first)
+    monkeypatch.setattr(search, "random_direction", breaks_first)
     indices = list(range(COUNT))
     two = random_directions(made, noise(draws=2), protected(made), FlipBatch(indices))
     assert all(row.failed is None for row in two.rows)

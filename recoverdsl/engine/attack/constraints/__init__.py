@@ -32,7 +32,7 @@ def kind_of(preserve: schema.Preserve | None) -> type[Constraint[Any]]:
 
 
 def constraint_of(preserve: schema.Preserve | None, problem: AttackProblem) -> Constraint[Any]:
-    """Return what a step's δ must keep.
+    """Return the constraint on a step's δ.
 
     Raises:
         UnavailableError: the constraint leaves δ no room, or the SAE has none of its kind.

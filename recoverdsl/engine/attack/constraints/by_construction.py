@@ -19,8 +19,8 @@ from recoverdsl.language import schema
 class ByConstruction(Constraint[schema.ByConstruction]):
     """The problem itself moves the state back onto the protected features' values.
 
-    What is searched is the free δ; its correction follows from it, and both together must be within
-    the limit. The total is not proportional to the free part, so that is scaled down step by step.
+    The free δ is searched; its correction follows from it, and both together must be within the
+    limit. The total is not proportional to the free part, which is therefore scaled down step by step.
     """
 
     corrects = True
@@ -49,7 +49,7 @@ class ByConstruction(Constraint[schema.ByConstruction]):
             if not over_B.all():
                 live, meter = live.take(over_B), meter.take(over_B)
                 rows, size_B = rows[over_B], size_B[over_B]
-            # A little less each time: proportional shrinking alone may creep up on the limit.
+            # A little less each round: proportional scaling alone may approach the limit without end.
             scale_B = limit_B[rows] / size_B * (1 - 0.002 * 2**round)
             delta_BLQD = delta_BLQD.index_copy(
                 0, rows, delta_BLQD[rows] * scale_B[:, None, None, None]

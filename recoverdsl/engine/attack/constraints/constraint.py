@@ -1,4 +1,4 @@
-"""The contract of a constraint: δ is moved onto it after every step, and the rest is measured."""
+"""The contract of a constraint: δ is moved onto it after every step of the search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ C = TypeVar("C")
 
 
 class Constraint(ABC, Generic[C]):
-    """What δ must keep besides the norm. L sites, Q columns."""
+    """A constraint on δ besides its norm. L sites, Q columns."""
 
     corrects: ClassVar[bool] = False
     """Whether the state is moved back at every site with protected features, so that δ acts there too."""
@@ -59,7 +59,7 @@ def require_room(bases: Iterable[Tensor]) -> None:
     """Raise if an orthonormal basis (d_model, R) of the directions taken from δ leaves it none.
 
     Raises:
-        UnavailableError: δ could only be zero, and an attack that cannot move says nothing of the clamp.
+        UnavailableError: δ could only be zero, and such an attack is no evidence about the clamp.
     """
     for basis_DR in bases:
         width, taken = basis_DR.shape

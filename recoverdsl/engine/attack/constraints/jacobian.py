@@ -1,8 +1,8 @@
-"""Keeping features over several layers: the null space of the protected features' Jacobian.
+"""The null space of the protected features' Jacobian, in which features of several layers do not drift.
 
 A δ at one layer moves features of later ones. Φ(δ) holds, for every monitored site and perturbed
-position, how far the protected features' pre-activations moved; J = ∂Φ/∂δ has a row for each and a
-column for each entry of δ, far too large to write down. Products with it are enough: Jᵀy is one
+position, the change of the protected features' pre-activations; J = ∂Φ/∂δ has a row for each of them
+and a column for each entry of δ, and is far too large to hold. Products with it are enough: Jᵀy is one
 backward pass and Jv the derivative of such a pass, both for a whole batch at once.
 """
 
@@ -28,7 +28,7 @@ AT_BOUND = 1e-5
 """How far below its bound a feature still counts as being at it."""
 
 EXCESS = 1e-5
-"""What the corrections leave of Φ, as a share of the norm that δ may have."""
+"""How much of Φ the corrections may leave, as a share of the norm that δ may have."""
 
 
 @frozen(eq=False)
@@ -45,11 +45,11 @@ class Linearization:
 def linearize(
     problem: AttackProblem, delta_BLQD: Tensor, meter: Meter = UNCOUNTED
 ) -> Linearization:
-    """Φ and J at δ, of δ's entries that may act."""
+    """Return Φ and J at δ, over the entries of δ that may act."""
     # The fused attention kernels have no second derivative.
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         delta = delta_BLQD.detach().requires_grad_(True)
-        phi_BR = moved(problem, problem.trace(problem.place(delta), meter))
+        phi_BR = preactivation_change(problem, problem.trace(problem.place(delta), meter))
         y_BR = torch.zeros_like(phi_BR, requires_grad=True)
         (pulled,) = torch.autograd.grad(phi_BR, delta, y_BR, create_graph=True)
 
@@ -67,10 +67,10 @@ def linearize(
     return Linearization(phi_BR.detach(), pull, push)
 
 
-def moved(problem: AttackProblem, trace: Trace) -> Tensor:
-    """Φ (B, R): pre-activations minus their defended values, in units of each encoder column's norm.
+def preactivation_change(problem: AttackProblem, trace: Trace) -> Tensor:
+    """Return Φ (B, R): pre-activations minus their defended values, in units of each encoder column's norm.
 
-    Zero at positions that are not perturbed, or not read there.
+    It is zero at positions that are not perturbed, or at which features are not read.
     """
     parts = []
     for reading in readings(problem):
@@ -80,11 +80,11 @@ def moved(problem: AttackProblem, trace: Trace) -> Tensor:
 
 
 def room(problem: AttackProblem) -> tuple[Tensor, Tensor]:
-    """Which features are active when defended (B, R), and how far an inactive one may rise (B, R).
+    """Return which features are active when defended (B, R), and how far an inactive one may rise (B, R).
 
-    An inactive feature has no gradient, so nothing but this bound on its pre-activation sees it
-    coming back. The bound is a little below the threshold: a feature that rounding carries across it
-    may jump to a value far from zero.
+    An inactive feature has no gradient, so only this bound on its pre-activation prevents its
+    reactivation. The bound is a little below the threshold: a feature that rounding carries across
+    it may jump to a value far from zero.
     """
     active, up = zip(*(reading.room(problem) for reading in readings(problem)), strict=True)
     return torch.cat([a.flatten(1) for a in active], 1), torch.cat([u.flatten(1) for u in up], 1)
@@ -101,13 +101,13 @@ class Jacobian(Constraint[schema.Jacobian]):
 
     reads_unclamped = True
     iterations: int = 24
-    """Most products with J for each solve."""
+    """The most products with J for each solve."""
     tolerance: float = 1e-2
     """Relative residual at which a solve ends; the correction removes what is left."""
     corrections: int = 3
-    """Most Gauss–Newton corrections after each step."""
+    """The most Gauss–Newton corrections after each step."""
     HALVINGS: ClassVar[int] = 3
-    """How often a correction is halved that leaves features further off than they were."""
+    """How often a correction is halved if it leaves features further from their values than before."""
 
     @classmethod
     def build(cls, config: schema.Jacobian, problem: AttackProblem) -> Jacobian:
@@ -181,8 +181,8 @@ class Jacobian(Constraint[schema.Jacobian]):
         limit_B: Tensor,
         meter: Meter,
     ) -> tuple[Tensor, Tensor]:
-        """δ less the correction, or less a share of it where J changes so fast that all of it would
-        overshoot, or as it was where none helps; and how far off features then are, (B,)."""
+        """Return δ less the correction, less a share of it where J changes so fast that all of it would
+        overshoot, or unchanged where no share helps; and how far features are then off, (B,)."""
         delta, size_B = delta.clone(), size_B.clone()
         rows = torch.arange(len(problem), device=delta.device)
         for halvings in range(self.HALVINGS + 1):
@@ -201,8 +201,10 @@ class Jacobian(Constraint[schema.Jacobian]):
     def _excess(
         self, problem: AttackProblem, delta: Tensor, meter: Meter, phi_BR: Tensor | None = None
     ) -> Tensor:
-        """By how much features are off what they may be, (B, R)."""
-        phi_BR = moved(problem, problem.trace(delta, meter)) if phi_BR is None else phi_BR
+        """Return how far features exceed what the constraint allows, (B, R)."""
+        phi_BR = (
+            preactivation_change(problem, problem.trace(delta, meter)) if phi_BR is None else phi_BR
+        )
         active_BR, up_BR = room(problem)
         return torch.where(active_BR, phi_BR, (phi_BR - up_BR).clamp(min=0))
 
@@ -214,7 +216,7 @@ class Jacobian(Constraint[schema.Jacobian]):
         tolerance_B: Tensor | float,
         meter: Meter,
     ) -> Tensor:
-        """y with (JJᵀ)y = right over the held rows, by conjugate gradients, example by example."""
+        """Return y with (JJᵀ)y = right over the held rows, by conjugate gradients, example by example."""
         residual = direction = right_BR * held_BR
         y = torch.zeros_like(residual)
         size_B = residual.square().sum(1)

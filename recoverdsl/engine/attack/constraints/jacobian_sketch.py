@@ -20,16 +20,17 @@ from recoverdsl.language import schema
 class JacobianSketch(Constraint[schema.JacobianSketch]):
     """The published approximation, for comparison (reference code of arXiv 2606.18322).
 
-    The gradient loses its components along Jᵀu for a few random u and one along the drift itself,
-    on activations, so that inactive features go unseen; a penalty on the drift is added to it; and
-    after each step δ takes five plain gradient steps down the drift.
+    The gradient loses its components along Jᵀu for a few random u and one along the drift itself.
+    Both are computed from activations, so that inactive features are not seen. A penalty on the
+    drift is added to the gradient, and after each step δ takes five plain gradient steps down the
+    drift.
 
     Args:
         probes: how many random u, drawn anew for every step.
         seed: of the first draw.
         penalty: weight of the squared relative drift against `scale` × the score.
-        scale: what the published objective weighs a score with, where it is that of an answer the
-            mean over its tokens.
+        scale: weight of the score in the published objective; the score of an answer is the mean
+            over its tokens there.
     """
 
     probes: int
@@ -58,7 +59,7 @@ class JacobianSketch(Constraint[schema.JacobianSketch]):
             delta = delta_BLQD.detach().requires_grad_(True)
             z_BR, z_def_BR = self._activations(problem, problem.place(delta), meter)
             off_BR = (z_BR - z_def_BR).detach()
-            # Before anything has moved it is rounding, which points anywhere.
+            # Before anything has moved, the difference is rounding, whose direction is arbitrary.
             rounding_B1 = 1e-5 * z_def_BR.norm(dim=1, keepdim=True)
             off_BR = torch.where(off_BR.norm(dim=1, keepdim=True) > rounding_B1, off_BR, 0.0)
             basis: list[Tensor] = []
@@ -102,7 +103,7 @@ class JacobianSketch(Constraint[schema.JacobianSketch]):
         return delta
 
     def _drawn(self, problem: AttackProblem, step: int) -> Tensor:
-        """The random u of a step (probes, B, R): the same for an example whatever its batch."""
+        """Return the random u of a step (probes, B, R): the same for an example whatever its batch."""
         widths = [len(features.ids_S) for features in problem.features.values()]
         drawn = [torch.zeros(self.probes, *problem.touched_BQ.shape, width) for width in widths]
         for row, touched_Q in enumerate(problem.touched_BQ.cpu()):
@@ -117,6 +118,7 @@ class JacobianSketch(Constraint[schema.JacobianSketch]):
     def _activations(
         self, problem: AttackProblem, delta_BLQD: Tensor, meter: Meter
     ) -> tuple[Tensor, Tensor]:
+        """Return the protected features with δ and their defended values, each (B, R)."""
         z, z_def = [], []
         touched_BQ1 = problem.touched_BQ[..., None]
         for site, h_BQD in problem.states(delta_BLQD, meter).items():
@@ -127,11 +129,11 @@ class JacobianSketch(Constraint[schema.JacobianSketch]):
 
 
 def _drift(z_BR: Tensor, z_def_BR: Tensor) -> Tensor:
-    """Squared relative drift (B,)."""
+    """Return the squared relative drift (B,)."""
     return (z_BR - z_def_BR).square().sum(1) / (z_def_BR.square().sum(1) + 1e-6)
 
 
 def _along(x_BLQD: Tensor, unit_BLQD: Tensor) -> Tensor:
-    """The component of x along a unit vector, example by example."""
+    """Return the component of x along a unit vector, example by example."""
     share_B = (x_BLQD * unit_BLQD).flatten(1).sum(1)
     return share_B[:, None, None, None] * unit_BLQD

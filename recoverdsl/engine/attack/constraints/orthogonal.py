@@ -7,7 +7,7 @@ from attrs import frozen
 from torch import Tensor
 
 from recoverdsl.engine.attack.constraints.constraint import Constraint, require_room
-from recoverdsl.engine.attack.geometry import into_ball, span, without
+from recoverdsl.engine.attack.geometry import into_ball, orthogonal_part, span
 from recoverdsl.engine.attack.meter import UNCOUNTED, Meter
 from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.errors import UnavailableError
@@ -41,13 +41,14 @@ class Orthogonal(Constraint[schema.Orthogonal]):
 
     @classmethod
     def to(cls, *A_DS: Tensor | None) -> Orthogonal:
-        """The constraint for the encoder columns at each site."""
+        """Return the constraint for the encoder columns (d_model, S) at each site; None at one without any."""
         return cls(tuple(None if A is None else span(A) for A in A_DS))
 
     def __call__(self, delta_BLQD: Tensor) -> Tensor:
+        """Return δ without its component in the span of each site's encoder columns."""
         return torch.stack(
             [
-                delta if basis is None else without(delta, basis)
+                delta if basis is None else orthogonal_part(delta, basis)
                 for delta, basis in zip(delta_BLQD.unbind(1), self.bases, strict=True)
             ],
             dim=1,

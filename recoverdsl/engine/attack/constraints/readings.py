@@ -1,4 +1,4 @@
-"""Where protected features are read, to be kept where they are."""
+"""The states from which protected features are read, to be held at their defended values."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from recoverdsl.engine.attack.problem import AttackProblem, Trace
 from recoverdsl.engine.defense.autoencoders import Features
 
 ROUNDING = 1e-5
-"""What an inactive feature keeps away from its threshold, as a share of the state's norm."""
+"""How far below its threshold an inactive feature must stay, as a share of the state's norm."""
 
 
 @frozen(eq=False)
 class Reading:
-    """What the encoder columns of one site read of one state.
+    """A state that the encoder columns of one site read.
 
-    Where a clamp meets what δ changed below, features are read before it. Its change depends on
-    nothing else, so where they read the same it does the same, and they read the same after it too.
-    Held only after it they could be lost for good: an encoder with thresholds jumps, the clamp's
-    change jumps with it, and no small step leads back.
+    Where a clamp acts on a state that δ changed at a lower site, features are read before the clamp.
+    Its edit depends on them alone, so if they do not change before it, neither its edit nor the
+    features after it change. If they were held after the clamp only, they could be lost for good: an
+    encoder with thresholds jumps, the clamp's edit jumps with it, and no small step leads back.
     """
 
     site: int
@@ -35,17 +35,17 @@ class Reading:
     """Encoder columns of length 1."""
 
     def state(self, trace: Trace) -> Tensor:
-        """The state that is read, (B, Q, D)."""
+        """Return the state that is read, (B, Q, D)."""
         return (trace.unclamped if self.before_clamp else trace.final)[self.site]
 
     def defended(self, problem: AttackProblem) -> Tensor:
-        """The same without δ."""
+        """Return the same state without δ, (B, Q, D)."""
         return (problem.unclamped_def if self.before_clamp else problem.h_def)[self.site]
 
     def room(self, problem: AttackProblem) -> tuple[Tensor, Tensor]:
-        """Which features are active when defended (B, Q, S), and how far an inactive one may rise.
+        """Return which features are active when defended (B, Q, S), and how far an inactive one may rise.
 
-        Where features are read only before the clamp, that and the state after it both count.
+        Where features are read before the clamp only, the states before and after it both count.
         """
         active_BQS, up_BQS = _room(problem.features[self.site], self.defended(problem))
         if self.before_clamp:
@@ -57,7 +57,7 @@ class Reading:
 
 
 def readings(problem: AttackProblem) -> Iterator[Reading]:
-    """The readings of a problem, from the lowest site up."""
+    """Yield the readings of a problem, from the lowest site up."""
     for site, features in problem.features.items():
         unit_A_DS = torch.nn.functional.normalize(features.W_enc_DS, dim=0)
         touched_BQ, added_BQ = problem.touched_BQ, torch.zeros_like(problem.touched_BQ)
@@ -73,6 +73,7 @@ def readings(problem: AttackProblem) -> Iterator[Reading]:
 
 
 def _room(features: Features, h_def_BQD: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which features are active in a state (B, Q, S), and how far an inactive one may rise."""
     up_BQS = features.bound_S - h_def_BQD @ features.W_enc_DS
     rounding_BQ1 = ROUNDING * h_def_BQD.norm(dim=-1, keepdim=True)
     up_BQS = up_BQS / features.W_enc_DS.norm(dim=0) - rounding_BQ1
