@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoverdsl.measure.keys import TableKey, exactly
+from recoverdsl.measure.keys import TableKey, limit_text
 
 
 @pytest.mark.parametrize(
@@ -19,5 +19,5 @@ def test_a_table_is_named_by_kind_name_and_limit(limit: float | None, name: str)
 
 @given(st.floats(allow_nan=False))
 def test_a_limit_reads_back_as_the_same_number(limit: float) -> None:
-    assert float(exactly(limit)) == limit
-    assert not exactly(limit).endswith(".0")
+    assert float(limit_text(limit)) == limit
+    assert not limit_text(limit).endswith(".0")
