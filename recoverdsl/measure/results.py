@@ -38,9 +38,9 @@ class Counts:
     examples: int
     """Rows of the data."""
     base_holds: int
-    """Those whose behavior is present without the clamp."""
+    """Examples whose behavior is present without the clamp."""
     valid_flips: int
-    """Those of them whose behavior the clamp removes. Every recovery figure is over these."""
+    """Examples among these whose behavior the clamp removes. Every recovery figure is over them."""
     failed: int
     """Examples that could not be run without or with the clamp, and valid flips for which some attack
     or control could not be carried out."""
@@ -99,7 +99,7 @@ class PartResult:
     part: str
     """`clamped`, `other_features`, `residual`, or the number of strongest other features."""
     how: Literal["alone", "without"]
-    """Whether the part was replayed alone, or taken away from δ."""
+    """Whether the part was replayed alone, or δ without it."""
     metrics: dict[str, Estimate]
     """`recovery_rate`, `base_like_rate` and `norm` of the replayed δ."""
 

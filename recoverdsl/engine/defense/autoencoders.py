@@ -34,7 +34,7 @@ INVARIANCE: dict[str, str] = {
 
 `linear`: each feature reads δ through its own encoder column alone, so S stays exactly constant.
 `competing`: other features compete for the same places, so S can change although A_Sᵀδ = 0.
-`nonlinear`: the encoder is not a function of A_Sᵀh, so orthogonality says nothing.
+`nonlinear`: the encoder is not a function of A_Sᵀh, so orthogonality implies nothing.
 """
 
 

@@ -30,7 +30,7 @@ class Reading:
     where_BQ: Tensor
     """The perturbed positions at which features are read here."""
     added_BQ: Tensor
-    """Those of them where δ acts at this very site."""
+    """The perturbed positions at which δ acts at this very site."""
     unit_A_DS: Tensor
     """Encoder columns of length 1."""
 
