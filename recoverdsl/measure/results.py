@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any, Literal, TypeVar
 
 from attrs import field, frozen
@@ -190,6 +191,24 @@ class Result:
         if False in passed:
             return "does not hold"
         return "undefined" if None in passed else "holds"
+
+
+def metric_rows(result: Result) -> Iterator[dict[str, Any]]:
+    """Yield one row per attack or control, limit and metric.
+
+    Keys: `kind` (`attack` or `control`), `name`, `limit`, `metric`, `value`, `low`, `high`, `n`. The
+    rows of the largest limit include those of searches.
+    """
+    for kind, outcomes in (("attack", result.attacks), ("control", result.controls)):
+        for name, outcome in outcomes.items():
+            for budget in outcome.budgets:
+                whole = budget is outcome.budgets[-1]
+                for metric, estimate in (outcome.metrics if whole else budget.metrics).items():
+                    yield {
+                        "kind": kind, "name": name, "limit": budget.limit, "metric": metric,
+                        "value": estimate.value, "low": estimate.low, "high": estimate.high,
+                        "n": estimate.n,
+                    }  # fmt: skip
 
 
 _converter = Converter()

@@ -17,6 +17,7 @@ from recoverdsl.engine.attack.constraints import Constraint
 from recoverdsl.engine.attack.geometry import norm, normalized
 from recoverdsl.engine.attack.meter import Meter
 from recoverdsl.engine.attack.problem import AttackProblem
+from recoverdsl.language import schema
 
 
 class Optimizer(Protocol):
@@ -68,6 +69,15 @@ class SteepestAscent:
 
     def take(self, rows: Tensor) -> None:
         self.length_B = self.length_B[rows]
+
+
+def optimizer_of(
+    config: schema.Adam | schema.Gradient, count: int, device: torch.device
+) -> Optimizer:
+    """Return the optimizer that a spec names, for a batch of `count` examples."""
+    if isinstance(config, schema.Adam):
+        return Adam(config.lr)
+    return SteepestAscent(torch.full((count,), config.lr, device=device))
 
 
 @frozen(eq=False)

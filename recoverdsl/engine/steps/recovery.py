@@ -15,7 +15,6 @@ from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries, evaluate
 from recoverdsl.engine.steps.executor import FlipExecutor, Progress, executes
-from recoverdsl.language import schema
 from recoverdsl.measure.rows import Effort
 from recoverdsl.store.records import rows_of
 
@@ -136,12 +135,9 @@ def limits(problem: AttackProblem, limit: float) -> Tensor:
 
 
 def _attack(step: Recover, stage: Stage, problem: AttackProblem) -> search.Attack:
-    lr = stage.optimizer.lr
     return search.Attack(
-        optimizer=(
-            (lambda _: search.Adam(lr))
-            if isinstance(stage.optimizer, schema.Adam)
-            else (lambda limit_B: search.SteepestAscent(torch.full_like(limit_B, lr)))
+        optimizer=lambda limit_B: search.optimizer_of(
+            stage.optimizer, len(limit_B), limit_B.device
         ),
         constraint=constraint_of(step.preserve, problem),
         steps=stage.steps,

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from recoverdsl.compiler.steps import Suffix
 from recoverdsl.engine.attack.gcg import Gcg, TypableTokens
-from recoverdsl.engine.attack.search import Adam, Optimizer, SteepestAscent
+from recoverdsl.engine.attack.search import optimizer_of
 from recoverdsl.engine.attack.seeds import seed_of
 from recoverdsl.engine.attack.suffix_problem import (
-    SuffixProblem,
     features_from_last_token,
     suffix_problem,
 )
@@ -25,7 +24,6 @@ from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.steps.evaluation import FlipBatch, with_generated
 from recoverdsl.engine.steps.executor import FlipExecutor, Progress, executes
-from recoverdsl.language import schema
 from recoverdsl.measure.features import FeatureFigures, Monitored, feature_figures
 from recoverdsl.measure.rows import NOT_A_NUMBER, Effort, Recovery
 
@@ -85,7 +83,8 @@ def attack(
     problem = suffix_problem(resources, step, protected, indices, bases, plain)
     kind: SuffixKind
     if step.optimizer is not None:
-        kind, start = SoftSuffix(_optimizer(step.optimizer, problem)), soft_start(problem, seeds)
+        optimizer = optimizer_of(step.optimizer, len(problem), problem.family.device)
+        kind, start = SoftSuffix(optimizer), soft_start(problem, seeds)
     else:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         kind = Gcg(typable, parts, generators, step.candidates, step.top)
@@ -154,10 +153,3 @@ def suffix_figures(
     each compared with the same token without a suffix."""
     monitored = [Monitored(z_def[site], z_rec[site], at.W_dec_SD) for site, at in features.items()]
     return feature_figures(monitored, where_BA)
-
-
-def _optimizer(chosen: schema.Adam | schema.Gradient, problem: SuffixProblem) -> Optimizer:
-    """Return the optimizer that a spec names, for one batch."""
-    if isinstance(chosen, schema.Adam):
-        return Adam(chosen.lr)
-    return SteepestAscent(torch.full((len(problem),), chosen.lr, device=problem.family.device))

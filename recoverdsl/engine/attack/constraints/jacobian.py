@@ -225,7 +225,7 @@ class Jacobian(Constraint[schema.Jacobian]):
             going_B = size_B > goal_B
             if not going_B.any():
                 break
-            meter.spend(gradients=2, of=going_B)
+            meter.spend(gradients=2, where_B=going_B)
             image = linear.push(linear.pull(direction)) * held_BR
             length_B = size_B / (direction * image).sum(1).clamp(min=1e-30)
             length_B1 = torch.where(going_B, length_B, 0.0)[:, None]
