@@ -120,7 +120,8 @@ class _Answers(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(cache: Path) -> Iterator[Hub]:
-    """Yield a hub without repositories, which the client takes for the real one, with a cache of its own."""
+    """Yield a hub without repositories, which the client takes for the real one, with a cache of
+    its own."""
     from huggingface_hub import constants
 
     hub = Hub()

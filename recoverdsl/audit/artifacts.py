@@ -20,7 +20,8 @@ from recoverdsl.store.run_folder import Perturbations, RunFolder
 
 
 def begin(claim: Claim, folder: RunFolder) -> None:
-    """Remove an earlier run's files from a folder, and write the spec and the lock that it is held to."""
+    """Remove an earlier run's files from a folder, and write the spec and the lock that it is held
+    to."""
     folder.clear()
     folder.spec(claim.text)
     if claim.lock is not None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 def execute_sweep(claim: Claim, out: Path | None, options: RunOptions) -> SweepRun:
-    """Run a claim at each of its points, and return the results; see `recoverdsl.api.Audit.run_sweep`."""
+    """Run a claim at each of its points, and return the results; see
+    `recoverdsl.api.Audit.run_sweep`."""
     once = _Once(options.observer)
     claim.hold(once.busy)
     # A point that cannot run is an error here, before anything is computed.

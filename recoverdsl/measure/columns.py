@@ -56,8 +56,8 @@ def columns_of(record: type) -> tuple[Column, ...]:
 
 
 def cells(record: Any) -> dict[str, Any]:
-    """Return the value of each column of a record by its name, without the columns of an inner record that
-    is None."""
+    """Return the value of each column of a record by its name, without the columns of an inner record
+    that is None."""
     row: dict[str, Any] = {}
     for field in attrs.fields(type(record)):
         value = getattr(record, field.name)

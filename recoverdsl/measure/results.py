@@ -68,7 +68,8 @@ class AttackResult:
     budgets: tuple[BudgetResult, ...]
     """The figures at every limit, ascending; the last is the largest."""
     preserve: str | None = None
-    """The constraint that preserves the protected features (`orthogonal`, `jacobian`, …); None without one."""
+    """The constraint that preserves the protected features (`orthogonal`, `jacobian`, …); None
+    without one."""
 
     def at(self, norm: float | None) -> dict[str, Estimate]:
         """Return the metrics at one limit (None: the largest); none if the attack was not run there."""

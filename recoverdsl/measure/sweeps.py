@@ -97,7 +97,8 @@ def from_json(text: str) -> SweepResult:
 
 
 def number(value: str) -> float | None:
-    """Return the number that an axis's value is, or to which it limits a norm; None for words and lists."""
+    """Return the number that an axis's value is, or to which it limits a norm; None for words and
+    lists."""
     found = _NUMBER.fullmatch(value.strip())
     if found is None:
         return None

@@ -72,7 +72,8 @@ class Ran:
 
 
 def ran(name: str, tmp_path: Path, hub: Hub, patch: pytest.MonkeyPatch) -> Ran:
-    """Return a function that runs a shipped spec small, in a folder of its own, with a hub on this machine."""
+    """Return a function that runs a shipped spec small, in a folder of its own, with a hub on this
+    machine."""
     # Requests to the hub are counted; a cache of the session would hide them.
     patch.setenv("RECOVERDSL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "specs").mkdir()

@@ -1,4 +1,5 @@
-"""The cost of a search for each example of a batch: forward passes and gradients, counted as they are spent.
+"""The cost of a search for each example of a batch: forward passes and gradients, counted as they
+are spent.
 
 An attack problem does not change; the counts, which do, are kept apart from it in a meter.
 """

@@ -95,7 +95,8 @@ def find_smallest_norm(
     found: Recoveries,
     progress: Progress = lambda done: None,
 ) -> Recoveries:
-    """Return the δ of the least norm that recovers, from the δ that an attack found for some valid flips."""
+    """Return the δ of the least norm that recovers, from the δ that an attack found for some valid
+    flips."""
     problem = problem_of(problems, step.recover, protected, batch)
     device, rows = problems.resources.device, found.rows
     start = search.Outcome(
