@@ -104,8 +104,8 @@ def test_the_parts_are_those_of_the_plain_model(kind: str, places: list[Any]) ->
 
 
 def planted(sites: dict[int, list[int]]) -> tuple[Rig, dict[int, Tensor]]:
-    """Return SAEs whose 16 features read and write one direction of an orthonormal set each; those that are
-    clamped are active."""
+    """Return SAEs whose 16 features read and write one direction of an orthonormal set each; those
+    that are clamped are active."""
     saes = autoencoders()
     bases = {}
     for site in sites:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recoverdsl.engine.behavior.generation import Answers, _beginning_first, generate
+from recoverdsl.engine.behavior.generation import Answers, _shared_beginning, generate
 from recoverdsl.engine.defense.intervention import Delta, Intervention
 from recoverdsl.engine.model.families import Family
 from recoverdsl.engine.model.forward import Tokens
@@ -113,7 +113,7 @@ def test_the_shared_beginning_of_prompts_is_read_once_and_changes_nothing(
     delta = some_delta(before, after)
     intervention = clamps.with_delta(delta)
     prompts = Tokens.pad(made.prompts, torch.device("cpu"))
-    moved, columns = _beginning_first(prompts, intervention)
+    moved, columns = _shared_beginning(prompts, intervention)
     assert columns == shared
     for at, prompt in enumerate(made.prompts):
         assert moved.ids_BT[at][moved.mask_BT[at]].tolist() == prompt

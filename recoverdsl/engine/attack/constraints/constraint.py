@@ -20,7 +20,8 @@ class Constraint(ABC, Generic[C]):
     """A constraint on δ besides its norm. L sites, Q columns."""
 
     corrects: ClassVar[bool] = False
-    """Whether the state is moved back at every site with protected features, so that δ acts there too."""
+    """Whether the state is moved back at every site with protected features, so that δ acts there
+    too."""
     reads_unclamped: ClassVar[bool] = False
     """Whether it reads the defended states before the clamps act."""
 
@@ -41,7 +42,8 @@ class Constraint(ABC, Generic[C]):
         limit_B: Tensor,
         meter: Meter = UNCOUNTED,
     ) -> Tensor:
-        """Return a δ nearby that keeps the constraint, acts only where it may, and is within the limit."""
+        """Return a δ nearby that keeps the constraint, acts only where it may, and is within the
+        limit."""
 
     @abstractmethod
     def tangent(
