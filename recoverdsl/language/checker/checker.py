@@ -331,14 +331,14 @@ class _Checker:
                         statement.like.span,
                         help="write out what it does, or let its attack be `like` another",
                     )
-            elif isinstance(statement, Block):
+            elif isinstance(statement, Block) and statement.whole:
                 self.report.add(
                     "REC213",
                     f"{article(statement.kind.text)} `{statement.kind.text}` block cannot stand inside {article(block.kind.text)} `{block.kind.text}` block",
                     statement.head,
                     help="write it at the top of the file",
                 )
-            elif not isinstance(statement, nodes.Broken):
+            elif not isinstance(statement, (nodes.Broken, Block)):
                 message = "this cannot stand inside a block"
                 help = "write it at the top of the file"
                 self.report.add("REC213", message, statement.span, help=help)
