@@ -28,8 +28,9 @@ import torch
 import recoverdsl
 from recoverdsl.compiler.steps import Recover
 from recoverdsl.engine.attack.constraints import constraint_of
+from recoverdsl.engine.attack.optimizers import Adam
 from recoverdsl.engine.attack.problem_factory import ProblemFactory
-from recoverdsl.engine.attack.search import Adam, Attack, recover
+from recoverdsl.engine.attack.search import Attack, recover
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.steps.observer import Silent

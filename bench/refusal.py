@@ -33,8 +33,9 @@ import torch
 import recoverdsl
 from recoverdsl.compiler.steps import RunDefended
 from recoverdsl.engine.attack.constraints.by_construction import ByConstruction
+from recoverdsl.engine.attack.optimizers import Adam
 from recoverdsl.engine.attack.problem_factory import ProblemFactory
-from recoverdsl.engine.attack.search import Adam, Attack, recover
+from recoverdsl.engine.attack.search import Attack, recover
 from recoverdsl.engine.behavior.generation import Answers, generate
 from recoverdsl.engine.defense.clamp import Clamp
 from recoverdsl.engine.defense.intervention import Intervention

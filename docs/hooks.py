@@ -17,8 +17,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from recoverdsl.language import explain
-from recoverdsl.language.codes import CODES
+from recoverdsl.language.diagnostics import explanations as explain
+from recoverdsl.language.diagnostics.codes import CODES
 
 GROUPS = {
     "REC1": "Syntax",

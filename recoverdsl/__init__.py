@@ -23,10 +23,10 @@ if TYPE_CHECKING:
         UnavailableError,
         UsageError,
     )
+    from recoverdsl.language.checker.points import Point
     from recoverdsl.language.diagnostics import Diagnostic, Edit
-    from recoverdsl.language.nodes import Span
     from recoverdsl.language.schema import Spec
-    from recoverdsl.language.sweeps import Point
+    from recoverdsl.language.syntax.nodes import Span
     from recoverdsl.measure.intervals import Estimate
     from recoverdsl.measure.results import (
         AttackResult,

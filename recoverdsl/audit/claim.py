@@ -12,8 +12,8 @@ from attrs import evolve, field, frozen
 from recoverdsl.compiler.compile import compile_spec
 from recoverdsl.compiler.graph import Graph, merged
 from recoverdsl.errors import UnavailableError
+from recoverdsl.language.checker.points import Point
 from recoverdsl.language.schema import Spec
-from recoverdsl.language.sweeps import Point
 from recoverdsl.pinning.lock import Lock
 from recoverdsl.pinning.spec_with_lock import SpecWithLock
 from recoverdsl.pinning.versions import platform

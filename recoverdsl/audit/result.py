@@ -10,10 +10,10 @@ from recoverdsl.audit.tables import example_rows, failed, observed
 from recoverdsl.compiler.steps import RunBase, SelectFeatures
 from recoverdsl.engine.steps.feature_records import SelectedFeatures
 from recoverdsl.engine.steps.output import Output
-from recoverdsl.language.canonical import digest
-from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Control, Spec
-from recoverdsl.language.vocabulary import function_name
+from recoverdsl.language.schema.budgets import limits_of
+from recoverdsl.language.schema.canonical import digest
+from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
 from recoverdsl.measure.summary import Planned, judge, summarize
 from recoverdsl.measure.table import to_frame

@@ -20,7 +20,7 @@ from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.steps.observer import Observer, State
 from recoverdsl.engine.steps.runner import Runner
 from recoverdsl.errors import UnavailableError, UsageError
-from recoverdsl.language.canonical import digest
+from recoverdsl.language.schema.canonical import digest
 from recoverdsl.store.run_folder import RunFolder, private
 from recoverdsl.version import __version__
 

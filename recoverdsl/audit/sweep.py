@@ -13,7 +13,7 @@ from recoverdsl.audit.artifacts import begin
 from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.records import Run, RunOptions, SweepRun
 from recoverdsl.audit.run import execute
-from recoverdsl.language.canonical import digest
+from recoverdsl.language.schema.canonical import digest
 from recoverdsl.measure.results import SpecIdentity
 from recoverdsl.measure.sweeps import PointResult, SweepResult, to_json
 from recoverdsl.store.run_folder import RunFolder

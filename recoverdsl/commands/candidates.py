@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 from recoverdsl.errors import RecoverdslError
 
 if TYPE_CHECKING:
-    from recoverdsl.language.nodes import Block, Tree
+    from recoverdsl.language.syntax.nodes import Block, Tree
 
 Items = list[CompletionItem[str]]
 
@@ -37,7 +37,7 @@ def devices(context: click.Context, param: click.Parameter, incomplete: str) -> 
 
 def codes(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """List the codes of diagnostics, with their titles."""
-    from recoverdsl.language.codes import CODES
+    from recoverdsl.language.diagnostics.codes import CODES
 
     return _items({code: kind.title for code, kind in CODES.items()}, incomplete)
 
@@ -121,9 +121,10 @@ def _paths(tree: Tree) -> Iterator[tuple[str, _Target]]:
     """Yield every path that `--set` can name."""
     from typing import Literal
 
-    from recoverdsl.language import nodes, schema
-    from recoverdsl.language.paths import Paths
-    from recoverdsl.language.printer import print_expression
+    from recoverdsl.language import schema
+    from recoverdsl.language.checker.paths import Paths
+    from recoverdsl.language.syntax import nodes
+    from recoverdsl.language.syntax.printer import print_expression
 
     paths = Paths(tree)
     for name, param in paths.params.items():
@@ -142,8 +143,9 @@ def _paths(tree: Tree) -> Iterator[tuple[str, _Target]]:
 
 
 def _inside(block: Block, path: str) -> Iterator[tuple[str, _Target]]:
-    from recoverdsl.language import nodes, schema
-    from recoverdsl.language.values import hints, keys
+    from recoverdsl.language import schema
+    from recoverdsl.language.schema.fields import hints, keys
+    from recoverdsl.language.syntax import nodes
 
     cls = schema.BLOCKS.get(block.kind.text)
     for key, a in keys(cls).items() if cls else ():
@@ -159,8 +161,8 @@ def _values(tree: Tree, annotation: Any, metadata: Mapping[str, Any], doc: str) 
     """Yield the words and names that a value may be."""
     from typing import Annotated, Literal, get_args, get_origin
 
-    from recoverdsl.language import nodes
-    from recoverdsl.language.values import alternatives
+    from recoverdsl.language.schema.fields import alternatives
+    from recoverdsl.language.syntax import nodes
 
     for one in alternatives(annotation):
         if get_origin(one) is Literal:

@@ -56,7 +56,7 @@ def check(specs: tuple[Path, ...], format: str, overrides: Mapping[str, str]) ->
     if format == "json":
         say(render_json(found), sys.stdout)
     elif format == "sarif":
-        from recoverdsl.language.sarif import render_sarif
+        from recoverdsl.language.diagnostics.sarif import render_sarif
 
         say(render_sarif(found), sys.stdout)
     else:

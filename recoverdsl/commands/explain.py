@@ -22,7 +22,7 @@ from recoverdsl.commands.terminal import say
 @click.argument("code", required=False, metavar="[CODE]", shell_complete=candidates.codes)
 def explain(code: str | None) -> int:
     """Explain a mistake by its code: REC101, rec101 or 101."""
-    from recoverdsl.language.explain import page, render_list, render_page
+    from recoverdsl.language.diagnostics.explanations import page, render_list, render_page
 
     say(render_page(page(code)) if code else render_list(), sys.stdout, end="")
     return 0

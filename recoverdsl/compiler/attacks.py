@@ -17,8 +17,8 @@ from recoverdsl.compiler.steps import (
     Suffix,
 )
 from recoverdsl.language import schema
-from recoverdsl.language.rules import limits_of, suffix_of
 from recoverdsl.language.schema import Spec
+from recoverdsl.language.schema.budgets import limits_of, suffix_of
 from recoverdsl.measure.keys import limit_text
 
 STEPS = 100

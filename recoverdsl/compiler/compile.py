@@ -31,8 +31,8 @@ from recoverdsl.compiler.steps import (
 )
 from recoverdsl.compiler.support import examples_of, refuse_unsupported
 from recoverdsl.language import schema
-from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Spec
+from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.measure.keys import RowKind, TableKey, limit_text
 
 SEARCH_STEPS = 16

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from recoverdsl.compiler.graph import Graph
-from recoverdsl.language.canonical import canonical
+from recoverdsl.language.schema.canonical import canonical
 
 
 def mermaid(graph: Graph) -> str:

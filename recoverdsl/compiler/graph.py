@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import evolve, field, frozen
 
 from recoverdsl.compiler.steps import Step
-from recoverdsl.language.canonical import canonical
+from recoverdsl.language.schema.canonical import canonical
 from recoverdsl.measure.keys import TableKey
 
 

@@ -8,8 +8,8 @@ from itertools import combinations, product
 
 from recoverdsl.errors import NotYetError, SpecError
 from recoverdsl.language import schema
-from recoverdsl.language.rules import suffix_of
 from recoverdsl.language.schema import Spec
+from recoverdsl.language.schema.budgets import suffix_of
 
 
 def refuse_unsupported(spec: Spec) -> None:

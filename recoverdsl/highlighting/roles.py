@@ -16,10 +16,10 @@ from typing import Any, Literal, get_args, get_origin
 import attrs
 from attrs import frozen
 
-from recoverdsl.language import forms, schema
-from recoverdsl.language.checker import KINDS
-from recoverdsl.language.parser import terminals
-from recoverdsl.language.values import hints, keys
+from recoverdsl.language import schema
+from recoverdsl.language.schema import KINDS, forms
+from recoverdsl.language.schema.fields import hints, keys
+from recoverdsl.language.syntax.grammar import terminals
 
 
 class Role(StrEnum):

@@ -13,9 +13,11 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from recoverdsl.errors import BugError, SpecError, UsageError
-from recoverdsl.language.canonical import canonical, digest
-from recoverdsl.language.checker import SpecAt, check_tree
-from recoverdsl.language.codes import CODES
+from recoverdsl.language.checker.checker import SpecAt, check_tree
+from recoverdsl.language.checker.imports import Reader, beside, resolve
+from recoverdsl.language.checker.index import Index, Symbol
+from recoverdsl.language.checker.overrides import apply_overrides
+from recoverdsl.language.checker.points import without_sweeps
 from recoverdsl.language.diagnostics import (
     Collector,
     Diagnostic,
@@ -23,14 +25,13 @@ from recoverdsl.language.diagnostics import (
     render_json,
     render_text,
 )
-from recoverdsl.language.imports import Reader, beside, resolve
-from recoverdsl.language.index import Index, Symbol
-from recoverdsl.language.layout import print_tree
-from recoverdsl.language.nodes import Span, Tree
-from recoverdsl.language.overrides import apply_overrides
-from recoverdsl.language.parser import LONGEST, parse_text
+from recoverdsl.language.diagnostics.codes import CODES
+from recoverdsl.language.format.layout import print_tree
+from recoverdsl.language.parser import parse_text
 from recoverdsl.language.schema import Spec
-from recoverdsl.language.sweeps import without_sweeps
+from recoverdsl.language.schema.canonical import canonical, digest
+from recoverdsl.language.syntax.grammar import LONGEST
+from recoverdsl.language.syntax.nodes import Span, Tree
 
 __all__ = [
     "CODES", "Checked", "Diagnostic", "Index", "Reader", "Span", "Spec", "SpecAt", "Symbol", "Tree", "beside", "canonical", "check", "check_file",

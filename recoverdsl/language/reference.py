@@ -15,11 +15,12 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
-from recoverdsl.language import nodes, parse, schema
-from recoverdsl.language.meanings import Option, metric, option, options, signature
-from recoverdsl.language.printer import print_expression
-from recoverdsl.language.values import flat, hints, keys
-from recoverdsl.language.vocabulary import EXAMPLES
+from recoverdsl.language import parse, schema
+from recoverdsl.language.schema.descriptions import Option, metric, option, options, signature
+from recoverdsl.language.schema.fields import flat, hints, keys
+from recoverdsl.language.schema.vocabulary import EXAMPLES
+from recoverdsl.language.syntax import nodes
+from recoverdsl.language.syntax.printer import print_expression
 
 _MADE = "<!-- Made by `make generated` from the schema: change that, not this page. -->\n\n"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from attrs import frozen
 
 from recoverdsl.errors import SpecError, UnavailableError
-from recoverdsl.language.forms import DETECTORS
-from recoverdsl.language.suggest import suggest
+from recoverdsl.language.diagnostics.suggestions import suggest
+from recoverdsl.language.schema.forms import DETECTORS
 
 LARGEST_FILE = 1 << 20
 """The largest file of phrases that is read, in bytes."""

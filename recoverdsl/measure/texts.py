@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from attrs import evolve, frozen
 
-from recoverdsl.language.forms import DETECTORS
+from recoverdsl.language.schema.forms import DETECTORS
 from recoverdsl.measure.columns import column
 from recoverdsl.measure.phrases import BEFORE_TEXT, QUOTES, Phrases, pattern, plain
 

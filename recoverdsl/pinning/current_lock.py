@@ -8,8 +8,8 @@ from attrs import asdict, frozen
 
 from recoverdsl.compiler.support import refuse_unsupported
 from recoverdsl.errors import RecoverdslError
-from recoverdsl.language.canonical import digest
 from recoverdsl.language.schema import Spec
+from recoverdsl.language.schema.canonical import digest
 from recoverdsl.pinning.lock import Lock, Pinned
 from recoverdsl.pinning.sources import sources_at, written
 from recoverdsl.pinning.versions import versions

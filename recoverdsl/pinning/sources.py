@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from recoverdsl.language.printer import quote
 from recoverdsl.language.schema import File, Spec
-from recoverdsl.language.vocabulary import function_name
+from recoverdsl.language.schema.vocabulary import function_name
+from recoverdsl.language.syntax.printer import quote
 
 if TYPE_CHECKING:
     from recoverdsl.sources.source import Block

@@ -9,8 +9,8 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from recoverdsl.errors import LockError, RecoverdslError, SpecError, UnavailableError
-from recoverdsl.language.canonical import digest
 from recoverdsl.language.schema import Spec
+from recoverdsl.language.schema.canonical import digest
 from recoverdsl.pinning.current_lock import CurrentLock, current_lock
 from recoverdsl.pinning.differences import Difference, compare, refuse
 from recoverdsl.pinning.lock import Lock, Pinned

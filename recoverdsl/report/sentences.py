@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from recoverdsl.language import check
-from recoverdsl.language.rules import suffix_of
 from recoverdsl.language.schema import Attack
+from recoverdsl.language.schema.budgets import suffix_of
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import AttackResult, ControlResult, ExpectationResult, Result
 from recoverdsl.report.cells import generates, is_suffix

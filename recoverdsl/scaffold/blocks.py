@@ -10,8 +10,8 @@ from pathlib import Path
 from attrs import field, frozen
 
 from recoverdsl.errors import UsageError
-from recoverdsl.language.parser import lexed
-from recoverdsl.language.printer import quote
+from recoverdsl.language.syntax.grammar import lexed
+from recoverdsl.language.syntax.printer import quote
 from recoverdsl.scaffold.releases import Pretrained, pretrained
 
 _HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?(?:/(?P<file>.+))?")

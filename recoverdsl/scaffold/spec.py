@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recoverdsl.errors import BugError, UsageError
 from recoverdsl.language import Checked, check, format_text
-from recoverdsl.language.printer import quote
+from recoverdsl.language.syntax.printer import quote
 from recoverdsl.scaffold.blocks import (
     Model,
     Sae,

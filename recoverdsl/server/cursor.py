@@ -9,7 +9,7 @@ from __future__ import annotations
 from attrs import define, field
 from lark import Token
 
-from recoverdsl.language.nodes import Block
+from recoverdsl.language.syntax.nodes import Block
 from recoverdsl.server.document import Document
 
 OPENING, CLOSING = frozenset("(["), frozenset(")]")

@@ -13,7 +13,7 @@ from lsprotocol.types import (
 
 from recoverdsl import language
 from recoverdsl.language.diagnostics import visible
-from recoverdsl.language.nodes import Import
+from recoverdsl.language.syntax.nodes import Import
 from recoverdsl.pinning.coverage import uncovered
 from recoverdsl.server.document import Document
 

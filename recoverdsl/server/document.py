@@ -10,8 +10,8 @@ from lsprotocol.types import Location, PositionEncodingKind
 from pygls.uris import from_fs_path, to_fs_path
 
 from recoverdsl.language import Checked, Diagnostic, Reader, beside, check
-from recoverdsl.language.nodes import SET, Span
-from recoverdsl.language.parser import lexed
+from recoverdsl.language.syntax.grammar import lexed
+from recoverdsl.language.syntax.nodes import SET, Span
 from recoverdsl.server.lines import Lines
 
 

@@ -8,9 +8,10 @@ from typing import Any, Literal, get_origin
 from attrs import define, evolve, field, frozen
 from lark import Token
 
-from recoverdsl.language import meanings, schema
-from recoverdsl.language.meanings import required
-from recoverdsl.language.values import alternatives, flat, hints, keys
+from recoverdsl.language import schema
+from recoverdsl.language.schema import descriptions as meanings
+from recoverdsl.language.schema.descriptions import required
+from recoverdsl.language.schema.fields import alternatives, flat, hints, keys
 from recoverdsl.server.cursor import Cursor, Opened
 
 FUNCTION_NAMES = {cls: name for name, cls in schema.FUNCTIONS.items()}

@@ -7,10 +7,10 @@ from pathlib import Path
 from lsprotocol.types import Hover, MarkupContent, MarkupKind
 
 from recoverdsl.language import Checked, schema
-from recoverdsl.language import meanings as meaning
-from recoverdsl.language.index import Definition
-from recoverdsl.language.nodes import Block
-from recoverdsl.language.values import literals
+from recoverdsl.language.checker.index import Definition
+from recoverdsl.language.schema import descriptions as meaning
+from recoverdsl.language.schema.fields import literals
+from recoverdsl.language.syntax.nodes import Block
 from recoverdsl.server.cursor import Cursor, cursor_at, is_string
 from recoverdsl.server.document import Document
 from recoverdsl.server.expected_type import Expected, argument_doc, declared, expected_at

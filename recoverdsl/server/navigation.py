@@ -7,9 +7,9 @@ from pathlib import Path
 from lsprotocol.types import DocumentHighlight, DocumentHighlightKind, Location, Position, Range
 from pygls.uris import from_fs_path
 
-from recoverdsl.language.index import Symbol
-from recoverdsl.language.nodes import Import
-from recoverdsl.language.values import value_words
+from recoverdsl.language.checker.index import Symbol
+from recoverdsl.language.schema.fields import value_words
+from recoverdsl.language.syntax.nodes import Import
 from recoverdsl.server.cursor import cursor_at
 from recoverdsl.server.document import Document
 

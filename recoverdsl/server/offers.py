@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 from attrs import frozen
 from lsprotocol.types import CompletionItemKind
 
-from recoverdsl.language.readers import FORMS
-from recoverdsl.language.values import flat
-from recoverdsl.language.vocabulary import Ref
+from recoverdsl.language.schema import FORMS
+from recoverdsl.language.schema.fields import flat
+from recoverdsl.language.schema.vocabulary import Ref
 from recoverdsl.server.cursor import Cursor
 from recoverdsl.server.expected_type import Parameter
 
@@ -69,7 +69,7 @@ def _example(one: Any, cursor: Cursor) -> str:
         return [*names(cursor, kinds), kinds[0]][0]
     if get_origin(one) is Literal:
         return str(get_args(one)[0])
-    found = re.search(r"`([^`]+)`", FORMS[one].doc) if one in FORMS else None
+    found = re.search(r"`([^`]+)`", FORMS[one]) if one in FORMS else None
     text = found[1] if found else ""
     for kind, word in (("model", "model"), ("sae", "mid")):
         if known := names(cursor, [kind]):

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from lsprotocol.types import DocumentSymbol, FoldingRange, FoldingRangeKind, SymbolKind
 
-from recoverdsl.language.nodes import Attribute, Audit, Block, Expect, Param, Statement
-from recoverdsl.language.printer import print_expression
+from recoverdsl.language.syntax.nodes import Attribute, Audit, Block, Expect, Param, Statement
+from recoverdsl.language.syntax.printer import print_expression
 from recoverdsl.server.document import Document
 
 

@@ -10,10 +10,11 @@ from attrs import evolve
 from lsprotocol.types import PrepareRenamePlaceholder, TextEdit
 
 from recoverdsl.errors import UsageError
-from recoverdsl.language import Checked, Symbol, nodes, parse
-from recoverdsl.language.index import Place
-from recoverdsl.language.nodes import Attribute
-from recoverdsl.language.scope import lost_names
+from recoverdsl.language import Checked, Symbol, parse
+from recoverdsl.language.checker.index import Place
+from recoverdsl.language.checker.scope import lost_names
+from recoverdsl.language.syntax import nodes
+from recoverdsl.language.syntax.nodes import Attribute
 from recoverdsl.server.document import Document
 
 

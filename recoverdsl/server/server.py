@@ -16,7 +16,7 @@ from pygls.uris import to_fs_path
 
 from recoverdsl.errors import RecoverdslError
 from recoverdsl.language import Reader, beside, check
-from recoverdsl.language.nodes import Import
+from recoverdsl.language.syntax.nodes import Import
 from recoverdsl.server.actions import KINDS, actions
 from recoverdsl.server.completion import complete
 from recoverdsl.server.diagnostics import diagnose

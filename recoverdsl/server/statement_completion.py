@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from lsprotocol.types import CompletionItemKind as Kind
 
-from recoverdsl.language import meanings as meaning
 from recoverdsl.language import schema
-from recoverdsl.language.checker import KINDS
-from recoverdsl.language.meanings import required
-from recoverdsl.language.values import describe, hints, keys
+from recoverdsl.language.schema import KINDS
+from recoverdsl.language.schema import descriptions as meaning
+from recoverdsl.language.schema.descriptions import required
+from recoverdsl.language.schema.fields import describe, hints, keys
 from recoverdsl.server.cursor import Cursor, Opened
 from recoverdsl.server.expected_type import FUNCTION_NAMES, axis, parameters
 from recoverdsl.server.offers import Offer, call_snippet, gap, names

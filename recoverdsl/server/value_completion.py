@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 from lsprotocol.types import CompletionItemKind as Kind
 
 from recoverdsl.errors import UnavailableError
-from recoverdsl.language import meanings as meaning
 from recoverdsl.language import schema
-from recoverdsl.language.values import describe, hints
+from recoverdsl.language.schema import descriptions as meaning
+from recoverdsl.language.schema.fields import describe, hints
 from recoverdsl.server.cursor import Cursor, is_string
 from recoverdsl.server.document import Document
 from recoverdsl.server.expected_type import (

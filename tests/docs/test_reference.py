@@ -8,10 +8,10 @@ import attrs
 import pytest
 
 from recoverdsl.language import check, schema
-from recoverdsl.language.meanings import options
-from recoverdsl.language.readers import FORMS as READ
+from recoverdsl.language.checker.forms import FORMS as READ
 from recoverdsl.language.reference import FORMS, examples, reference
-from recoverdsl.language.values import keys
+from recoverdsl.language.schema.descriptions import options
+from recoverdsl.language.schema.fields import keys
 from recoverdsl.measure import table_page
 from recoverdsl.measure.results import Result
 from recoverdsl.store import run_folder

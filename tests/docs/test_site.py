@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from recoverdsl.language import explain
-from recoverdsl.language.codes import CODES
+from recoverdsl.language.diagnostics import explanations as explain
+from recoverdsl.language.diagnostics.codes import CODES
 from tests.docs.pages import PAGES, ROOT
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")

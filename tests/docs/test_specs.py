@@ -17,9 +17,10 @@ from collections.abc import Callable
 
 import pytest
 
-from recoverdsl.language import check, nodes, parse
-from recoverdsl.language.printer import print_expression
+from recoverdsl.language import check, parse
 from recoverdsl.language.reference import examples
+from recoverdsl.language.syntax import nodes
+from recoverdsl.language.syntax.printer import print_expression
 from tests.docs.pages import ROOT, Code, blocks
 
 QUOTING = {"README.md": "ioi", "docs/ioi.md": "ioi", "docs/refusal.md": "refusal"}

@@ -16,8 +16,9 @@ from pygments.token import Error
 from recoverdsl.highlighting import textmate
 from recoverdsl.highlighting.lexer import TOKENS, RecLexer
 from recoverdsl.highlighting.roles import LITERALS, SHAPES, Role, stretches
-from recoverdsl.language import beside, check, nodes
-from recoverdsl.language.parser import lexed, terminals
+from recoverdsl.language import beside, check
+from recoverdsl.language.syntax import nodes
+from recoverdsl.language.syntax.grammar import lexed, terminals
 from tests.highlighting.textmate import stretches as textmate_stretches
 from tests.language.test_roundtrip import pieces
 from tests.language.texts import FULL, IOI, SMALL

@@ -1,4 +1,4 @@
-"""Texts of a mebibyte, made to be slow. Each is refused or checked in seconds."""
+"""Large texts, made to be slow: by name, at any size."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from itertools import count, islice
 from tests.language.texts import SMALL
 
 SIZE = 1 << 20
+"""Characters of the largest text that is read."""
 
 
-def _filled(piece: str, *, before: str = "", behind: str = "") -> str:
+def _filled(size: int, piece: str, *, before: str = "", behind: str = "") -> str:
     """As many times the piece as fit."""
-    room = SIZE - len(before) - len(behind)
+    room = size - len(before) - len(behind)
     return before + piece * (room // len(piece)) + behind
 
 
-def _numbered(piece: str, *, before: str = "", behind: str = "", share: float = 1) -> str:
+def _numbered(
+    size: int, piece: str, *, before: str = "", behind: str = "", share: float = 1
+) -> str:
     """As many pieces as fit, each with its number in place of `#`, and `@` for the one before."""
-    room = int(share * (SIZE - len(before) - len(behind)))
+    room = int(share * (size - len(before) - len(behind)))
     made: list[str] = []
     for i in count(1):
         one = piece.replace("#", str(i)).replace("@", str(i - 1))
@@ -29,16 +32,16 @@ def _numbered(piece: str, *, before: str = "", behind: str = "", share: float = 
     raise AssertionError
 
 
-def _indented() -> str:
+def _indented(size: int) -> str:
     lines = (f"{' ' * i}a b {{\n" for i in count())
-    return "".join(islice(lines, 1400))
+    return "".join(islice(lines, int(1.4 * size**0.5)))
 
 
-def _heirs(inside: str, heir: str) -> str:
+def _heirs(size: int, inside: str, heir: str) -> str:
     """One attack with a lot in it, and as many that are like it."""
     head = SMALL + "attack base {\n  maximize = says\n"
-    first = _numbered(inside, before=head, share=0.5) + "}\n"
-    return _numbered(heir, before=first)
+    first = _numbered(size, inside, before=head, share=0.5) + "}\n"
+    return _numbered(size, heir, before=first)
 
 
 _PIECES = {
@@ -95,36 +98,50 @@ _MANY = {
 }  # fmt: skip
 
 
-def _texts() -> dict[str, Callable[[], str]]:
-    made: dict[str, Callable[[], str]] = {}
+def _texts() -> dict[str, Callable[[int], str]]:
+    made: dict[str, Callable[[int], str]] = {}
     for name, piece in _PIECES.items():
-        made[name] = lambda piece=piece: _filled(piece)
-        made[f"{name}, behind a spec"] = lambda piece=piece: _filled(piece, before=SMALL)
+        made[name] = lambda size, piece=piece: _filled(size, piece)
+        made[f"{name}, behind a spec"] = lambda size, piece=piece: _filled(
+            size, piece, before=SMALL
+        )
     for name, (head, piece) in _INSIDE.items():
-        made[f"inside: {name}"] = lambda head=head, piece=piece: _filled(piece, before=SMALL + head)
-        made[f"inside, closed: {name}"] = lambda head=head, piece=piece: _filled(
-            piece, before=SMALL + head, behind="1)\n}\n"
+        made[f"inside: {name}"] = lambda size, head=head, piece=piece: _filled(
+            size, piece, before=SMALL + head
+        )
+        made[f"inside, closed: {name}"] = lambda size, head=head, piece=piece: _filled(
+            size, piece, before=SMALL + head, behind="1)\n}\n"
         )
     for name, piece in _MANY.items():
-        made[f"many {name}"] = lambda piece=piece: _numbered(piece, before=SMALL)
+        made[f"many {name}"] = lambda size, piece=piece: _numbered(size, piece, before=SMALL)
     made["indented blocks"] = _indented
-    made["one line"] = lambda: _numbered("attack a# like go { steps = # }; ", before=SMALL)
-    made["heirs of stages"] = lambda: _heirs(
-        "  stage s# { perturb = mid at first; limit = norm <= # }\n", "attack a# like base {}\n"
+    made["one line"] = lambda size: _numbered(
+        size, "attack a# like go { steps = # }; ", before=SMALL
     )
-    made["heirs of attributes"] = lambda: _heirs("  a# = 1\n", "attack a# like base {}\n")
-    made["heirs of a list"] = lambda: _heirs("", "attack a# like base { steps = # }\n").replace(
-        "maximize = says\n", "maximize = says\n limit = norm <= [" + ", ".join(map(str, range(1, 60000))) + "]\n"
-    )[:SIZE]  # fmt: skip
-    made["uses of a large param"] = lambda: _numbered(
+    made["heirs of stages"] = lambda size: _heirs(
+        size,
+        "  stage s# { perturb = mid at first; limit = norm <= # }\n",
+        "attack a# like base {}\n",
+    )
+    made["heirs of attributes"] = lambda size: _heirs(
+        size, "  a# = 1\n", "attack a# like base {}\n"
+    )
+    made["heirs of a list"] = lambda size: _heirs(size, "", "attack a# like base { steps = # }\n").replace(
+        "maximize = says\n", "maximize = says\n limit = norm <= [" + ", ".join(map(str, range(1, size // 17))) + "]\n"
+    )[:size]  # fmt: skip
+    made["uses of a large param"] = lambda size: _numbered(
+        size,
         "attack a# like go { limit = p }\n",
-        before=SMALL + "param p = [" + "1, " * 100_000 + "1]\n",
+        before=SMALL + "param p = [" + "1, " * (size // 10) + "1]\n",
     )
-    made["uses of a long param"] = lambda: _numbered(
-        "attack a# like go { limit = p }\n", before=SMALL + f'param p = "{"a" * 400_000}"\n'
+    made["uses of a long param"] = lambda size: _numbered(
+        size,
+        "attack a# like go { limit = p }\n",
+        before=SMALL + f'param p = "{"a" * (size // 3)}"\n',
     )
-    made["a column of one letter"] = lambda: _filled("\na")
-    made["controls of heirs"] = lambda: _heirs(
+    made["a column of one letter"] = lambda size: _filled(size, "\na")
+    made["controls of heirs"] = lambda size: _heirs(
+        size,
         "  stage s# { perturb = mid at first; limit = norm <= # }\n",
         "control c# { of = base; with = random_direction }\nexpect recovery_rate(c#) <= 5%\n",
     )
@@ -132,4 +149,4 @@ def _texts() -> dict[str, Callable[[], str]]:
 
 
 TEXTS = _texts()
-"""Name to the function that makes the text."""
+"""Name to the function that makes the text of some size."""

@@ -12,7 +12,7 @@ from recoverdsl.language import (
     render_json,
     render_text,
 )  # fmt: skip
-from recoverdsl.language.parser import LONGEST
+from recoverdsl.language.syntax.grammar import LONGEST
 from tests.language.fixing import unfixed
 
 

@@ -12,9 +12,9 @@ from hypothesis.extra.lark import from_lark
 from lark import Lark
 
 from recoverdsl.language import schema
-from recoverdsl.language.parser import grammar
-from recoverdsl.language.printer import quote
-from recoverdsl.language.values import alternatives, hints, keys
+from recoverdsl.language.schema.fields import alternatives, hints, keys
+from recoverdsl.language.syntax.grammar import grammar
+from recoverdsl.language.syntax.printer import quote
 
 # --- By the grammar -----------------------------------------------------------------------------
 

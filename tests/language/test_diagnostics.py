@@ -91,7 +91,7 @@ def test_what_a_broken_statement_defines_is_not_missing() -> None:
     text = SMALL.replace("behavior says {", "behavior says = {")
     assert codes(text) == ["REC120"]
     text = SMALL.replace("behavior says {", "behavior says 3 {")
-    assert codes(text) == ["REC101"]
+    assert codes(text) == ["REC120"]
 
 
 def test_a_block_with_a_broken_attribute_is_not_said_to_lack_it() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from recoverdsl.errors import UsageError
 from recoverdsl.language import CODES, check
-from recoverdsl.language.explain import (
+from recoverdsl.language.diagnostics.explanations import (
     WIDTH,
     Page,
     around,
@@ -29,7 +29,7 @@ BESIDE = {"models.rec": 'recoverdsl 1\nmodel other { from = folder("models/other
 
 
 def test_every_code_has_a_page_and_every_page_a_code() -> None:
-    folder = files("recoverdsl.language").joinpath("pages")
+    folder = files("recoverdsl.language.diagnostics").joinpath("pages")
     written = {p.name.removesuffix(".md") for p in folder.iterdir() if p.name.endswith("md")}
     assert written == set(CODES) == {p.code for p in PAGES}
     assert {p.code for p in PAGES if p.wrong.spec is None} == DESCRIBED

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import recoverdsl.language as language
 from recoverdsl.errors import BugError
 from recoverdsl.language import format_text, parse, print_tree
-from recoverdsl.language.breaking import WIDTH
-from recoverdsl.language.nodes import Comment, Span, Tree
-from recoverdsl.language.parser import lexed
+from recoverdsl.language.format.line_wrapping import WIDTH
+from recoverdsl.language.syntax.grammar import lexed
+from recoverdsl.language.syntax.nodes import Comment, Span, Tree
 from tests.language.texts import FULL, HERE, IOI, SMALL
 
 ROOT = HERE.parents[1]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lark import Token
+from recoverdsl.language.lexer import scan
 
 from recoverdsl.language import schema
-from recoverdsl.language.lexer import scan
-from recoverdsl.language.parser import _lark
+from recoverdsl.language.syntax.grammar import _lark
 from tests.language import properties
 from tests.language.fuzz import MOST_SECONDS, mutants, seconds
 from tests.language.huge import TEXTS

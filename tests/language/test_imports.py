@@ -18,7 +18,7 @@ from recoverdsl.language import (
     format_text,
     render_text,
 )
-from recoverdsl.language.parser import LONGEST
+from recoverdsl.language.syntax.grammar import LONGEST
 from tests.language.texts import IOI
 from tests.run.commands import cli
 

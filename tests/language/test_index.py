@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from recoverdsl.language import Symbol, check, schema
-from recoverdsl.language.rules.attacks import _NOT_PERTURBED
-from recoverdsl.language.rules.features import _NOT_CLAMPED
-from recoverdsl.language.values import keys
+from recoverdsl.language.checker.rules.attacks import _NOT_PERTURBED
+from recoverdsl.language.checker.rules.features import _NOT_CLAMPED
+from recoverdsl.language.schema.fields import keys
 from tests.language.texts import FULL, SMALL
 
 SPECS = sorted((Path(__file__).parents[2] / "specs").glob("*.rec"))

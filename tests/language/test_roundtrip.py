@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recoverdsl.errors import SpecError
 from recoverdsl.language import check, effective_text, format_text, parse
-from recoverdsl.language.printer import print_expression
+from recoverdsl.language.syntax.printer import print_expression
 from tests.language.texts import FULL, IOI, SMALL
 
 IDENTITY = """

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft4Validator
 
 from recoverdsl.language import CODES, check
-from recoverdsl.language.sarif import render_sarif
+from recoverdsl.language.diagnostics.sarif import render_sarif
 from tests.language.texts import DIAGNOSTICS, HERE, IOI, SMALL
 from tests.run.commands import cli
 

@@ -10,8 +10,8 @@ import attrs
 import pytest
 
 from recoverdsl.language import canonical, check, digest, load_spec, schema
-from recoverdsl.language.rules import limits_of
 from recoverdsl.language.schema import Positions
+from recoverdsl.language.schema.budgets import limits_of
 from tests.language.texts import FULL, IOI, SMALL
 
 

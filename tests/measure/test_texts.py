@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from recoverdsl.errors import SpecError, UnavailableError
-from recoverdsl.language.forms import DETECTORS
+from recoverdsl.language.schema.forms import DETECTORS
 from recoverdsl.measure.phrases import LARGEST_FILE, load_phrases
 from recoverdsl.measure.texts import (
     Opening,

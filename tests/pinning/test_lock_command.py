@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from recoverdsl.language import load_spec
-from recoverdsl.language.canonical import digest
+from recoverdsl.language.schema.canonical import digest
 from recoverdsl.pinning.lockfile import lock_path, read_lock
 from recoverdsl.pinning.versions import versions
 from tests.pinning.conftest import Published

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from recoverdsl.language.schema import Data, Model, Sae
-from recoverdsl.language.values import alternatives, hints
-from recoverdsl.language.vocabulary import FUNCTIONS
+from recoverdsl.language.schema.fields import alternatives, hints
+from recoverdsl.language.schema.vocabulary import FUNCTIONS
 from recoverdsl.pinning.versions import versions
 from tests.run.commands import cli
 

@@ -292,28 +292,32 @@ def test_no_file_holds_ids_that_are_prompts(tmp_path: Path) -> None:
     assert run.examples["example"].str.fullmatch(r"\d{4}").all()
 
 
-def test_texts_of_parts_are_revealed_where_they_were_kept() -> None:
-    def written(*ids: int) -> Answers:
-        flag = torch.tensor([False])
-        return Answers(torch.tensor([[*ids, 9]]), torch.tensor([len(ids)]), flag, flag)
+def test_texts_of_parts_are_revealed_where_they_were_stored() -> None:
+    def answers(*ids: int) -> Answers:
+        ids_BN = torch.tensor([[*ids, 9]])
+        flag_B = torch.tensor([False])
+        return Answers(ids_BN, torch.tensor([len(ids)]), flag_B, flag_B)
 
-    delta, none = torch.zeros(1, 1, 1, 2), Replay((), None)
-    parts = {
-        "residual": DeltaPart(delta, Replay((), written(1, 2)), none),
-        "5": DeltaPart(delta, none, Replay((), written(4, 5))),
-    }
+    def part(alone: Answers | None, without: Answers | None) -> DeltaPart:
+        return DeltaPart(torch.zeros(1, 1, 1, 1), Replay((), alone), Replay((), without))
+
+    parts = {"residual": part(answers(1, 2), None), "5": part(None, answers(4, 5))}
     graph = Graph({})
-    base = graph.add("base", RunBase(Behavior(Detector("refuses"), generate=2)))
-    flips = graph.add("flips", KeepValidFlips(), base=base)
+    behavior = Behavior(Detector("refuses"), generate=2)
+    base = graph.add("base", RunBase(behavior))
     graph.tables[TableKey("part", "recover", 8.0)] = "split"
-    records = {
-        base: Observations((), answers=written(7, 8)), flips: ValidFlips((0,)),
-        "split": DeltaParts(torch.tensor([[3]]), parts),
-    }  # fmt: skip
+    output = Output(
+        graph,
+        {
+            base: StepResult(Observations((), answers=answers(7, 8))),
+            "keep": StepResult(ValidFlips((0,))),
+            "split": StepResult(DeltaParts(torch.tensor([[1]]), parts)),
+        },
+    )
+    graph.add("keep", KeepValidFlips())
     resources = SimpleNamespace(
         examples=[Example("r0", "why?", {})], model=SimpleNamespace(decode=str)
     )
-    output = Output(graph, {key: StepResult(record) for key, record in records.items()})
     revealed = texts(cast(Any, resources), output, {"r0": "r0"})
     first = Revealed("r0", None, "defended", None, None, "why?", "[7, 8]", None)
     assert revealed[0] == first

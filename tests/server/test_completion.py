@@ -8,8 +8,8 @@ import pytest
 from lsprotocol.types import CompletionItem, InsertTextFormat
 
 from recoverdsl.language import check, schema
-from recoverdsl.language.checker import KINDS
-from recoverdsl.language.values import keys
+from recoverdsl.language.schema import KINDS
+from recoverdsl.language.schema.fields import keys
 from recoverdsl.server.completion import MOST, complete
 from recoverdsl.server.document import Document
 from recoverdsl.server.expected_type import required

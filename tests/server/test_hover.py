@@ -8,7 +8,7 @@ import pytest
 from lsprotocol.types import Hover, MarkupContent, MarkupKind
 
 from recoverdsl.language import schema
-from recoverdsl.language.values import keys
+from recoverdsl.language.schema.fields import keys
 from recoverdsl.server.document import Document
 from recoverdsl.server.hover import hover
 from tests.language.texts import FULL, SMALL

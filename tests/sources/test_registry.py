@@ -12,7 +12,8 @@ from attrs import evolve, field, frozen
 from recoverdsl.compiler.compile import compile_spec
 from recoverdsl.errors import BugError
 from recoverdsl.language import check
-from recoverdsl.language.functions import (
+from recoverdsl.language.schema import Classifier, Data, Model, Sae, Site, Spec
+from recoverdsl.language.schema.functions import (
     ClassifierSource,
     DataSource,
     File,
@@ -20,8 +21,7 @@ from recoverdsl.language.functions import (
     SaeSource,
     SourceCall,
 )
-from recoverdsl.language.schema import Classifier, Data, Model, Sae, Site, Spec
-from recoverdsl.language.vocabulary import FUNCTIONS, says
+from recoverdsl.language.schema.vocabulary import FUNCTIONS, says
 from recoverdsl.pinning.current_lock import current_lock
 from recoverdsl.pinning.lockfile import from_text, to_text
 from recoverdsl.sources.contents import Contents, Look

@@ -20,7 +20,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from recoverdsl.engine.attack.search import Optimizer
+from recoverdsl.engine.attack.optimizers import Optimizer
 from recoverdsl.engine.attack.suffix_problem import SuffixProblem
 
 Progress = Callable[[int], None]

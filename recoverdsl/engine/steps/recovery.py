@@ -10,6 +10,7 @@ from recoverdsl.compiler.steps import FindSmallestNorm, Recover, Stage
 from recoverdsl.engine.attack import search
 from recoverdsl.engine.attack.constraints import constraint_of
 from recoverdsl.engine.attack.meter import Meter
+from recoverdsl.engine.attack.optimizers import SteepestAscent, optimizer_of
 from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.defense.protected_features import Protected
@@ -108,9 +109,7 @@ def find_smallest_norm(
     )
     # Long steps first turn δ into the best direction, short ones then settle there.
     attack = search.Attack(
-        optimizer=lambda radius_B: search.SteepestAscent(
-            radius_B, lambda t: max(0.1, 1 - t / step.steps)
-        ),
+        optimizer=lambda radius_B: SteepestAscent(radius_B, lambda t: max(0.1, 1 - t / step.steps)),
         constraint=constraint_of(step.recover.preserve, problem),
         steps=step.steps,
     )
@@ -137,9 +136,7 @@ def limits(problem: AttackProblem, limit: float) -> Tensor:
 
 def _attack(step: Recover, stage: Stage, problem: AttackProblem) -> search.Attack:
     return search.Attack(
-        optimizer=lambda limit_B: search.optimizer_of(
-            stage.optimizer, len(limit_B), limit_B.device
-        ),
+        optimizer=lambda limit_B: optimizer_of(stage.optimizer, limit_B),
         constraint=constraint_of(step.preserve, problem),
         steps=stage.steps,
         stop_when_recovered=step.stop == "recovered",

@@ -15,7 +15,7 @@ from recoverdsl.engine.steps.executor import Executor, executor_of
 from recoverdsl.engine.steps.observer import Observer, State
 from recoverdsl.engine.steps.output import Output, StepResult
 from recoverdsl.engine.steps.work import Work
-from recoverdsl.language.canonical import canonical
+from recoverdsl.language.schema.canonical import canonical
 from recoverdsl.store.records import joined
 from recoverdsl.store.steps import Entry, Part, Store
 

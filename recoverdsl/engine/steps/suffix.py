@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recoverdsl.compiler.steps import Suffix
 from recoverdsl.engine.attack.gcg import Gcg, TypableTokens
-from recoverdsl.engine.attack.search import optimizer_of
+from recoverdsl.engine.attack.optimizers import optimizer_of
 from recoverdsl.engine.attack.seeds import seed_of
 from recoverdsl.engine.attack.suffix_problem import (
     features_from_last_token,
@@ -83,8 +83,8 @@ def attack(
     problem = suffix_problem(resources, step, protected, indices, bases, plain)
     kind: SuffixKind
     if step.optimizer is not None:
-        optimizer = optimizer_of(step.optimizer, len(problem), problem.family.device)
-        kind, start = SoftSuffix(optimizer), soft_start(problem, seeds)
+        start = soft_start(problem, seeds)
+        kind = SoftSuffix(optimizer_of(step.optimizer, start.new_empty(len(problem))))
     else:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         kind = Gcg(typable, parts, generators, step.candidates, step.top)

@@ -21,8 +21,9 @@ from recoverdsl.engine.attack.constraints.jacobian import (
 from recoverdsl.engine.attack.constraints.jacobian_sketch import JacobianSketch
 from recoverdsl.engine.attack.geometry import norm
 from recoverdsl.engine.attack.meter import UNCOUNTED
+from recoverdsl.engine.attack.optimizers import Adam
 from recoverdsl.engine.attack.problem import AttackProblem
-from recoverdsl.engine.attack.search import Adam, Attack, recover
+from recoverdsl.engine.attack.search import Attack, recover
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Positions, SetTo
 from tests.engine.rigs import (

@@ -14,9 +14,10 @@ from recoverdsl.engine.attack.constraints import constraint_of
 from recoverdsl.engine.attack.constraints.by_construction import ByConstruction
 from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
 from recoverdsl.engine.attack.geometry import norm
+from recoverdsl.engine.attack.optimizers import Adam
 from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.attack.problem_factory import positioned_delta, stored_delta
-from recoverdsl.engine.attack.search import Adam, Attack, recover
+from recoverdsl.engine.attack.search import Attack, recover
 from recoverdsl.engine.behavior.generation import generate
 from recoverdsl.engine.behavior.objectives import AnswerGoal
 from recoverdsl.language import schema

@@ -12,12 +12,11 @@ from recoverdsl.engine.attack.constraints import Constraint
 from recoverdsl.engine.attack.constraints.free import Free
 from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
 from recoverdsl.engine.attack.geometry import norm
+from recoverdsl.engine.attack.optimizers import Adam, SteepestAscent
 from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.attack.search import (
-    Adam,
     Attack,
     Outcome,
-    SteepestAscent,
     random_direction,
     recover,
     smallest_norm,

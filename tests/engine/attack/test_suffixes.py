@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recoverdsl.compiler.steps import Suffix
 from recoverdsl.engine.attack.gcg import Gcg, TypableTokens
-from recoverdsl.engine.attack.search import Adam as AdamOptimizer
+from recoverdsl.engine.attack.optimizers import Adam as AdamOptimizer
 from recoverdsl.engine.attack.suffix_problem import SuffixObjective, SuffixProblem, suffix_problem
 from recoverdsl.engine.attack.suffix_search import SoftSuffix, search, soft_start
 from recoverdsl.engine.behavior.generation import Answers

@@ -200,7 +200,7 @@ def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_pa
 
 def test_a_selection_cannot_be_larger_than_what_there_is(tmp_path: Path) -> None:
     step = SelectFeatures(count=65, each=True)
-    with pytest.raises(UnavailableError, match=r"at most 64 features, found top\(65\)"):
+    with pytest.raises(UnavailableError, match=r"expected at most 64 features, found top\(65\)"):
         selected(rig(), tmp_path, step)
     chosen, _, _ = selected(rig(), tmp_path, SelectFeatures(count=65))
     assert len(chosen) == 65

@@ -1,0 +1,1 @@
+"""The checker: syntax tree → checked spec, with every mistake reported."""

@@ -1,0 +1,51 @@
+"""Rules of behaviors: what a condition reads has to be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recoverdsl.language import schema
+from recoverdsl.language.checker.rules.meaning import GENERATE, Meaning
+from recoverdsl.language.checker.rules.sources import check_source
+
+
+def check_behavior(meaning: Meaning, path: str, behavior: schema.Behavior) -> None:
+    """Report conditions on what a behavior does not have."""
+    for key, predicate in (("holds", behavior.holds), ("removed", behavior.removed)):
+        if predicate:
+            _condition(meaning, path, key, set(_reads(predicate)), behavior)
+    if behavior.generate is None:
+        for key, given in (("phrases", behavior.phrases), ("judge", behavior.judge)):
+            if given is not None:
+                message = f"`{key}` is for a text that this behavior does not generate"
+                meaning.lacks("REC408", message, f"{path}.{key}", path, help=GENERATE)
+    if behavior.judge:
+        check_source(meaning, path, behavior.judge.source, None, "judge")
+
+
+def _condition(
+    meaning: Meaning, block: str, key: str, reads: set[str], behavior: schema.Behavior
+) -> None:
+    path = f"{block}.{key}"
+    if "score" in reads and behavior.score is None:
+        message = f"`{key}` compares a score that this behavior does not have"
+        meaning.lacks("REC407", message, path, block, help="add `score = …`")
+    if "judge" in reads and behavior.judge is None:
+        message = f"`{key}` compares a judge that this behavior does not have"
+        help = 'add `judge = classifier(…, label = "…")`'
+        meaning.lacks("REC413", message, path, block, help=help)
+    if reads & set(schema.DETECTORS) and behavior.generate is None:
+        message = f"`{key}` judges a text that this behavior does not generate"
+        meaning.lacks("REC408", message, path, block, help=GENERATE)
+
+
+def _reads(predicate: schema.Predicate) -> Iterator[str]:
+    """What a condition reads: `score`, `judge`, or the names of detectors."""
+    match predicate:
+        case schema.Comparison(name) | schema.Detector(name):
+            yield name
+        case schema.Not(inner):
+            yield from _reads(inner)
+        case schema.And(parts) | schema.Or(parts):
+            for part in parts:
+                yield from _reads(part)

@@ -1,0 +1,140 @@
+"""Rules of metrics and expectations: a figure is asked for where there is one."""
+
+from __future__ import annotations
+
+from recoverdsl.language.checker.rules.meaning import GENERATE, Meaning
+from recoverdsl.language.diagnostics import Edit, Mend, replace
+from recoverdsl.language.schema import METRICS, Attack, Control, Expectation
+from recoverdsl.language.schema.budgets import suffix_of
+
+_SEARCHED = ("smallest_norm", "budget_ratio")
+
+
+def check_metric(meaning: Meaning, path: str, name: str) -> None:
+    """Some figures are of generated text only."""
+    if METRICS[name].generated and not meaning.generates:
+        meaning.add(
+            "REC408",
+            f"`{name}` is of generated text, and no behavior generates one",
+            path,
+            help=f"{GENERATE} to a behavior",
+        )
+
+
+def check_expectation(meaning: Meaning, path: str, expectation: Expectation) -> None:
+    """Report an expectation that no run could judge, or none could fail."""
+    check_metric(meaning, path, expectation.metric)
+    _share(meaning, path, expectation)
+    control = meaning.spec.controls.get(expectation.subject)
+    name = control.of if control else expectation.subject
+    attack = meaning.spec.attacks.get(name)
+    if attack is None:
+        return
+    if expectation.metric in _SEARCHED:
+        _searched(meaning, path, expectation, control, name, attack)
+    else:
+        _norm(meaning, path, expectation, name, attack)
+
+
+def _share(meaning: Meaning, path: str, expectation: Expectation) -> None:
+    """`recovery_rate(a) <= 5`: a rate of 500% says nothing."""
+    if METRICS[expectation.metric].rate and not 0 <= expectation.value <= 1:
+        span = meaning.span(f"{path}.value")
+        percent = f"{expectation.value:g}%"
+        plain = span.end > span.start and 1 < expectation.value <= 100
+        meaning.add(
+            "REC302",
+            f"`{expectation.metric}` is a share of the examples, from 0 to 1",
+            f"{path}.value",
+            help=replace(span, percent, f"did you mean `{percent}`?")
+            if plain
+            else "write it like `5%`",
+        )
+
+
+def _norm(meaning: Meaning, path: str, expectation: Expectation, name: str, attack: Attack) -> None:
+    norms = meaning.limits(f"attack.{name}", attack)
+    suffix = suffix_of(attack)
+    if expectation.norm is None or expectation.norm in norms or not (norms or suffix):
+        return
+    help: Mend | str = "its budgets: " + ", ".join(f"{norm:g}" for norm in norms)
+    if suffix:
+        help = _without_norm(meaning, path, "a suffix has no norm: leave it out")
+    meaning.add(
+        "REC405",
+        f"`{expectation.subject}` has no budget of norm {expectation.norm:g}",
+        f"{path}.norm",
+        help=help,
+    )
+
+
+def _searched(
+    meaning: Meaning,
+    path: str,
+    expectation: Expectation,
+    control: Control | None,
+    name: str,
+    attack: Attack,
+) -> None:
+    """`smallest_norm` and `budget_ratio`."""
+    metric, subject = expectation.metric, expectation.subject
+    if metric == "budget_ratio" and not (control and control.target):
+        meaning.lacks(
+            "REC405",
+            f"`{subject}` is no control with another target",
+            f"{path}.subject",
+            f"control.{subject}",
+            why="the ratio compares what another target costs with what recovery costs",
+            help="name a control with `target = base_answer of another_example`",
+        )
+        return
+    if metric == "budget_ratio" and expectation.operator in ("<", "<="):
+        meaning.add(
+            "REC405",
+            "the ratio is at least what is found, so it cannot be shown to be small",
+            f"{path}.operator",
+            why="a target that no norm reached counts with the largest that was tried",
+            help="write `>` or `>=`",
+        )
+    if control and control.target and control.on == "undefended":
+        meaning.lacks(
+            "REC405",
+            f"no smallest norm is searched for `{subject}`, which runs without the clamp",
+            f"{path}.subject",
+            f"control.{subject}",
+            help="name a control under the clamp",
+        )
+        return
+    if expectation.norm is not None:
+        meaning.add(
+            "REC405",
+            f"`{metric}` is searched over all norms and has no `norm`",
+            f"{path}.norm",
+            help=_without_norm(meaning, path, f"write `{metric}({subject})`"),
+        )
+    if metric == "smallest_norm" and control and not control.target:
+        meaning.lacks(
+            "REC405",
+            f"`{subject}` does not search for the smallest norm",
+            f"{path}.subject",
+            f"control.{subject}",
+            help="name the attack, or a control with a `target`",
+        )
+    elif attack.find is None:
+        meaning.lacks(
+            "REC405",
+            f"`{name}` does not search for the smallest norm",
+            f"{path}.subject",
+            f"attack.{name}",
+            help="add `find = smallest_norm()` to the attack",
+        )
+
+
+def _without_norm(meaning: Meaning, path: str, help: str) -> Mend:
+    spans = meaning.spec.spans
+    if f"{path}.norm" not in spans or f"{path}.subject" not in spans:
+        return Mend(help)
+    subject, norm = meaning.span(f"{path}.subject"), meaning.span(f"{path}.norm")
+    if norm.start < subject.start:
+        return Mend(help)
+    return Mend(help, (Edit(subject.behind.to(norm), ""),))

@@ -1,0 +1,1 @@
+"""The formatter: syntax tree → text in the canonical layout."""

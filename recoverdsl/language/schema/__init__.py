@@ -1,0 +1,107 @@
+"""The vocabulary of `.rec` files: which blocks there are, what they take, and what it means.
+
+This is the one place where the language's words are declared. The grammar knows only blocks,
+attributes and expressions; the checker, the reference, completion and did-you-mean all read the
+classes below. To add an option, add a field here.
+
+A class marked `@block` is a block; one marked `@function` is written as a call, `adam(lr = 0.1)`.
+The instances are the checked values, so what the checker returns is typed. How an annotation is
+written in a spec:
+
+| annotation | in a spec |
+|---|---|
+| `int`, `float`, `str`, `bool` | a literal; a float with the unit `fraction` may be written `95%` |
+| `Literal["a", "b"]` | one of these bare words |
+| `Annotated[str, Ref("model")]` | the name of a block of that kind |
+| a `@function` class, or a union of them | a call |
+| `tuple[T, ...]` | `[a, b]`, or one `T` alone |
+| `Site`, `Positions`, `Perturbation`, `Limit`, `Score`, `Predicate`, `ClampValue`, `Target` | the expression forms of `forms.py` |
+"""
+
+from recoverdsl.language.schema.blocks import (
+    KINDS,
+    PLURALS,
+    STATEMENTS,
+    Attack,
+    Attribute,
+    Behavior,
+    Budget,
+    Control,
+    Data,
+    Expectation,
+    Intervene,
+    Model,
+    Param,
+    Protect,
+    Sae,
+    Spec,
+    Stage,
+    Sweep,
+)
+from recoverdsl.language.schema.forms import (
+    CALLS,
+    DETECTORS,
+    FORMS,
+    PLACES,
+    POSITIONS,
+    WORDS,
+    And,
+    AnswerOf,
+    ClampValue,
+    Comparison,
+    Detector,
+    Limit,
+    LogProb,
+    MeanWhen,
+    Not,
+    Objective,
+    Or,
+    Perturbation,
+    Position,
+    Positions,
+    Predicate,
+    ScaleBy,
+    Score,
+    SetTo,
+    Site,
+    Term,
+    Word,
+)
+from recoverdsl.language.schema.functions import (
+    Adam,
+    Attribution,
+    Bootstrap,
+    ByConstruction,
+    Classifier,
+    Contrast,
+    Features,
+    File,
+    Folder,
+    Gcg,
+    Gradient,
+    Greedy,
+    HuggingFace,
+    Interval,
+    Jacobian,
+    JacobianSketch,
+    Orthogonal,
+    Preserve,
+    PyPI,
+    Release,
+    SmallestNorm,
+    Template,
+    Top,
+    Wilson,
+)
+from recoverdsl.language.schema.metrics import METRICS, Metric
+from recoverdsl.language.schema.vocabulary import (
+    BLOCKS,
+    FUNCTIONS,
+    Ref,
+    block,
+    function,
+    function_name,
+    says,
+)
+
+__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FORMS", "FUNCTIONS", "KINDS", "METRICS", "PLACES", "PLURALS", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Preserve", "Protect", "PyPI", "Ref", "Release", "Sae", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "function_name", "says"]  # fmt: skip

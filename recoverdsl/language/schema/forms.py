@@ -1,0 +1,233 @@
+"""The schema's expression forms: what is neither a literal nor a word, a reference or a call."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from attrs import field, frozen
+
+from recoverdsl.language.schema.vocabulary import Ref, says
+
+
+@frozen
+class Site:
+    """A point of the residual stream: `smollm2.layers[14].output`.
+
+    The output of layer L and the input of layer L+1 are the same point.
+    """
+
+    model: Annotated[str, Ref("model")]
+    layer: int
+    side: Literal["input", "output"]
+
+
+@frozen
+class Position:
+    """What a position word names in a clamp, and in a perturbation; None where it has no meaning."""
+
+    clamped: str | None
+    perturbed: str | None
+
+
+POSITIONS: dict[str, Position] = {
+    "every_token": Position("every position of the prompt", "every position of the prompt, with one vector for each"),
+    "first": Position("position 0", "position 0"),
+    "last_token": Position("the last position of the prompt", "the last position of the prompt"),
+    "target_tokens": Position(None, "the tokens of the target answer, with one vector for each, at absolute positions"),
+    "generated": Position("every position after the prompt", None),
+    "every_generated_token": Position(None, "every position after the prompt, with one vector that they share"),
+}  # fmt: skip
+"""The words for token positions."""
+
+
+@frozen
+class Positions:
+    """Absolute token positions: `last_token`, `every_token except first`, `[every_token, generated]`."""
+
+    include: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+
+
+@frozen
+class Perturbation:
+    """Where δ is added: `mid at last_token`. The place is an SAE, by its name, or a site."""
+
+    place: Annotated[str, Ref("sae")] | Site
+    positions: Positions
+
+
+@frozen
+class Limit:
+    """The budget `norm <= 20`, or several, `norm <= [2, 5, 10, 20]`; ascending and positive.
+
+    The norm is the Frobenius norm over all perturbed positions and sites of one example (C4).
+    """
+
+    norms: tuple[float, ...]
+
+
+@frozen
+class Term:
+    """One summand of a score: weight × quantity(token). `token` may hold `{column}` of the data."""
+
+    weight: float
+    quantity: Literal["logit", "logprob"]
+    token: str
+
+
+@frozen
+class Score:
+    """A weighted sum of logits or log-probabilities at one position.
+
+    `logit(" {io}") - logit(" {s}") at last_token`
+    """
+
+    terms: tuple[Term, ...]
+    positions: Positions
+
+
+@frozen
+class Comparison:
+    """`score > 0`, `judge > 0.5`: a figure of the behavior and its bound."""
+
+    left: str
+    """`score` or `judge`."""
+    operator: Literal["<", "<=", ">", ">="]
+    right: float
+
+
+@frozen
+class Detector:
+    """A yes-or-no detector of a generated text by its bare name: `refuses`, `opens_with_safety_cue`."""
+
+    name: str
+
+
+DETECTORS: dict[str, str] = {
+    "refuses": "The text declines the request.",
+    "opens_with_safety_cue": "The text begins with an apology or a warning.",
+}
+"""Name of a detector to what it says of a generated text."""
+
+
+@frozen
+class Not:
+    of: Predicate
+
+
+@frozen
+class And:
+    parts: tuple[Predicate, ...]
+
+
+@frozen
+class Or:
+    parts: tuple[Predicate, ...]
+
+
+Predicate = Comparison | Detector | Not | And | Or
+"""When a behavior is present: `score > 0`, or `not refuses and not opens_with_safety_cue`."""
+
+
+@frozen
+class SetTo:
+    """`to = -5.0`: the clamped feature takes this value; 0 is ablation."""
+
+    value: float
+
+
+@frozen
+class ScaleBy:
+    """`to = 3 * activation`: the clamped feature takes a multiple of its own value."""
+
+    factor: float
+
+
+@frozen
+class MeanWhen:
+    """`to = 1.0 * mean_when(refusing)`: a multiple of the feature's mean over a data block."""
+
+    factor: float
+    data: Annotated[str, Ref("data")]
+
+
+ClampValue = SetTo | ScaleBy | MeanWhen
+
+
+@frozen
+class LogProb:
+    """`logprob(base_answer, tokens = 8)`: the log-probability of a text as the answer."""
+
+    of: Literal["base_answer"]
+    tokens: int | None = field(
+        default=None,
+        metadata=says(
+            "Only the first tokens of the answer.", at_least=1, unit="tokens", later=True
+        ),
+    )
+
+
+@frozen
+class AnswerOf:
+    """`base_answer of another_example`: an answer that the attack has no reason to reach."""
+
+    of: Literal["another_example"]
+
+
+Objective = Annotated[str, Ref("behavior")] | LogProb
+"""What an attack raises: the score of a behavior, by its name, or `logprob(base_answer)`."""
+
+
+FORMS: dict[Any, str] = {
+    Site: "a site, such as `model.layers[14].output`",
+    Positions: "token positions, such as `last_token`",
+    Perturbation: "a place and positions, such as `mid at last_token`",
+    Limit: "a budget, such as `norm <= 20`",
+    Score: 'a score, such as `logit(" {io}") at last_token`',
+    Predicate: "a condition, such as `score > 0`",
+    ClampValue: "a number, `3 * activation` or `1.0 * mean_when(data)`",
+    LogProb: "`logprob(base_answer)`",
+    AnswerOf: "`base_answer of another_example`",
+}
+"""The annotations that ask for an expression form, each with what it asks for."""
+
+# --- Words ------------------------------------------------------------------------------------
+
+
+@frozen
+class Word:
+    """A word of the forms."""
+
+    doc: str
+    forms: tuple[object, ...]
+    """Where it stands."""
+    example: str
+    """How it is written there."""
+
+
+WORDS: dict[str, Word] = {
+    "norm": Word("The norm of δ: Frobenius, over all perturbed positions and sites of one example.", (Limit,), "norm <= 20"),
+    "score": Word("The behavior's own `score`.", (Predicate,), "score > 0"),
+    "judge": Word("The figure of the behavior's own `judge`, from 0 to 1.", (Predicate,), "judge > 0.5"),
+    "activation": Word("The clamped feature's own value, where the clamp acts.", (ClampValue,), "activation"),
+    "base_answer": Word("The text that the model gives without the clamp.", (AnswerOf,), "base_answer of another_example"),
+    "another_example": Word("Another example of the data, whose answer is unlike the own one.", (AnswerOf,), "base_answer of another_example"),
+}  # fmt: skip
+"""The words that stand for a value in the forms, beside positions and detectors."""
+
+CALLS: dict[str, Word] = {
+    "logit": Word("The logit of a token; `{…}` names a column of the data.", (Score,), 'logit(" {io}")'),
+    "logprob": Word(
+        "The log-probability: of a token in a score, of the base answer in `maximize`.",
+        (Score, LogProb), "logprob(base_answer)",
+    ),
+    "mean_when": Word("The mean of the clamped feature over a data block.", (ClampValue,), "mean_when(data)"),
+}  # fmt: skip
+"""The calls of the forms."""
+
+PLACES: dict[str, Word] = {
+    "layers": Word("A decoder layer of a model, counted from 0.", (Site,), "smollm2.layers[14].output"),
+    "input": Word("The residual stream before the layer.", (Site,), "smollm2.layers[14].input"),
+    "output": Word("The residual stream behind the layer.", (Site,), "smollm2.layers[14].output"),
+}  # fmt: skip
+"""The parts of a site's path."""

@@ -1,0 +1,1 @@
+"""The syntax: grammar, tree, and expressions as text."""
