@@ -45,7 +45,6 @@ class Constraint(ABC, Generic[C]):
         """Return a δ nearby that keeps the constraint, acts only where it may, and is within the
         limit."""
 
-    @abstractmethod
     def tangent(
         self,
         problem: AttackProblem,
@@ -54,7 +53,9 @@ class Constraint(ABC, Generic[C]):
         step: int,
         meter: Meter = UNCOUNTED,
     ) -> Tensor:
-        """Return the part of a gradient at δ that the constraint lets δ follow; steps count from 0."""
+        """Return the part of a gradient at δ that the constraint lets δ follow: all of it by default,
+        where δ may act. Steps count from 0."""
+        return problem.place(gradient_BLQD)
 
 
 def require_room(bases: Iterable[Tensor]) -> None:
