@@ -9,7 +9,7 @@ BIN     = $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/recoverdsl run specs/ioi.rec || test $$? -eq 1
 
-## Sets up and runs the linter, the type checker and all tests.
+## Sets up and runs the linters, the type checker and all tests.
 test: lint types
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
@@ -24,6 +24,7 @@ bench: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 
 types: $(VENV)/installed
 	$(BIN)/mypy
@@ -33,12 +34,13 @@ generated: $(VENV)/installed
 	$(BIN)/python -m recoverdsl.highlighting.textmate editors/vscode/syntaxes/recoverdsl.tmLanguage.json
 	$(BIN)/python -m recoverdsl.commands.page docs/commands.md
 	$(BIN)/python -m recoverdsl.language.reference docs/reference
+	$(BIN)/python -m recoverdsl.measure.table_page docs/reference/examples.md
 
 ## Builds the documentation site into build/site. Fails on any warning, dead links and anchors among them.
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-## Builds the extension of VS Code, and compares what it colours with the Pygments lexer. Needs node.
+## Builds the extension of VS Code, and compares what it colors with the Pygments lexer. Needs node.
 editors: $(VENV)/installed
 	cd editors/vscode && npm install && npm run package
 	$(BIN)/python -m tests.highlighting.in_editor

@@ -1,13 +1,14 @@
-"""How fast the attack's optimization steps are, on the real model and on this machine.
+"""Measures the speed of the attack's optimization steps, on the real model and on this machine.
 
     python bench/attack.py [--examples 64] [--steps 20] [--baseline-steps 3] [--threads 2]
 
-In one run: seconds per step and example of the engine; the same of a straightforward baseline; their
-ratio; and the share of the machine's measured matrix-product throughput that the steps reach.
+One run reports the seconds per step and example of the engine, the same of a straightforward
+baseline, their ratio, and the share of the machine's measured matrix-product throughput that the
+steps reach.
 
-The baseline is what published code does: one example at a time, the whole model over the whole
+The baseline does the same as published code: one example at a time, the whole model over the whole
 sequence at every step, logits of the whole vocabulary at every position, gradients of the weights
-too, the clamp by an SAE in a forward hook.
+too, and the clamp by an SAE in a forward hook.
 """
 
 from __future__ import annotations
@@ -25,19 +26,20 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import torch
 
 import recoverdsl
-from recoverdsl.api import Silent
 from recoverdsl.compiler.steps import Recover
-from recoverdsl.engine.attack.problem_factory import constraint
-from recoverdsl.engine.attack.search import Adam, Attack, recover
+from recoverdsl.engine.attack.constraints import constraint_of
+from recoverdsl.engine.attack.optimizers import Adam
+from recoverdsl.engine.attack.problem_factory import ProblemFactory
+from recoverdsl.engine.attack.search import Attack, recover
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
-from recoverdsl.engine.steps.executors import Batch, Executors
+from recoverdsl.engine.steps.observer import Silent
 
 SPEC = Path(__file__).parent.parent / "specs" / "ioi.rec"
 
 
 def matrix_product_rate(seconds: float = 2.0) -> float:
-    """Floating-point operations per second of large float32 matrix products."""
+    """Measure the floating-point operations per second of large float32 matrix products."""
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
     a @ b
     rates = []
@@ -50,8 +52,8 @@ def matrix_product_rate(seconds: float = 2.0) -> float:
 
 
 def step_operations(family, boundary: int) -> int:
-    """Operations of one step of one example with one perturbed position: 2 per weight forward, and
-    2 for the gradient of its input."""
+    """Count the operations of one step of one example with one perturbed position: per weight 2 in the
+    forward pass and 2 for the gradient of its input."""
     weights = sum(
         parameter.numel() for layer in family.layers[boundary:] for parameter in layer.parameters()
     )
@@ -59,13 +61,13 @@ def step_operations(family, boundary: int) -> int:
 
 
 def engine_seconds(problem, attack: Attack, limit: float, repeats: int) -> list[float]:
-    """Seconds per step and example, once per repeat."""
+    """Measure the seconds per step and example, once per repeat."""
     limits = torch.full((len(problem),), limit)
     took = []
     for _ in range(repeats):
         began = time.perf_counter()
         recover(problem, attack, limits)
-        # One evaluation more than steps: the last δ is judged too.
+        # There is one evaluation more than steps, since the last δ is judged too.
         took.append((time.perf_counter() - began) / (attack.steps + 1) / len(problem))
     return took
 
@@ -73,7 +75,7 @@ def engine_seconds(problem, attack: Attack, limit: float, repeats: int) -> list[
 def baseline_seconds(
     resources: Resources, features, prompts: list[list[int]], steps: int
 ) -> list[float]:
-    """Seconds per step of each prompt, as published code does it."""
+    """Measure the seconds per step of each prompt with the method of published code."""
     model, autoencoder = resources.model.family.model, resources.autoencoders[0]
     sae = autoencoder.sae
     ids_S = features.ids_S
@@ -129,13 +131,14 @@ def main() -> None:
     step = next(
         node.step for node in graph if isinstance(node.step, Recover) and "projected" in node.key
     )
-    # The ids do not matter for the speed; the number of them does.
+    # The speed depends on the number of ids only.
     features = resources.features(0, list(range(64)))
     boundary = features.autoencoder.boundary
     indices = list(range(args.examples))
-    problem = Executors(resources)._problem(step, Protected({boundary: features}), Batch(indices))
+    protected = Protected({boundary: features})
+    problem = ProblemFactory(resources).problem(step, protected, indices, None)
     attack = Attack(
-        optimizer=lambda _: Adam(0.1), constraint=constraint(step, problem),
+        optimizer=lambda _: Adam(0.1), constraint=constraint_of(step.preserve, problem),
         steps=args.steps, stop_when_recovered=False,
     )  # fmt: skip
 

@@ -1,17 +1,17 @@
-"""How fast answers are generated and attacked, on the real model and on this machine.
+"""Measures the speed of generating and attacking answers, on the real model and on this machine.
 
     python bench/refusal.py [--examples 16] [--steps 4] [--tokens 48] [--long 1000]
 
-In one run:
-- stage 2 of the published schedule (δ at the answer's tokens, at all three sites, the protected
-  features kept): seconds per step and example of the engine and of straightforward baselines;
+One run reports
+- for stage 2 of the published schedule (δ at the answer's tokens, at all three sites, the protected
+  features preserved): seconds per step and example of the engine and of straightforward baselines;
 - generated tokens per second under the clamp, 32 requests at once and one at a time;
-- how the memory of the process grows over a thousand optimization steps.
+- the growth of the process's memory over a thousand optimization steps.
 
-The baseline is what published code does: one example at a time, the whole model over the whole
+The baseline does the same as published code: one example at a time, the whole model over the whole
 sequence at every step, logits of the whole vocabulary at every position, gradients of the weights
-too, the clamps by whole SAEs in forward hooks. It is timed twice: with nothing kept, and with the
-published sketch of the Jacobian, 9 backward passes for its probes and 5 corrections of the drift.
+too, and the clamps by whole SAEs in forward hooks. It is timed twice: without a constraint, and with
+the published sketch of the Jacobian, 9 backward passes for its probes and 5 corrections of the drift.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ import psutil
 import torch
 
 import recoverdsl
-from recoverdsl.api import Silent
 from recoverdsl.compiler.steps import RunDefended
-from recoverdsl.engine.attack.constraints import ByConstruction
-from recoverdsl.engine.attack.problem_factory import Problems
-from recoverdsl.engine.attack.search import Adam, Attack, recover
+from recoverdsl.engine.attack.constraints.by_construction import ByConstruction
+from recoverdsl.engine.attack.optimizers import Adam
+from recoverdsl.engine.attack.problem_factory import ProblemFactory
+from recoverdsl.engine.attack.search import Attack, recover
 from recoverdsl.engine.behavior.generation import Answers, generate
 from recoverdsl.engine.defense.clamp import Clamp
 from recoverdsl.engine.defense.intervention import Intervention
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
+from recoverdsl.engine.steps.observer import Silent
 
 SPEC = Path(__file__).parent.parent / "specs" / "refusal.rec"
 STEP_SIZE, LIMIT = 0.03, 40.0
@@ -49,7 +50,7 @@ STEP_SIZE, LIMIT = 0.03, 40.0
 def baseline_seconds(
     resources: Resources, protected: Protected, defense, prompts, answers, steps: int, sketch: bool
 ) -> list[float]:
-    """Seconds per step of each example, as published code does it."""
+    """Measure the seconds per step of each example with the method of published code."""
     model, family = resources.model.family.model, resources.model.family
     model.requires_grad_(True)
     took = []
@@ -156,7 +157,7 @@ def main() -> None:
     graph = audit.graph("cpu")
     defense = next(node.step.defense for node in graph if isinstance(node.step, RunDefended))
     step = graph["recover staged at norm 50"].step
-    # The ids and values do not matter for the speed; the number of them does.
+    # The speed depends on the number of ids only, not on the ids and values.
     features = {
         sae.boundary: resources.features(number, list(range(5)))
         for number, sae in enumerate(resources.autoencoders)
@@ -174,7 +175,7 @@ def main() -> None:
         return answers, time.perf_counter() - began
 
     answers, _ = speak(args.tokens, Intervention(), range(args.examples))
-    problems = Problems(resources)
+    problems = ProblemFactory(resources)
     problem = problems.problem(step, protected, indices, answers)
     problem = problems.stage(problem, step, 1, problem.zero_BLQD)
     limits = torch.full((len(problem),), LIMIT)

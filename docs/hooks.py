@@ -1,8 +1,8 @@
-"""What the documentation site has beside the pages in this folder.
+"""The generated pages of the documentation site.
 
-A page for each code of the checker, from `recoverdsl/language/diagnostics/pages`; a page for each spec in `specs/`; and the
-files of the repository that pages link to. Links such as `../specs/ioi.rec`, which are right in the repository,
-are led to these.
+These are a page for each diagnostic code, from `recoverdsl/language/diagnostics/pages`, a page for each spec in `specs/`,
+and the files of the repository that pages link to. Links such as `../specs/ioi.rec`, which are right in the
+repository, are rewritten to point to them.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from recoverdsl.language.diagnostics import explanations as explain
 from recoverdsl.language.diagnostics.codes import CODES
 
 GROUPS = {
-    "REC1": "What cannot be read",
+    "REC1": "Syntax",
     "REC2": "Names",
     "REC3": "Values",
     "REC4": "Meaning",
 }
-"""Beginning of a code to what its kind is called."""
+"""The title of each group of codes, by the beginning of the code."""
 
 _LINK = re.compile(r"(\]\()(\.\./[^)\s#]+)((?:#[^)\s]*)?\))")
 _INFO = re.compile(r"^( *```\w+) [^\n]*$", re.MULTILINE)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Lists the pages that are made."""
+    """List the generated pages in the navigation."""
     errors: list[Any] = ["errors/index.md"]
     for beginning, title in GROUPS.items():
         codes = [code for code in CODES if code.startswith(beginning)]
@@ -49,7 +49,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages that are made, and what pages link to outside their folder."""
+    """Add the generated pages, and the files outside the documentation that pages link to."""
     files.append(_generated(config, "errors/index.md", _errors()))
     for page in explain.pages():
         files.append(_generated(config, f"errors/{page.code}.md", page.markdown))
@@ -66,22 +66,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Leads links out of the folder to what was added, and leaves of an info string its language."""
+    """Point links out of the folder to the added files, and reduce info strings to the language."""
 
-    def led(match: re.Match[str]) -> str:
+    def rewritten(match: re.Match[str]) -> str:
         name = _in_repository(page.file, match[2])
         if name is None:
             return match[0]
         at = posixpath.relpath(_place(name), posixpath.dirname(page.file.src_uri) or ".")
         return f"{match[1]}{at}{match[3]}"
 
-    return _INFO.sub(r"\1", _LINK.sub(led, markdown))
+    return _INFO.sub(r"\1", _LINK.sub(rewritten, markdown))
 
 
 def _errors() -> str:
     parts = [
         "# Errors\n\nEvery mistake that `recoverdsl check` finds has a code, which never changes. "
-        "`recoverdsl explain REC101` prints the same pages in a terminal. A warning does not keep a spec from running.\n"
+        "`recoverdsl explain REC101` prints the same pages in a terminal. A spec with warnings can still be run.\n"
     ]
     for beginning, title in GROUPS.items():
         parts.append(f"\n## {title}\n\n| code | mistake | meaning |\n|:--|:--|:--|\n")
@@ -114,12 +114,12 @@ def _outside(file: File, config: MkDocsConfig) -> Iterator[str]:
 
 
 def _in_repository(file: File, link: str) -> str | None:
-    """The path in the repository that a link of a page leads to, if that is outside the documentation."""
+    """Return the path in the repository that a link leads to, if it is outside the documentation."""
     at = posixpath.normpath(posixpath.join("docs", posixpath.dirname(file.src_uri), link))
     return None if at.startswith(("docs/", "..")) else at
 
 
 def _place(name: str) -> str:
-    """Where the site has a file of the repository."""
+    """Return the place of a file of the repository on the site."""
     spec = re.fullmatch(r"specs/(\w+)\.rec", name)
     return f"specs/{spec[1]}.md" if spec else f"files/{name}"

@@ -2,20 +2,156 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from recoverdsl.version import __version__
 
+# Type checkers read the imports, `__getattr__` reads `_MODULES`; a test keeps the two and `__all__` equal.
 if TYPE_CHECKING:
-    from recoverdsl.api import Audit, Run, load
+    from recoverdsl.api import Audit, AuditAt, load
+    from recoverdsl.audit.records import Run, SweepRun
+    from recoverdsl.compiler.graph import Graph, Node
+    from recoverdsl.engine.steps.observer import Observer, State
+    from recoverdsl.errors import (
+        BugError,
+        LockError,
+        NotYetError,
+        RecoverdslError,
+        SpecError,
+        StoppedError,
+        UnavailableError,
+        UsageError,
+    )
+    from recoverdsl.language.checker.points import Point
+    from recoverdsl.language.diagnostics import Diagnostic, Edit
+    from recoverdsl.language.schema import Spec
+    from recoverdsl.language.syntax.nodes import Span
+    from recoverdsl.measure.intervals import Estimate
+    from recoverdsl.measure.results import (
+        AttackResult,
+        BudgetResult,
+        ControlResult,
+        Counts,
+        ExpectationResult,
+        Input,
+        IntervalUsed,
+        PartResult,
+        Result,
+        SpecIdentity,
+    )
+    from recoverdsl.measure.sweeps import PointResult, SweepResult
+    from recoverdsl.pinning.differences import Difference
+    from recoverdsl.pinning.lock import Lock, Pinned
+    from recoverdsl.pinning.spec_with_lock import SpecWithLock
+    from recoverdsl.report.markdown import to_markdown
+    from recoverdsl.report.revealed import Revealed
+    from recoverdsl.sources.fetcher import Fetcher
+    from recoverdsl.store.steps import Store
 
-__all__ = ["Audit", "Run", "__version__", "load"]
+_MODULES = {
+    "AttackResult": "recoverdsl.measure.results",
+    "Audit": "recoverdsl.api",
+    "AuditAt": "recoverdsl.api",
+    "BudgetResult": "recoverdsl.measure.results",
+    "BugError": "recoverdsl.errors",
+    "ControlResult": "recoverdsl.measure.results",
+    "Counts": "recoverdsl.measure.results",
+    "Diagnostic": "recoverdsl.language.diagnostics",
+    "Difference": "recoverdsl.pinning.differences",
+    "Edit": "recoverdsl.language.diagnostics",
+    "Estimate": "recoverdsl.measure.intervals",
+    "ExpectationResult": "recoverdsl.measure.results",
+    "Fetcher": "recoverdsl.sources.fetcher",
+    "Graph": "recoverdsl.compiler.graph",
+    "Input": "recoverdsl.measure.results",
+    "IntervalUsed": "recoverdsl.measure.results",
+    "Lock": "recoverdsl.pinning.lock",
+    "LockError": "recoverdsl.errors",
+    "Node": "recoverdsl.compiler.graph",
+    "NotYetError": "recoverdsl.errors",
+    "Observer": "recoverdsl.engine.steps.observer",
+    "PartResult": "recoverdsl.measure.results",
+    "Pinned": "recoverdsl.pinning.lock",
+    "Point": "recoverdsl.language.sweeps",
+    "PointResult": "recoverdsl.measure.sweeps",
+    "RecoverdslError": "recoverdsl.errors",
+    "Result": "recoverdsl.measure.results",
+    "Revealed": "recoverdsl.report.revealed",
+    "Run": "recoverdsl.audit.records",
+    "Span": "recoverdsl.language.nodes",
+    "Spec": "recoverdsl.language.schema",
+    "SpecError": "recoverdsl.errors",
+    "SpecIdentity": "recoverdsl.measure.results",
+    "State": "recoverdsl.engine.steps.observer",
+    "StoppedError": "recoverdsl.errors",
+    "SpecWithLock": "recoverdsl.pinning.spec_with_lock",
+    "Store": "recoverdsl.store.steps",
+    "SweepResult": "recoverdsl.measure.sweeps",
+    "SweepRun": "recoverdsl.audit.records",
+    "UnavailableError": "recoverdsl.errors",
+    "UsageError": "recoverdsl.errors",
+    "load": "recoverdsl.api",
+    "to_markdown": "recoverdsl.report.markdown",
+}
+"""Public name to the module that defines it."""
+
+__all__ = [
+    "AttackResult",
+    "Audit",
+    "AuditAt",
+    "BudgetResult",
+    "BugError",
+    "ControlResult",
+    "Counts",
+    "Diagnostic",
+    "Difference",
+    "Edit",
+    "Estimate",
+    "ExpectationResult",
+    "Fetcher",
+    "Graph",
+    "Input",
+    "IntervalUsed",
+    "Lock",
+    "LockError",
+    "Node",
+    "NotYetError",
+    "Observer",
+    "PartResult",
+    "Pinned",
+    "Point",
+    "PointResult",
+    "RecoverdslError",
+    "Result",
+    "Revealed",
+    "Run",
+    "Span",
+    "Spec",
+    "SpecError",
+    "SpecIdentity",
+    "SpecWithLock",
+    "State",
+    "StoppedError",
+    "Store",
+    "SweepResult",
+    "SweepRun",
+    "UnavailableError",
+    "UsageError",
+    "__version__",
+    "load",
+    "to_markdown",
+]
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that importing a single module does not import the whole tool.
-    if name in ("Audit", "Run", "load"):
-        from recoverdsl import api
+    """Imports a public name when it is first used, so that `import recoverdsl` loads nothing heavy."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'recoverdsl' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
 
-        return getattr(api, name)
-    raise AttributeError(f"module 'recoverdsl' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """Lists the public names, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The command line: the commands in their order, and the entry point."""
+"""The command line: the entry point, and errors as messages and exit codes."""
 
 from __future__ import annotations
 
@@ -9,44 +9,14 @@ from typing import NoReturn
 
 import click
 
-import recoverdsl
-from recoverdsl.commands.check import check
-from recoverdsl.commands.command import Commands
-from recoverdsl.commands.completion import VARIABLE, completion, register
-from recoverdsl.commands.explain import explain
-from recoverdsl.commands.fmt import fmt
-from recoverdsl.commands.graph import graph
-from recoverdsl.commands.lock import lock
-from recoverdsl.commands.lsp import lsp
-from recoverdsl.commands.new import new
-from recoverdsl.commands.plan import plan
-from recoverdsl.commands.run import run
+from recoverdsl.commands.app import app
+from recoverdsl.commands.completion import VARIABLE, register
 from recoverdsl.commands.terminal import complain
-from recoverdsl.errors import EXIT_CODES, StoppedError, UnavailableError, UsageError
-
-
-@click.group(
-    cls=Commands,
-    examples=[
-        ("recoverdsl new claim.rec", "write a spec to start from"),
-        ("recoverdsl check specs/ioi.rec", "check a spec: no model, no network"),
-        ("recoverdsl plan specs/ioi.rec", "say what a run would compute"),
-        ("recoverdsl run specs/ioi.rec", "run it, and say whether the clamp holds"),
-    ],
-    codes=EXIT_CODES,
-)
-@click.version_option(recoverdsl.__version__, message="recoverdsl %(version)s")
-def app() -> None:
-    """Tests whether a safety defense made of SAE features can be trusted."""
-
-
-# In the order in which they are used.
-for command in (new, check, explain, fmt, lock, plan, graph, run, lsp, completion):
-    app.add_command(command)
+from recoverdsl.errors import StoppedError, UnavailableError, UsageError
 
 
 def main() -> NoReturn:
-    """Entry point: turns every error that a person can mend into a message and an exit code."""
+    """Run the tool, and turn every error that a user can fix into a message and an exit code."""
     register()
     code = _run()
     try:
@@ -54,7 +24,7 @@ def main() -> NoReturn:
         if not sys.stdout.closed:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has had enough. What Python still flushes at its end goes nowhere.
+        # The reader of the output closed it. Whatever Python flushes on exit is discarded.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = StoppedError.exit_code
     sys.exit(code)
@@ -67,26 +37,26 @@ def _run() -> int:
         error.show()
         return UsageError.exit_code
     except click.UsageError as error:
-        # Colours are decided by the context, which click has already left.
+        # The context decides on colors, and click has already left it.
         with error.ctx.scope(cleanup=False) if error.ctx else nullcontext():
             complain(_usage_error(error), sys.stderr)
         return UsageError.exit_code
     except (click.Abort, KeyboardInterrupt):
         complain(StoppedError("stopped before the end"), sys.stderr)
         return StoppedError.exit_code
-    # Exit code 1 is a verdict, so a crash may not end with it.
+    # Exit code 1 is a verdict, so a crash must not exit with it.
     except Exception as error:
         click.echo(
             f"error: this is a bug in recoverdsl ({type(error).__name__})\n"
             f"  where: {_traceback_file()}\n"
-            "  help:  please report it with that file, which may quote the spec and its data",
+            "  help:  please report it with that file; note that it may quote the spec and its data",
             err=True,
         )
         return UnavailableError.exit_code
 
 
 def _usage_error(error: click.UsageError) -> UsageError:
-    """A mistake on the command line, as this tool says it."""
+    """Convert a mistake on the command line to an error in this tool's style."""
     context = error.ctx
     where = context.command_path if context else "recoverdsl"
     match error:
@@ -97,7 +67,7 @@ def _usage_error(error: click.UsageError) -> UsageError:
         case click.MissingParameter(param=click.Parameter() as missing):
             what = f"{missing.human_readable_name} is missing"
         case click.BadParameter(param=click.Option() as option):
-            what = f"`{option.opts[0]}` cannot be this: {error.message}"
+            what = f"invalid value of `{option.opts[0]}`: {error.message}"
         case _:
             what = error.format_message().rstrip(".")
             what = what[:1].lower() + what[1:]
@@ -107,7 +77,7 @@ def _usage_error(error: click.UsageError) -> UsageError:
 
 
 def _traceback_file() -> str:
-    """Writes the traceback of the error at hand to a private file and gives its path."""
+    """Write the traceback of the present error to a private file and return its path."""
     import tempfile
     import traceback
 

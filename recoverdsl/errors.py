@@ -1,15 +1,15 @@
-"""Errors for the person who can mend them. One base class; each kind has its exit code."""
+"""Errors, each with its fix for the user. One base class; each subclass has its exit code."""
 
 from __future__ import annotations
 
 EXIT_CODES = {
     0: "done, and every expectation holds",
-    1: "done, and the answer is no: an expectation does not hold, a file is not formatted, or a lock is out of date",
+    1: "done, but an expectation does not hold, a file is not formatted, or a lock is out of date",
     2: "the command or the spec is wrong",
-    3: "something that is needed cannot be had: model, SAE, data, memory, disk; or a bug",
+    3: "a model, an SAE, data, memory or disk space is not available; or the tool has a bug",
     4: "stopped part way; run again to resume",
 }
-"""What every command ends with. They are stable: scripts rely on them."""
+"""Exit code of a command to its meaning. The codes are stable: scripts rely on them."""
 
 
 class RecoverdslError(Exception):
@@ -18,8 +18,8 @@ class RecoverdslError(Exception):
     Args:
         what: what went wrong, in one sentence.
         where: the file, option or block that it is about.
-        why: what was found, or what was looked for.
-        help: how to mend it.
+        why: what was found, or what was expected.
+        help: how to fix it.
     """
 
     exit_code = 2
@@ -47,7 +47,7 @@ class UsageError(RecoverdslError):
 
 
 class SpecError(RecoverdslError):
-    """The spec is wrong. `diagnostics` holds every mistake that was found."""
+    """The spec is wrong. `diagnostics` holds every mistake."""
 
     def __init__(
         self, what: str, *, diagnostics: tuple[object, ...] = (), **more: str | None
@@ -57,13 +57,13 @@ class SpecError(RecoverdslError):
 
 
 class NotYetError(SpecError):
-    """The spec is right, and asks for something that this version cannot execute."""
+    """The spec is valid, but this version cannot execute all of it."""
 
 
 class LockError(RecoverdslError):
-    """The lock of a spec is missing, cannot be read, or says something else than what is found.
+    """The lock of a spec is missing, cannot be read, or differs from the spec and its sources.
 
-    `differences` holds every one.
+    `differences` holds every difference.
     """
 
     def __init__(
@@ -74,18 +74,18 @@ class LockError(RecoverdslError):
 
 
 class UnavailableError(RecoverdslError):
-    """Something that the spec names cannot be had, or does not fit."""
+    """A file, model, SAE or resource that is needed is not available, or does not fit the spec."""
 
     exit_code = 3
 
 
 class StoppedError(RecoverdslError):
-    """Stopped part way; what is done is kept."""
+    """The run stopped part way; finished work is kept."""
 
     exit_code = 4
 
 
 class BugError(RecoverdslError):
-    """The tool has noticed that it is wrong itself, and has done nothing."""
+    """The tool found a bug in itself, and did nothing."""
 
     exit_code = 3

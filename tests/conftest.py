@@ -1,4 +1,4 @@
-"""What several folders of tests share: one tiny audit, run once."""
+"""Fixtures that several folders of tests share: one tiny audit, run once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.hub import Hub, serving
 
 @pytest.fixture(autouse=True, scope="session")
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or fills the cache of whoever runs it."""
+    """Keep tests from reading or filling the cache of the person who runs them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECOVERDSL_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -25,7 +25,7 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def cores() -> Iterator[None]:
-    """For large matrices: as many threads as there are cores for each process that runs tests."""
+    """Set the threads for large matrices: as many as there are cores for each process that runs tests."""
     import torch
 
     threads = torch.get_num_threads()
@@ -37,7 +37,7 @@ def cores() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def claim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`claim.rec` in a folder with its model, SAE and prompts. Not to be written to."""
+    """Return `claim.rec` in a folder with its model, SAE and prompts, which no test may change."""
     from tests.run import claims
 
     return claims.write(tmp_path_factory.mktemp("claim"))
@@ -45,6 +45,6 @@ def claim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    """A hub on this machine, still empty."""
+    """Return a hub on this machine, still empty."""
     with serving(tmp_path / "hub") as hub:
         yield hub

@@ -33,12 +33,12 @@ class Hub:
     repositories: dict[str, Repository] = field(factory=dict)
     gated: set[str] = field(factory=set)
     asked: list[str] = field(factory=list)
-    """What the client has asked for, in order."""
+    """The requests of the client, in order."""
     corrupt: dict[str, bytes] = field(factory=dict)
     """Names of files that are sent with another content than their commit has."""
 
     def commit(self, name: str, files: Mapping[str, bytes], branch: str = "main") -> str:
-        """Adds a commit to a repository, and moves a branch there."""
+        """Add a commit to a repository, and move a branch there."""
         content = [[file, hashlib.sha1(data).hexdigest()] for file, data in sorted(files.items())]
         number = hashlib.sha1(json.dumps([name, content]).encode()).hexdigest()
         repository = self.repositories.setdefault(name, Repository())
@@ -47,7 +47,7 @@ class Hub:
         return number
 
     def fetched(self) -> list[str]:
-        """The files whose content was asked for."""
+        """Return the files whose content was requested."""
         return [path.rpartition("/")[2] for path in self.asked if "/resolve/" in path]
 
 
@@ -122,7 +122,7 @@ class _Answers(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(cache: Path) -> Iterator[Hub]:
-    """A hub without repositories, which the client takes for the real one, with a cache of its own."""
+    """Yield a hub without repositories, which the client takes for the real one, with a cache of its own."""
     from huggingface_hub import constants
 
     hub = Hub()

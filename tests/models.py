@@ -12,7 +12,7 @@ transformers.logging.set_verbosity_error()
 
 
 def llama(seed: int = 0, **changes: Any) -> Any:
-    """A random Llama with grouped-query attention."""
+    """Return a random Llama with grouped-query attention."""
     torch.manual_seed(seed)
     config = transformers.LlamaConfig(
         **{
@@ -45,7 +45,7 @@ def gpt2(seed: int = 0, **changes: Any) -> Any:
 
 
 def _move_norms(model: Any) -> Any:
-    """Gives norms weights: Gemma's are 0 when new, and stand for 1."""
+    """Give norms weights: Gemma's are 0 when new, which means a factor of 1."""
     for name, value in model.named_parameters():
         if "norm" in name:
             torch.nn.init.normal_(value, std=0.3)
@@ -62,7 +62,7 @@ def gemma(seed: int = 0) -> Any:
 
 
 def gemma2(seed: int = 0, **changes: Any) -> Any:
-    """A random Gemma 2 with softcaps so low that they matter, and a short window."""
+    """Return a random Gemma 2 with softcaps so low that they matter, and a short window."""
     torch.manual_seed(seed)
     config = transformers.Gemma2Config(
         **{
@@ -82,7 +82,7 @@ FAMILIES = {"llama": llama, "gpt2": gpt2, "qwen2": qwen2, "gemma": gemma, "gemma
 def jumprelu(
     d_in: int = 24, d_sae: int = 64, seed: int = 0, threshold: float = 0.05, **metadata: Any
 ) -> Any:
-    """A random JumpReLU SAE of sae_lens."""
+    """Return a random JumpReLU SAE of sae_lens."""
     from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 
     torch.manual_seed(seed)
@@ -99,7 +99,7 @@ def jumprelu(
 
 
 def tokenizer(words: list[str]) -> Any:
-    """A tokenizer with one token for each word and its leading space."""
+    """Return a tokenizer with one token for each word and its leading space."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Metaspace
@@ -111,14 +111,14 @@ def tokenizer(words: list[str]) -> Any:
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> Path:
-    """Saves a model with its tokenizer as safetensors."""
+    """Save a model with its tokenizer as safetensors."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
 def sae(architecture: str, d_in: int = 24, d_sae: int = 64, seed: int = 0, **config: Any) -> Any:
-    """A random SAE of an architecture that sae_lens names, every weight of it away from its default."""
+    """Return a random SAE of an architecture that sae_lens names, every weight of it away from its default."""
     from sae_lens.registry import get_sae_class
 
     torch.manual_seed(seed)

@@ -11,9 +11,9 @@ import torch
 from safetensors import safe_open
 
 import recoverdsl
-from recoverdsl.engine.model import loaded_model as models
+from recoverdsl.engine.model.loaded_model import load_model
 from recoverdsl.sources.data import load_examples
-from recoverdsl.sources.pins import locate
+from recoverdsl.sources.registry import source_of
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ def test_the_perturbations_recover_in_the_unmodified_model_with_plain_hooks(run:
 
     audit = recoverdsl.load(SPEC)
     (block,) = audit.spec.models.values()
-    loaded = models.load(locate(block, audit.fetcher), block.dtype, torch.device("cpu"))
+    loaded = load_model(source_of(block).locate(audit.fetcher), block.dtype, torch.device("cpu"))
     model, tokenizer = loaded.family.model, loaded.tokenizer
     sae = SAE.load_from_disk(SPEC.parent / "saes/smollm2-135m/layer14", dtype="float32")
     (selected,) = run.result.environment["features"]["select features ioi_features"].values()

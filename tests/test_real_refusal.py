@@ -11,9 +11,9 @@ import torch
 from safetensors import safe_open
 
 import recoverdsl
-from recoverdsl.engine.model import loaded_model as models
+from recoverdsl.engine.model.loaded_model import load_model
 from recoverdsl.sources.data import load_examples
-from recoverdsl.sources.pins import locate
+from recoverdsl.sources.registry import source_of
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ TOKENS = 12
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, cores: None) -> Any:
-    """The first 48 requests, answers of 12 tokens, one attack and random directions."""
+    """Return a run of the first 48 requests, answers of 12 tokens, one attack and random directions."""
     folder = tmp_path_factory.mktemp("refusal")
     text = (SPECS / "refusal.rec").read_text()
     attack, noise = text.index("# The published schedule"), text.index("control noise")
@@ -72,7 +72,7 @@ def test_the_unmodified_model_under_plain_hooks_writes_the_same_texts(run: Any) 
 
     audit = recoverdsl.load(SPECS / "refusal.rec")
     (block,) = audit.spec.models.values()
-    loaded = models.load(locate(block, audit.fetcher), block.dtype, torch.device("cpu"))
+    loaded = load_model(source_of(block).locate(audit.fetcher), block.dtype, torch.device("cpu"))
     model, tokenizer = loaded.family.model, loaded.tokenizer
     chosen = run.result.environment["features"]["select features refusal"]
     layers = {"early": 8, "mid": 14, "late": 20}

@@ -8,8 +8,8 @@ from pathlib import Path
 from recoverdsl.language.schema import Data, File
 from recoverdsl.measure.phrases import load_phrases
 from recoverdsl.measure.texts import opening
-from recoverdsl.sources import Fetcher
 from recoverdsl.sources.data import Example, load_examples
+from recoverdsl.sources.fetcher import Fetcher
 
 PLACE = Path(__file__).parents[1] / "specs" / "data"
 

@@ -1,4 +1,4 @@
-// Starts `recoverdsl lsp` and talks to it over its standard input and output.
+// Starts `recoverdsl lsp` and communicates with it over standard input and output.
 
 const { commands, window, workspace } = require("vscode");
 const { LanguageClient } = require("vscode-languageclient/node");

@@ -1,108 +1,117 @@
-"""Text of a run: what stands for an example in its place, and the texts themselves on demand."""
+"""The texts of a run: ids that replace them in artifacts, and the texts themselves on request."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from attrs import evolve
 
+from recoverdsl.compiler.steps import RunBase, RunDefended, Step
+from recoverdsl.engine.behavior.generation import Answers
+from recoverdsl.engine.behavior.observation import Observations
+from recoverdsl.engine.resources import Resources
+from recoverdsl.engine.steps.delta_split import DeltaParts
+from recoverdsl.engine.steps.evaluation import Recoveries
+from recoverdsl.engine.steps.output import Output
+from recoverdsl.engine.steps.suffix import Suffixes
+from recoverdsl.measure.keys import PartKey
 from recoverdsl.report.revealed import Revealed
-
-if TYPE_CHECKING:
-    from recoverdsl.engine.resources import Resources
-    from recoverdsl.engine.steps.runner import Output, Result
-    from recoverdsl.sources.data import Example
+from recoverdsl.sources.data import Example
 
 _WORD = re.compile(r"[^\W_]+")
 _LETTERS = re.compile(r"[^\W\d_]+")
-WHOLE = (None, None)
-_TELLING = 3
-"""This many words of a prompt in a row are text of it."""
-_LONG = 4
-"""One word of so many letters tells what a prompt is about."""
-_FEW = 8
-"""A word in more ids than this is a kind of example."""
+_WORDS_IN_A_ROW = 3
+"""An id with this many consecutive words of its prompt reveals the prompt."""
+_LONG_WORD = 4
+"""An id with a word of its prompt of this many letters reveals the prompt."""
+_COMMON_WORD = 8
+"""A word in more ids than this names a kind of example, and reveals no prompt."""
 
 
 def shown_ids(examples: Sequence[Example]) -> dict[str, str]:
-    """Id of each example to the one that artifacts hold.
+    """Return the id of each example to the one that artifacts hold.
 
-    They are the same, unless one holds a word of its prompt, as a benchmark's ids may: then the number
-    of its row stands for every example. A word that many ids have, such as a category's name, is no
-    word of one prompt.
+    They are the same, unless one holds a word of its prompt, as a benchmark's ids may: then every
+    example is named by the number of its row. A word that many ids have, such as a category's name,
+    does not count.
     """
     words = Counter(word for e in examples for word in set(_LETTERS.findall(e.id.casefold())))
-    common = {word for word, count in words.items() if count > _FEW}
-    if any(_tells(example.id, example.prompt, common) for example in examples):
+    common = {word for word, count in words.items() if count > _COMMON_WORD}
+    if any(_reveals(example.id, example.prompt, common) for example in examples):
         return {example.id: f"{number:04d}" for number, example in enumerate(examples, start=1)}
     return {example.id: example.id for example in examples}
 
 
-def texts(
-    resources: Resources,
-    output: Output,
-    base: str,
-    defended: str | None,
-    tables: Iterable[tuple[str, str, float | None, str]],
-    ids: dict[str, str],
-) -> tuple[Revealed, ...]:
-    """Every prompt, and every completion that was kept: each example first, then under each attack.
+def texts(resources: Resources, output: Output, ids: Mapping[str, str]) -> tuple[Revealed, ...]:
+    """Return every prompt and every stored completion: first of each example, then under each attack.
 
     Args:
-        base: key of the step that ran the undefended model.
-        defended: key of the one that ran the defended model, if there is one.
-        tables: kind, name, limit and key of the steps whose rows are in the table of examples.
-        ids: what `shown_ids` gave.
+        ids: id of each example to the one that artifacts hold; see `shown_ids`.
     """
     decode = resources.model.decode
-    results = output.results
-    before = _answers(results[base], decode)
-    after = _answers(results[defended], decode) if defended else {}
-    made = [
+    before, after = (_written(output, kind, decode) for kind in (RunBase, RunDefended))
+    revealed = [
         Revealed(
             ids[example.id], example.category, "defended", None, None, example.prompt,
-            before[WHOLE][index] if before else None, after[WHOLE][index] if after else None,
+            before[index] if before else None, after[index] if after else None,
         )
         for index, example in enumerate(resources.examples)
     ]  # fmt: skip
-    for kind, name, limit, key in tables:
-        suffixes = results[key].tensors.get("suffix_ids")
-        for (part, how), written in _answers(results[key], decode).items():
+    for table, key in output.graph.tables.items():
+        record = output.results[key].record
+        suffixes = record.suffix_ids_BN if isinstance(record, Suffixes) else None
+        for part, answers in _answers(record):
+            written = _decoded(answers, decode)
             for at, index in enumerate(output.valid_flips):
-                suffix = decode(suffixes[at].tolist()) if suffixes is not None else None
-                made.append(
+                revealed.append(
                     evolve(
-                        made[index], kind=kind, name=name, limit=limit, text=written[at], part=part,
-                        how=how, suffix=suffix,
+                        revealed[index], kind=table.kind, name=table.name, limit=table.limit, text=written[at],
+                        part=part.part if part else None, how=part.how if part else None,
+                        suffix=None if suffixes is None else decode(suffixes[at].tolist()),
                     )
                 )  # fmt: skip
-    return tuple(made)
+    return tuple(revealed)
 
 
-def _answers(
-    result: Result, decode: Callable[[list[int]], str]
-) -> dict[tuple[str | None, str | None], list[str]]:
-    """The texts that a step kept, by its rows, for each part of δ; `WHOLE` where δ is whole."""
-    found: dict[tuple[str | None, str | None], list[str]] = {}
-    for name, ids_BN in result.tensors.items():
-        kind, *of = name.split(" ")
-        if kind == "answer":
-            lengths_B = result.tensors[" ".join(["length", *of])]
-            rows = zip(ids_BN.tolist(), lengths_B.tolist(), strict=True)
-            part, how = of if of else WHOLE
-            found[part, how] = [decode(row[:length]) for row, length in rows]
-    return found
+def _answers(record: Any) -> Iterator[tuple[PartKey | None, Answers]]:
+    """Yield the texts that a step kept, for each part of δ; None where δ is whole."""
+    if isinstance(record, DeltaParts):
+        for name, part in record.parts.items():
+            for how, replay in part.replays():
+                if replay.answers is not None:
+                    yield PartKey(name, how), replay.answers
+    elif isinstance(record, Recoveries | Suffixes) and record.answers is not None:
+        yield None, record.answers
 
 
-def _tells(id: str, prompt: str, common: set[str]) -> bool:
+def _written(
+    output: Output, kind: type[Step], decode: Callable[[list[int]], str]
+) -> list[str] | None:
+    """Return the text of each example in a step that observes the behavior; None if none is generated."""
+    for key in output.graph.keys_of(kind):
+        answers = output.record(key, Observations).answers
+        return None if answers is None else _decoded(answers, decode)
+    return None
+
+
+def _decoded(answers: Answers, decode: Callable[[list[int]], str]) -> list[str]:
+    return [decode(ids) for ids in answers.lists()]
+
+
+def _reveals(id: str, prompt: str, common: set[str]) -> bool:
+    """Return whether an id holds text of its prompt, apart from common words."""
     own, words = (_WORD.findall(text.casefold()) for text in (id, prompt))
     if own and own == words:
         return True
-    told, asked = (set(_LETTERS.findall(text.casefold())) for text in (id, prompt))
-    if any(len(word) >= _LONG for word in (told & asked) - common):
+    in_id, in_prompt = (set(_LETTERS.findall(text.casefold())) for text in (id, prompt))
+    if any(len(word) >= _LONG_WORD for word in (in_id & in_prompt) - common):
         return True
-    runs = {tuple(words[at : at + _TELLING]) for at in range(len(words) - _TELLING + 1)}
-    return any(tuple(own[at : at + _TELLING]) in runs for at in range(len(own) - _TELLING + 1))
+    return not _runs(own).isdisjoint(_runs(words))
+
+
+def _runs(words: list[str]) -> set[tuple[str, ...]]:
+    """Return every run of `_WORDS_IN_A_ROW` consecutive words."""
+    return set(zip(*(words[at:] for at in range(_WORDS_IN_A_ROW)), strict=False))

@@ -1,4 +1,4 @@
-"""The commands, one file each, and what they share. Each is thin: it reads its options, calls, prints.
+"""The commands, one file each, and their common parts. A command parses options, calls and prints.
 
-Nothing heavy is imported until a command does its work, so that help and completion come at once.
+Nothing heavy is imported until a command does its work, so that help and completion are immediate.
 """

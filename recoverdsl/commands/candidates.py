@@ -1,7 +1,6 @@
-"""What can stand behind an option or in the place of an argument, for completion.
+"""Candidates of shell completion: values for options and arguments.
 
-Nothing is imported before it is asked for, and nothing is reported: what cannot be read completes
-to nothing.
+Imports are lazy, and no error is reported: a spec that cannot be read has no candidates.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ Items = list[CompletionItem[str]]
 
 
 def specs(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """Files `*.rec` and folders, as the shell itself completes files."""
+    """Leave `*.rec` files and folders to the shell's own completion."""
     return [CompletionItem(incomplete, type="spec")]
 
 
 def folders(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """Folders, as the shell itself completes them."""
+    """Leave folders to the shell's own completion."""
     return [CompletionItem(incomplete, type="dir")]
 
 
@@ -37,14 +36,14 @@ def devices(context: click.Context, param: click.Parameter, incomplete: str) -> 
 
 
 def codes(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """Codes of mistakes, with their titles."""
+    """List the codes of diagnostics, with their titles."""
     from recoverdsl.language.diagnostics.codes import CODES
 
     return _items({code: kind.title for code, kind in CODES.items()}, incomplete)
 
 
 def overrides(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """`projected.steps=`: the blocks of the spec, then their attributes, then words for values."""
+    """Complete `projected.steps=`: blocks of the spec, then their attributes, then words for values."""
     named = context.params.get("spec") or next(iter(context.params.get("specs") or ()), None)
     if named is None:
         return []
@@ -70,7 +69,7 @@ def overrides(context: click.Context, param: click.Parameter, incomplete: str) -
 
 
 def saes(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """`release:RELEASE/ID`, from sae_lens's table, and `folder:PATH`."""
+    """Complete `release:RELEASE/ID`, from sae_lens's table, and `folder:PATH`."""
     from recoverdsl.scaffold.releases import ids
     from recoverdsl.sources.sae_lens_table import releases
 
@@ -115,11 +114,11 @@ def _folders(begun: str) -> Items:
 # --- Paths of a spec --------------------------------------------------------------------------
 
 _Target = tuple[Any, Mapping[str, Any], str]
-"""What a path takes, as the schema says: annotation, metadata, and a sentence."""
+"""The annotation, metadata and description of a path's value, from the schema."""
 
 
 def _paths(tree: Tree) -> Iterator[tuple[str, _Target]]:
-    """Every path that `--set` can name."""
+    """Yield every path that `--set` can name."""
     from typing import Literal
 
     from recoverdsl.language import schema
@@ -159,7 +158,7 @@ def _inside(block: Block, path: str) -> Iterator[tuple[str, _Target]]:
 
 
 def _values(tree: Tree, annotation: Any, metadata: Mapping[str, Any], doc: str) -> Iterable[str]:
-    """Words and names that a value may be."""
+    """Yield the words and names that a value may be."""
     from typing import Annotated, Literal, get_args, get_origin
 
     from recoverdsl.language.schema.fields import alternatives

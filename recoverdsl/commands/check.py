@@ -17,11 +17,11 @@ from recoverdsl.commands.terminal import colored, say
 @click.command(
     cls=Command,
     examples=[
-        ("recoverdsl check specs/ioi.rec", "every mistake of a spec, in one pass"),
-        ("recoverdsl check specs --format json", "the mistakes of all specs in a folder, for a program"),
-        ("recoverdsl check specs/ioi.rec --set projected.steps=50", "as it would be with another value"),
+        ("recoverdsl check specs/ioi.rec", "report every mistake in a spec, in one pass"),
+        ("recoverdsl check specs --format json", "report the mistakes of all specs in a folder, for a program"),
+        ("recoverdsl check specs/ioi.rec --set projected.steps=50", "check it with another value"),
     ],
-    codes={0: "every spec is valid; there may be warnings", 2: "a spec is wrong, or the command is"},
+    codes={0: "every spec is valid; there may be warnings", 2: "a spec or the command is wrong"},
 )  # fmt: skip
 @click.argument(
     "specs",
@@ -36,7 +36,7 @@ from recoverdsl.commands.terminal import colored, say
     type=click.Choice(["text", "json", "sarif"]),
     default="text",
     show_default=True,
-    help="How mistakes are printed.",
+    help="Format of the diagnostics.",
 )
 @options.overrides
 def check(specs: tuple[Path, ...], format: str, overrides: Mapping[str, str]) -> int:
@@ -46,7 +46,7 @@ def check(specs: tuple[Path, ...], format: str, overrides: Mapping[str, str]) ->
     from recoverdsl.pinning.coverage import uncovered
 
     files = walk(specs)
-    # A file that several import is wrong once.
+    # A mistake in a file that several specs import is reported once.
     found = {
         (diagnostic.file, diagnostic.span.start, diagnostic.code, diagnostic.message): diagnostic
         for path in files

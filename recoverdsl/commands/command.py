@@ -1,4 +1,4 @@
-"""What all commands have: examples, exit codes and `--color` in their help, and errors in one style."""
+"""The base of all commands: help with examples and exit codes, `--color`, and one style of errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recoverdsl.commands.terminal import complain
 from recoverdsl.errors import RecoverdslError, StoppedError
 
 HELP_WIDTH = 88
-"""Columns of the help, and of what is made from it, wherever it is shown."""
+"""Columns of the help, in a terminal and in the generated documentation."""
 
 
 def _choose_color(context: click.Context, option: click.Parameter, value: str | None) -> None:
@@ -23,7 +23,10 @@ def _choose_color(context: click.Context, option: click.Parameter, value: str | 
 
 @contextmanager
 def _read_to_the_end() -> Iterator[None]:
-    """Click would end with 1, which is a verdict, when whoever reads the output has had enough."""
+    """Exit with the code of a stopped run when the reader of the output closes the pipe.
+
+    Click would exit with 1, which is a verdict.
+    """
     try:
         yield
     except BrokenPipeError:
@@ -31,11 +34,11 @@ def _read_to_the_end() -> Iterator[None]:
 
 
 class _Described(click.Command):
-    """A command whose help ends in examples and exit codes.
+    """A command whose help ends with examples and exit codes.
 
     Args:
-        examples: command lines, each with what it does.
-        codes: the exit codes that it ends with, each with what that means here.
+        examples: command lines, each with its effect.
+        codes: the exit codes of the command, each with its meaning here.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class _Described(click.Command):
                 is_eager=True,
                 expose_value=False,
                 callback=_choose_color,
-                help="Colours; `auto` is on a terminal, if NO_COLOR and FORCE_COLOR do not say otherwise.",
+                help="Color the output; `auto` does so on a terminal, unless NO_COLOR or FORCE_COLOR is set.",
             )
         )
 
@@ -85,7 +88,7 @@ class _Described(click.Command):
 
 
 class Command(_Described):
-    """One command. It returns its exit code; an error becomes a message and the code of its kind."""
+    """A command that returns its exit code; an error becomes a message and the code of its kind."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -96,7 +99,7 @@ class Command(_Described):
 
 
 class Commands(_Described, click.Group):
-    """The tool: its commands are listed in the order in which they were added."""
+    """A group of commands, listed in the order in which they were added."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)

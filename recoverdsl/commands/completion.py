@@ -1,4 +1,4 @@
-"""`recoverdsl completion`, and what the shells are told when someone presses the tabulator key."""
+"""`recoverdsl completion`, and the answers to the shells when someone presses Tab."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recoverdsl.commands.command import Command
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_RECOVERDSL_COMPLETE"
-"""Set by the scripts of the shells; click answers it and runs no command."""
+"""Set by the shells' scripts: click then prints completions and runs no command."""
 
 
 @click.command(
@@ -35,13 +35,13 @@ VARIABLE = "_RECOVERDSL_COMPLETE"
 )
 @click.argument("shell", type=click.Choice(SHELLS), metavar="|".join(SHELLS))
 def completion(shell: str) -> None:
-    """Print what makes a shell complete commands, options, specs and paths in specs."""
+    """Print a script that completes commands, options, specs and paths in specs."""
     script = Path(__file__).parent / "shells" / f"completion.{shell}"
     sys.stdout.write(script.read_text(encoding="utf-8"))
 
 
 class Lines(ShellComplete):
-    """One line for each completion: its kind, its value and what it is, apart by tabulators.
+    """Writes one line for each completion: its kind, value and description, separated by tabs.
 
     A kind other than `plain` leaves the rest to the shell: `spec`, `file` and `dir`.
     """
@@ -51,7 +51,7 @@ class Lines(ShellComplete):
     def get_completion_args(self) -> tuple[list[str], str]:
         line = os.environ.get("COMP_LINE", "")
         _, *words = split_arg_string(line) or [""]
-        # The word at the cursor, which is a new one behind a space, unless that is in quotes.
+        # The word at the cursor is empty after a space, unless the space is quoted.
         again = split_arg_string(f"{line}x")
         incomplete = words.pop() if words and len(again) == len(words) + 1 else ""
         return words, incomplete
@@ -61,7 +61,7 @@ class Lines(ShellComplete):
         begun = incomplete.startswith("--") and "=" in incomplete
         before = incomplete.partition("=")[0] + "=" if begun else ""
         if words and words[-1].startswith("--") and not incomplete.startswith("-"):
-            # click reads no further than to an option without its value, and so not the arguments.
+            # Click stops at an option without a value, and so would miss the arguments.
             incomplete = f"{words.pop()}={incomplete}"
         items = self.get_completions(words, incomplete)
         return "\n".join(self.format_completion(item, before) for item in items)
@@ -72,6 +72,6 @@ class Lines(ShellComplete):
 
 
 def register() -> None:
-    """Let click answer the scripts of this tool."""
+    """Register the completion class of the shells' scripts with click."""
     for shell in SHELLS:
         add_completion_class(Lines, shell)

@@ -14,8 +14,8 @@ from recoverdsl.commands.terminal import say
 @click.command(
     cls=Command,
     examples=[
-        ("recoverdsl explain REC401", "what this mistake is, why the rule exists, and what is right"),
-        ("recoverdsl explain", "all codes with their titles"),
+        ("recoverdsl explain REC401", "show the meaning of a mistake, the reason for the rule, and a fix"),
+        ("recoverdsl explain", "list all codes with their titles"),
     ],
     codes={0: "explained", 2: "there is no such code"},
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The specs that a command line names, and how a file is written."""
+"""Files of a command line: the specs that it names, and files written atomically."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from recoverdsl.errors import UnavailableError, UsageError
 
 
 def walk(named: Iterable[Path]) -> list[Path]:
-    """The named files, and every `*.rec` in the named folders, in order, each once.
+    """List the named files and every `*.rec` in the named folders, in order, each once.
 
-    Hidden folders are left out, and links to folders are not followed.
+    Hidden files and folders are left out, and links to folders are not followed.
 
     Raises:
         UsageError: there is no spec in a folder.
@@ -24,7 +24,9 @@ def walk(named: Iterable[Path]) -> list[Path]:
         files = list(_inside(path)) if path.is_dir() else [path]
         if not files:
             raise UsageError(
-                "there is no spec in this folder", where=str(path), why="a spec is a file `*.rec`"
+                "expected a spec in this folder, found none",
+                where=str(path),
+                why="a spec is a file `*.rec`",
             )
         for file in files:
             found.setdefault(file.absolute(), file)
@@ -40,7 +42,7 @@ def _inside(folder: Path) -> Iterable[Path]:
 
 
 def create(path: Path, content: bytes) -> bool:
-    """Makes a file; False, and nothing is done, if there is one of that name.
+    """Create a file and return True; return False, and do nothing, if it exists.
 
     Raises:
         UnavailableError: the folder cannot be written.
@@ -56,7 +58,7 @@ def create(path: Path, content: bytes) -> bool:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Gives a file its content at one stroke, whether or not there is one of that name.
+    """Write a file atomically, whether or not it exists.
 
     Raises:
         UnavailableError: the file or its folder cannot be written.
@@ -79,9 +81,9 @@ def put(path: Path, content: bytes) -> None:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Gives a file new content at one stroke: a reader finds the old or the new, never a half.
+    """Replace the content of a file atomically: a reader finds the old or the new, never a part.
 
-    Its mode stays, and its owner where that is allowed. A link stays a link; what it points to is
+    The file keeps its mode, and its owner where that is allowed. A link stays a link; its target is
     replaced.
 
     Raises:
@@ -91,11 +93,11 @@ def replace(path: Path, content: bytes) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         before = target.stat()
-        # A file that its owner has locked against writing is not to be replaced behind their back.
+        # A read-only file must not be replaced.
         target.open("r+b").close()
         try:
             with temporary.open("xb") as file:
-                # While it is still empty, so that nobody can read what was private.
+                # While it is still empty, so that private content is never exposed.
                 with suppress(OSError):
                     os.chown(temporary, before.st_uid, before.st_gid)
                 os.chmod(temporary, stat.S_IMODE(before.st_mode))

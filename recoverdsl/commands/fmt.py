@@ -21,16 +21,16 @@ STANDARD_INPUT = Path("-")
 @click.command(
     cls=Command,
     examples=[
-        ("recoverdsl fmt specs/ioi.rec", "rewrite a spec in the one style"),
-        ("recoverdsl fmt --check specs", "name the specs of a folder that are not in that style"),
-        ("recoverdsl fmt --diff specs/ioi.rec", "show what would change, and change nothing"),
-        ("recoverdsl fmt - < specs/ioi.rec", "for an editor: from standard input to standard output"),
+        ("recoverdsl fmt specs/ioi.rec", "rewrite a spec in the canonical style"),
+        ("recoverdsl fmt --check specs", "list the specs of a folder that are not in that style"),
+        ("recoverdsl fmt --diff specs/ioi.rec", "show the changes without making them"),
+        ("recoverdsl fmt - < specs/ioi.rec", "format standard input to standard output, for an editor"),
     ],
     codes={
-        0: "every spec is in the one style now; with --diff, the changes are shown",
+        0: "every spec is in the canonical style; with --diff, the changes are shown",
         1: "with --check, a spec would change",
-        2: "a spec cannot be read, or the command is wrong; the other specs are formatted all the same",
-        3: "a file cannot be written, or a bug was noticed; that file is as it was",
+        2: "a spec cannot be parsed or the command is wrong; the other specs are formatted nevertheless",
+        3: "a file cannot be written, or a bug was detected; that file is unchanged",
     },
 )  # fmt: skip
 @click.argument(
@@ -41,13 +41,13 @@ STANDARD_INPUT = Path("-")
     type=click.Path(path_type=Path),
     shell_complete=candidates.specs,
 )
-@click.option("--check", is_flag=True, help="Change nothing; name what would change.")
-@click.option("--diff", is_flag=True, help="Change nothing; show what would change.")
+@click.option("--check", is_flag=True, help="Change nothing; list the specs that would change.")
+@click.option("--diff", is_flag=True, help="Change nothing; show the changes.")
 def fmt(files: tuple[Path, ...], check: bool, diff: bool) -> int:
-    """Rewrite specs in the one style. Comments stay where they are.
+    """Rewrite specs in the canonical style. Comments stay where they are.
 
-    What was written is read again first: a spec that would come out with another meaning, or
-    without a comment, is left alone. A folder stands for every `*.rec` in it.
+    The result is parsed again before it is written: a spec that would change its meaning or lose a
+    comment is left unchanged. A folder means every `*.rec` in it.
     """
     from recoverdsl.language import format_text
 
@@ -87,7 +87,7 @@ def _read(path: Path) -> bytes:
 
 
 def _difference(before: bytes, after: bytes, name: str) -> Iterator[str]:
-    """A unified diff, which `patch` understands; on a terminal, with what that would obey shown."""
+    """Yield a unified diff for `patch`; on a terminal, with control characters made visible."""
     styles = {"+": "green", "-": "red", "@": "cyan"}
     old, new = (_lines(text.decode()) for text in (before, after))
     for line in unified_diff(old, new, name, name):

@@ -16,10 +16,10 @@ from recoverdsl.commands.terminal import say
 @click.command(
     cls=Command,
     examples=[
-        ("recoverdsl graph specs/ioi.rec", "a drawing for Markdown pages"),
-        ("recoverdsl graph specs/ioi.rec --format dot | dot -Tsvg > ioi.svg", "a picture, by Graphviz"),
+        ("recoverdsl graph specs/ioi.rec", "draw the steps for a Markdown page"),
+        ("recoverdsl graph specs/ioi.rec --format dot | dot -Tsvg > ioi.svg", "draw a picture with Graphviz"),
     ],
-    codes={0: "the steps are drawn", 2: "the command or the spec is wrong", 3: "a file that the spec names cannot be had"},
+    codes={0: "the steps are drawn", 2: "the command or the spec is wrong", 3: "a file that the spec names is not available"},
 )  # fmt: skip
 @options.spec
 @click.option(
@@ -27,7 +27,7 @@ from recoverdsl.commands.terminal import say
     type=click.Choice(["mermaid", "dot", "json"]),
     default="mermaid",
     show_default=True,
-    help="How it is drawn.",
+    help="Format of the drawing.",
 )
 @options.overrides
 @options.device

@@ -16,21 +16,21 @@ from recoverdsl.commands.files import put
 from recoverdsl.commands.terminal import console, say, shown
 
 if TYPE_CHECKING:
-    from recoverdsl.pinning.beside import Beside
+    from recoverdsl.pinning.spec_with_lock import SpecWithLock
 
 
 @click.command(
     cls=Command,
     examples=[
         ("recoverdsl lock specs/ioi.rec", "write specs/ioi.rec.lock, to be signed with the spec"),
-        ("recoverdsl lock --check specs/ioi.rec", "say what the lock would say otherwise now"),
+        ("recoverdsl lock --check specs/ioi.rec", "list the differences between the lock and the sources now"),
         ("recoverdsl lock specs/ioi.rec --set projected.steps=50", "lock it with another value"),
     ],
     codes={
-        0: "the lock is written, or with --check, is what would be written",
-        1: "with --check, the lock is missing or is not what would be written",
+        0: "the lock is written, or with --check, is up to date",
+        1: "with --check, the lock is missing or out of date",
         2: "the command or the spec is wrong",
-        3: "something that the spec names cannot be had, or the lock cannot be written",
+        3: "a source that the spec names is not available, or the lock cannot be written",
     },
 )  # fmt: skip
 @options.spec
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 def lock(
     spec: Path, check: bool, overrides: Mapping[str, str], allow_outside: bool, offline: bool
 ) -> int:
-    """Write down what a spec's sources are now: commits, sha256, versions.
+    """Record the present state of a spec's sources: commits, sha256, versions.
 
-    The lock lies beside the spec, as SPEC.rec.lock. `recoverdsl run --locked` then takes nothing
-    else. Weights are not fetched where the hub knows their sha256.
+    The lock is written beside the spec, as SPEC.rec.lock. `recoverdsl run --locked` then accepts
+    nothing else. Weights are not downloaded where the hub knows their sha256.
     """
     from attrs import evolve
 
@@ -52,46 +52,48 @@ def lock(
     from recoverdsl.commands.progress import Progress
     from recoverdsl.pinning.lockfile import to_text
 
-    # Libraries draw bars of their own, which would tear this tool's.
+    # Progress bars of libraries would garble this tool's.
     os.environ.setdefault("TQDM_DISABLE", "1")
     audit = load(spec, set=overrides, allow_outside=allow_outside, offline=offline)
     with Progress(console(sys.stderr)) as progress:
-        beside = evolve(audit.beside, fetcher=audit.fetcher.with_progress(progress.busy))
-        found = beside.make()
+        spec_with_lock = evolve(
+            audit.spec_with_lock, fetcher=audit.fetcher.with_progress(progress.busy)
+        )
+        found = spec_with_lock.make()
     text = to_text(found)
-    name = shown(str(beside.lock_path), sys.stdout)
+    name = shown(str(spec_with_lock.lock_path), sys.stdout)
     if check:
-        return _compare(beside, text, name)
-    put(beside.lock_path, text.encode())
+        return _compare(spec_with_lock, text, name)
+    put(spec_with_lock.lock_path, text.encode())
     files = sum(len(pinned.files or {}) for pinned in found.sources.values())
     say(f"{name} is written: {_count(len(found.sources), 'source')}, {_count(files, 'file')}.", sys.stdout)  # fmt: skip
     return 0
 
 
-def _compare(beside: Beside, text: str, name: str) -> int:
-    """Whether a lock is the text that would be written; says what is not."""
+def _compare(spec_with_lock: SpecWithLock, text: str, name: str) -> int:
+    """Return 0 if a lock is the text that would be written; else print the differences and return 1."""
     from recoverdsl.errors import LockError
+    from recoverdsl.pinning.current_lock import CurrentLock
     from recoverdsl.pinning.differences import compare
-    from recoverdsl.pinning.finding import Found
     from recoverdsl.pinning.lockfile import from_text, read_lock
 
     try:
-        written = read_lock(beside.lock_path)
+        written = read_lock(spec_with_lock.lock_path)
     except LockError as error:
         say(shown(str(error), sys.stdout), sys.stdout)
         return 1
-    differences = compare(written, Found(from_text(text), {}), beside.path)
+    differences = compare(written, CurrentLock(from_text(text), {}), spec_with_lock.path)
     for difference in differences:
         say(shown(str(difference), sys.stdout), sys.stdout)
     if differences:
         say(f"{name} is out of date: {_count(len(differences), 'difference')}.", sys.stdout)
         return 1
-    if beside.lock_path.read_bytes() != text.encode():
-        say(f"{name} says the same in other words: `recoverdsl lock` writes it as it should be.", sys.stdout)  # fmt: skip
+    if spec_with_lock.lock_path.read_bytes() != text.encode():
+        say(f"{name} has the right content in another layout: run `recoverdsl lock` to rewrite it.", sys.stdout)  # fmt: skip
         return 1
     say(f"{name} is up to date.", sys.stdout)
     return 0
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

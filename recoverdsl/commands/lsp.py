@@ -10,13 +10,13 @@ from recoverdsl.errors import UnavailableError
 
 @click.command(
     cls=Command,
-    examples=[("recoverdsl lsp", "what an editor is told to start for .rec files")],
-    codes={0: "the editor ended it", 3: "the language server is not installed"},
+    examples=[("recoverdsl lsp", "the command that an editor starts for .rec files")],
+    codes={0: "the editor ended the connection", 3: "the language server is not installed"},
 )
-# Editors add it out of habit, and there is no other way.
+# Many editors pass this flag, and there is no other transport.
 @click.option("--stdio", is_flag=True, hidden=True)
 def lsp(stdio: bool) -> int:
-    """Start the language server, which an editor talks to over standard input and output."""
+    """Start the language server, over standard input and output."""
     try:
         from recoverdsl.server.server import start
     except ModuleNotFoundError as error:

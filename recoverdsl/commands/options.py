@@ -21,7 +21,7 @@ def _pairs(
         path, equals, value = text.partition("=")
         if not equals or not path.strip():
             raise click.BadParameter(
-                f"{text!r} is not PATH=VALUE, such as projected.steps=50", context, option
+                f"expected PATH=VALUE, such as projected.steps=50, found {text!r}", context, option
             )
         pairs[path.strip()] = value.strip()
     return pairs
@@ -53,8 +53,8 @@ offline = click.option("--offline", is_flag=True, help="Never use the network.")
 locked = click.option(
     "--locked",
     is_flag=True,
-    help="Hold the spec to SPEC.rec.lock, as `recoverdsl lock` wrote it: another spec, version, "
-    "file or commit is refused.",
+    help="Hold the spec to SPEC.rec.lock, as `recoverdsl lock` wrote it: refuse any other spec, "
+    "version, file or commit.",
 )
 
 device = click.option(
@@ -71,10 +71,10 @@ store = click.option(
     type=click.Path(path_type=Path),
     shell_complete=candidates.folders,
     metavar="DIR",
-    help="Where results of steps are kept. [default: the cache folder]",
+    help="Folder for the results of steps. [default: the cache folder]",
 )
 
 
-def json(what: str) -> Callable[[F], F]:
-    """`--json`, with a sentence of help."""
-    return click.option("--json", "as_json", is_flag=True, help=what)
+def json(help: str) -> Callable[[F], F]:
+    """Return the option `--json` with its help."""
+    return click.option("--json", "as_json", is_flag=True, help=help)

@@ -16,10 +16,10 @@ from recoverdsl.commands.terminal import say
 @click.command(
     cls=Command,
     examples=[
-        ("recoverdsl plan specs/ioi.rec", "the steps, and which of them an earlier run has kept"),
-        ("recoverdsl plan specs/ioi.rec --set projected.steps=50", "what another value would compute anew"),
+        ("recoverdsl plan specs/ioi.rec", "list the steps, and those that an earlier run has stored"),
+        ("recoverdsl plan specs/ioi.rec --set projected.steps=50", "list the steps that another value would recompute"),
     ],
-    codes={0: "the plan is printed", 2: "the command or the spec is wrong", 3: "a file that the spec names cannot be had"},
+    codes={0: "the plan is printed", 2: "the command or the spec is wrong", 3: "a file that the spec names is not available"},
 )  # fmt: skip
 @options.spec
 @options.overrides
@@ -37,7 +37,7 @@ def plan(
     allow_outside: bool,
     locked: bool,
 ) -> None:
-    """Say what a run would compute, and what an earlier run has kept."""
+    """List the steps that a run would compute, and those that an earlier run has stored."""
     from recoverdsl.api import load
     from recoverdsl.compiler.plan import plan_rows, render_plan
 

@@ -1,28 +1,31 @@
-"""Shows how a run goes: bars on a terminal, plain lines elsewhere."""
+"""The progress of a run: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from types import TracebackType
-from typing import Any
+from types import FrameType, TracebackType
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
 from rich.progress import Progress as Bars
 
-_STATES = {"kept": "kept", "resumed": "resumed", "computed": "done"}
+from recoverdsl.compiler.graph import Node
+from recoverdsl.engine.steps.observer import State
+
+_STATES: dict[State, str] = {"kept": "kept", "resumed": "resumed", "computed": "done"}
 
 
 class Progress(AbstractContextManager["Progress"]):
-    """An observer of runs for people. Also turns a request to terminate into a keyboard interrupt."""
+    """An observer that shows the progress of runs, and turns SIGTERM into a keyboard interrupt."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -31,8 +34,8 @@ class Progress(AbstractContextManager["Progress"]):
             MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True,
             disable=not console.is_interactive,
         )  # fmt: skip
-        self._task: Any = None
-        self._before: Any = signal.SIG_DFL
+        self._task: TaskID | None = None
+        self._before: Callable[[int, FrameType | None], object] | int | None = signal.SIG_DFL
 
     def __enter__(self) -> Progress:
         self._before = signal.signal(signal.SIGTERM, _interrupt)
@@ -49,24 +52,24 @@ class Progress(AbstractContextManager["Progress"]):
         signal.signal(signal.SIGTERM, self._before)
 
     @contextmanager
-    def busy(self, what: str) -> Iterator[None]:
+    def busy(self, activity: str) -> Iterator[None]:
         if not self._console.is_terminal:
-            self._line(f"{what} …")
-        task = self._bars.add_task(what, total=None)
+            self._line(f"{activity} …")
+        task = self._bars.add_task(activity, total=None)
         try:
             yield
         finally:
             self._bars.remove_task(task)
 
-    def point(self, what: str) -> None:
-        """A point of a sweep begins."""
-        self._line(what)
+    def point(self, label: str) -> None:
+        """Show that a point of a sweep begins."""
+        self._line(label)
 
-    def began(self, node: Any, examples: int) -> Callable[[int], None]:
+    def began(self, node: Node, examples: int) -> Callable[[int], None]:
         task = self._task = self._bars.add_task(node.key, total=examples)
         return lambda done: self._bars.update(task, completed=done)
 
-    def ended(self, node: Any, state: str, seconds: float, batch_size: int | None) -> None:
+    def ended(self, node: Node, state: State, seconds: float, batch_size: int | None) -> None:
         if self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
@@ -77,5 +80,5 @@ class Progress(AbstractContextManager["Progress"]):
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _interrupt(signum: int, frame: Any) -> None:
+def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt

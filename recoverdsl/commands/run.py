@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,17 +17,16 @@ from recoverdsl.commands.terminal import console, say, shown
 from recoverdsl.errors import EXIT_CODES, StoppedError
 
 if TYPE_CHECKING:
-    from recoverdsl.api import Run
-    from recoverdsl.audit.sweep import SweepRun
+    from recoverdsl.api import Run, SweepRun
 
 
 @click.command(
     cls=Command,
     examples=[
-        ("recoverdsl run specs/ioi.rec", "run it; kill it at any moment, and run it again to go on"),
-        ("recoverdsl run specs/ioi.rec --set projected.steps=50 --out runs/short", "another budget, another folder"),
-        ("recoverdsl run specs/ioi.rec --locked", "run it only if all is as `recoverdsl lock` found it"),
-        ("recoverdsl run specs/ioi.rec --json > result.json", "the result for a program"),
+        ("recoverdsl run specs/ioi.rec", "run it; interrupt it at any moment, and run it again to resume"),
+        ("recoverdsl run specs/ioi.rec --set projected.steps=50 --out runs/short", "run it with another budget into another folder"),
+        ("recoverdsl run specs/ioi.rec --locked", "run it only if everything is as `recoverdsl lock` recorded it"),
+        ("recoverdsl run specs/ioi.rec --json > result.json", "print the result for a program"),
     ],
     codes={**EXIT_CODES, 1: "done, and an expectation does not hold or is undefined"},
 )  # fmt: skip
@@ -47,14 +46,14 @@ if TYPE_CHECKING:
     "--batch-size",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Examples at once. [default: from the memory]",
+    help="Examples in a batch. [default: from the available memory]",
 )
 @click.option(
     "--reveal",
     is_flag=True,
-    help="Put prompts and completions into the run folder (texts.jsonl) and the report. Without it "
-    "they are in no file there. Careful with data about harmful behavior: whoever gets the folder "
-    "can read what the model was brought to say.",
+    help="Write prompts and completions to the run folder (texts.jsonl) and the report. Without it "
+    "no file there contains them. Take care with data about harmful behavior: anyone with the "
+    "folder can read what the model was made to say.",
 )
 @options.allow_outside
 @options.offline
@@ -72,27 +71,24 @@ def run(
     offline: bool,
     locked: bool,
 ) -> int:
-    """Run a spec and say whether the clamp holds. A run that was stopped goes on where it was."""
+    """Run a spec and report whether the clamp holds. A run that was stopped resumes where it was."""
     from recoverdsl.api import load
     from recoverdsl.commands.progress import Progress
 
-    # Libraries draw bars of their own, which would tear this tool's.
+    # Progress bars of libraries would garble this tool's.
     os.environ.setdefault("TQDM_DISABLE", "1")
     folder = out or Path("runs") / spec.stem
     with _resumable():
         audit = load(
             spec, set=overrides, allow_outside=allow_outside, offline=offline, locked=locked
         )
-        if not locked and (differs := audit.beside.note()):
+        if not locked and (differs := audit.spec_with_lock.note()):
             say(f"{click.style('note:', fg='cyan', bold=True)} {shown(differs, sys.stderr)}", sys.stderr)  # fmt: skip
         with Progress(console(sys.stderr)) as progress:
-            options: dict[str, Any] = {
-                "device": device, "store": store, "batch_size": batch_size, "observer": progress,
-                "reveal": reveal,
-            }  # fmt: skip
-            done = (
-                audit.run_sweep(folder, **options) if audit.points else audit.run(folder, **options)
-            )
+            start = audit.run_sweep if audit.points else audit.run
+            done = start(
+                folder, device=device, store=store, batch_size=batch_size, observer=progress, reveal=reveal,
+            )  # fmt: skip
     _print(done, as_json)
     if not as_json:
         say(f"Report: {folder / 'report.html'}", sys.stdout)
@@ -116,9 +112,12 @@ def _print(done: Run | SweepRun, as_json: bool) -> None:
     show(done.result, console(sys.stdout), done.seconds)
     kept = sum(state == "kept" for state in done.states.values())
     if kept == len(done.states):
-        say("Nothing was computed: every step was kept from an earlier run.", sys.stdout)
+        say("Nothing was computed: the results of all steps are from an earlier run.", sys.stdout)
     elif kept:
-        say(f"{kept} of {len(done.states)} steps were kept from an earlier run.", sys.stdout)
+        say(
+            f"The results of {kept} of {len(done.states)} steps are from an earlier run.",
+            sys.stdout,
+        )
 
 
 @contextmanager
@@ -127,5 +126,5 @@ def _resumable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise StoppedError(
-            "stopped before the end", help="run the same command again: it goes on where it was"
+            "stopped before the end", help="run the same command again to resume where it stopped"
         ) from None

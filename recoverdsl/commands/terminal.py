@@ -1,4 +1,4 @@
-"""What is written to a terminal: whether in colour, and what an error looks like."""
+"""Output to a terminal: its colors, and the style of errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def colored(stream: TextIO) -> bool:
-    """Whether to write colours: what `--color` says, else `NO_COLOR`, `FORCE_COLOR`, the terminal."""
+    """Tell whether to write colors, by `--color`, else `NO_COLOR`, `FORCE_COLOR` and the terminal."""
     context = click.get_current_context(silent=True)
     if context is not None and context.color is not None:
         return context.color
@@ -24,36 +24,36 @@ def colored(stream: TextIO) -> bool:
 
 
 def say(text: str, stream: TextIO, *, end: str = "\n") -> None:
-    """Write a text; the colours in it are dropped where there should be none."""
+    """Write a text; its colors are dropped where there should be none."""
     click.echo(text + end, file=stream, nl=False, color=colored(stream))
 
 
 def shown(text: str, stream: TextIO) -> str:
-    """A text as it is for a program; on a terminal, with what that would obey written out."""
+    """Return a text unchanged for a program; on a terminal, with control characters made visible."""
     from recoverdsl.language.diagnostics import visible
 
     return visible(text) if stream.isatty() else text
 
 
 def console(stream: TextIO) -> Console:
-    """A console of rich that agrees with everything else about colours.
+    """Return a console of rich that follows the same rules of color as all other output.
 
-    It moves the cursor only on a real terminal, however colours are asked for.
+    It moves the cursor only on a real terminal, even if colors are forced.
     """
     from rich.console import Console
 
     system: Any = None
     if colored(stream):
         system = "auto" if _can_show(stream) else "standard"
-    # rich would read NO_COLOR and FORCE_COLOR its own way: the latter makes it think that a pipe is
-    # a terminal.
+    # rich has its own reading of NO_COLOR and FORCE_COLOR: with the latter it takes a pipe for a
+    # terminal.
     return Console(
         file=stream, color_system=system, no_color=False, force_terminal=stream.isatty(), highlight=False
     )  # fmt: skip
 
 
 def complain(error: RecoverdslError, stream: TextIO) -> None:
-    """Write what went wrong and how to mend it."""
+    """Write an error, its cause and its fix."""
     from recoverdsl.language.diagnostics import render_text, visible
 
     color = colored(stream)
@@ -61,7 +61,7 @@ def complain(error: RecoverdslError, stream: TextIO) -> None:
     for diagnostic in diagnostics:
         say(render_text(diagnostic, color=color) + "\n", stream)
     if not diagnostics:
-        # An error may quote a file, a name or another library: none of them may drive a terminal.
+        # An error may quote a file, a name or a library, and none of these may control the terminal.
         head, *rest = (visible(line) for line in str(error).split("\n"))
         say("\n".join([f"{_bold('error:', 'red')} {head}", *map(_labelled, rest)]), stream)
 

@@ -1,12 +1,13 @@
-"""Spec → graph of typed steps. Nothing is loaded; sources are pinned by a function of the caller."""
+"""Compilation of a spec to a graph of typed steps. Nothing is loaded; the caller's function pins sources."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from recoverdsl.compiler import steps
+from recoverdsl.compiler.attacks import attack_steps, control_step
 from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import (
     Defense,
@@ -19,24 +20,19 @@ from recoverdsl.compiler.steps import (
     MeanActivations,
     Measure,
     MultipleOfMean,
-    Place,
-    RandomDirections,
-    RankFeatures,
+    RankByAttribution,
+    RankByContrast,
     Recover,
     RunBase,
     RunDefended,
     SelectFeatures,
     SplitDelta,
-    Stage,
-    Suffix,
 )
-from recoverdsl.compiler.support import examples_of, refuse_what_cannot_run
+from recoverdsl.compiler.support import examples_of, refuse_unsupported
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
-from recoverdsl.language.schema.budgets import limits_of, suffix_of
-
-STEPS = 100
-"""Optimization steps of an attack that does not say (paper: single-layer schedule)."""
+from recoverdsl.language.schema.budgets import limits_of
+from recoverdsl.measure.keys import RowKind, TableKey, limit_text
 
 SEARCH_STEPS = 16
 """Steps of steepest ascent per radius in the search of the smallest norm."""
@@ -44,42 +40,45 @@ SEARCH_STEPS = 16
 Pin = Callable[
     [schema.Model | schema.Sae | schema.Data | schema.Classifier | schema.File | None], str
 ]
-"""Gives what pins a block's source: a digest of its content, or a revision. None: the tool's own
-phrase lists."""
+"""Returns the pin of a block's source: a digest of its content, or a revision. Of None, that of the tool's
+own phrase lists."""
 
 
 def compile_spec(spec: Spec, pin: Pin, platform: Mapping[str, str]) -> Graph:
-    """The graph of a spec.
+    """Return the graph of a spec.
 
     Args:
         pin: resolves the source of a block to a string that changes when its content does.
-        platform: what computes, a part of every digest.
+        platform: versions of the libraries that compute, and the device; a part of every digest.
 
     Raises:
-        NotYetError: the spec asks for what this version cannot execute; all such places at once.
+        NotYetError: the spec asks for something that this version cannot execute; it names all such
+            places.
+        SpecError: the spec has no model, data or behavior.
     """
-    refuse_what_cannot_run(spec)
+    refuse_unsupported(spec)
     return _Compiler(spec, pin, Graph(platform)).graph_of_spec()
 
 
 @frozen
 class _Compiler:
+    """The compilation of one spec, step by step."""
+
     spec: Spec
     pin: Pin
     graph: Graph
     common: dict[str, str] = field(factory=dict)
     """Inputs of every step that runs the defended model."""
-    tables: dict[str, str] = field(factory=dict)
-    """Steps that make rows of the example table, by kind, name and limit."""
 
     def graph_of_spec(self) -> Graph:
+        """Add every step of the spec to the graph, and return it."""
         spec, add = self.spec, self.graph.add
         (model_name, model), *_ = spec.models.items()
         model_key = add(
             f"load model {model_name}", LoadModel(self.pin(model), model.dtype), of_block=model_name
         )
-        (behavior_name, written), *_ = spec.behaviors.items()
-        behavior = self._behavior(written)
+        (behavior_name, behavior_block), *_ = spec.behaviors.items()
+        behavior = self._behavior(behavior_block)
         data_key = self._data(examples_of(spec))
         base = add(f"run base, {behavior_name}", RunBase(behavior), model=model_key, data=data_key)
         if not spec.intervenes:
@@ -96,26 +95,19 @@ class _Compiler:
         if behavior.generate is not None:
             self.common.update(base=base)
 
-        found = {}
         for name, attack in spec.attacks.items():
-            if suffix_of(attack):
-                key = add(f"suffix {name}", self._suffix(attack, defense, behavior), **self.common)
-                self.tables[f"attack {name} none"] = key
-                continue
-            for limit in limits_of(spec, attack):
-                step = self._recover(attack, defense, behavior, limit)
-                key = add(f"recover {name} at norm {exactly(limit)}", step, **self.common)
-                self.tables[f"attack {name} {exactly(limit)}"] = key
-            found[name] = key
+            for attacking in attack_steps(spec, name, defense, behavior):
+                key = add(attacking.key, attacking.step, **self.common)
+                self.graph.tables[TableKey("attack", name, attacking.limit)] = key
             if attack.find:
-                self._find("smallest_norm", name, attack.find, key, limit)
+                self._find("smallest_norm", name, attack.find, key)
         for name, control in spec.controls.items():
             self._control(name, control, defense, behavior)
         for name, attribute in spec.attributes.items():
-            self._attribute(name, attribute, found[name])
+            self._attribute(name, attribute)
+        tables = {str(table): key for table, key in self.graph.tables.items()}
         measure = add(
-            "measure", Measure(dict(spec.measures)), base=base, defended=defended, flips=flips,
-            **self.tables,
+            "measure", Measure(dict(spec.measures)), base=base, defended=defended, flips=flips, **tables,
         )  # fmt: skip
         add("judge", JudgeExpectations(spec.expects), measure=measure)
         return self.graph
@@ -143,7 +135,7 @@ class _Compiler:
         )
 
     def _select(self, name: str, base: str) -> None:
-        """Adds the SAEs and the selection of features, and makes both inputs of what follows."""
+        """Add the SAEs and the selection of features, and make both inputs of the steps that follow."""
         spec, protect = self.spec, self.spec.protects[name]
         for number, sae_name in enumerate(protect.saes):
             sae = spec.saes[sae_name]
@@ -163,10 +155,12 @@ class _Compiler:
             return
         by, inputs = select.by, dict(self.common)
         if isinstance(by, schema.Attribution):
-            ranking = RankFeatures("attribution", spec.behaviors[by.behavior].score, by.at)
+            score = spec.behaviors[by.behavior].score
+            assert score is not None
+            ranking: steps.Step = RankByAttribution(score, by.at)
         else:
             assert isinstance(by, schema.Contrast)
-            ranking = RankFeatures("contrast")
+            ranking = RankByContrast()
             inputs["texts"] = self._data(by.texts)
             inputs["against"] = base if by.against in spec.behaviors else self._data(by.against)
         ranked = self.graph.add(f"rank features {name}", ranking, **inputs)
@@ -185,76 +179,9 @@ class _Compiler:
 
     # --- Attacks ----------------------------------------------------------------------------------
 
-    def _recover(
-        self,
-        attack: schema.Attack,
-        defense: Defense | None,
-        behavior: steps.Behavior,
-        limit: float,
-    ) -> Recover:
-        budget = self.spec.budgets[attack.budget] if attack.budget else schema.Budget()
-        stages = tuple(
-            Stage(
-                self._places(stage.perturb), stage.optimizer or attack.optimizer, stage.steps,
-                stage.limit.norms[-1],
-            )
-            for stage in attack.stages
-        ) or (
-            Stage(
-                self._places(attack.perturb), attack.optimizer, attack.steps or budget.steps or STEPS,
-                limit,
-            ),
-        )  # fmt: skip
-        answer = isinstance(attack.maximize, schema.LogProb)
-        return Recover(
-            defense=defense,
-            behavior=behavior,
-            stages=stages,
-            preserve=_PRESERVE[type(attack.preserve)],
-            probes=attack.preserve.probes
-            if isinstance(attack.preserve, schema.JacobianSketch)
-            else 0,
-            goal="own_answer" if answer else "score",
-            target_tokens=attack.maximize.tokens
-            if isinstance(attack.maximize, schema.LogProb)
-            else None,
-            stop=attack.stop,
-            forward_passes=attack.forward_passes or budget.forward_passes,
-        )
-
-    def _places(self, perturb: tuple[schema.Perturbation, ...]) -> tuple[Place, ...]:
-        sites = (
-            (self.spec.saes[p.place].reads if isinstance(p.place, str) else p.place, p.positions)
-            for p in perturb
-        )
-        return tuple(Place(site.layer, site.side, positions) for site, positions in sites)
-
-    def _suffix(self, attack: schema.Attack, defense: Defense, behavior: steps.Behavior) -> Suffix:
-        budget = self.spec.budgets[attack.budget] if attack.budget else schema.Budget()
-        assert isinstance(attack.maximize, schema.LogProb)
-        gcg = attack.token_suffix
-        tokens = gcg.tokens if gcg else attack.soft_suffix
-        assert tokens is not None
-        return Suffix(
-            defense=defense,
-            behavior=behavior,
-            tokens=tokens,
-            steps=attack.steps or budget.steps or STEPS,
-            optimizer=None if gcg else attack.optimizer,
-            candidates=gcg.candidates if gcg else 0,
-            top=gcg.top if gcg else 0,
-            keep=attack.keep or 0.0,
-            target_tokens=attack.maximize.tokens,
-            stop=attack.stop,
-            forward_passes=attack.forward_passes or budget.forward_passes,
-        )
-
-    def _find(
-        self, kind: str, name: str, find: schema.SmallestNorm, found: str, limit: float
-    ) -> None:
-        step = self.graph[found].step
-        assert isinstance(step, Recover)
-        self.tables[f"{kind} {name} {exactly(limit)}"] = self.graph.add(
+    def _find(self, kind: RowKind, name: str, find: schema.SmallestNorm, found: str) -> None:
+        step = self._recovery(found)
+        self.graph.tables[TableKey(kind, name, step.limit)] = self.graph.add(
             f"find smallest norm, {name}", FindSmallestNorm(step, find.within, SEARCH_STEPS),
             **{**self.common, "found": found},
         )  # fmt: skip
@@ -264,45 +191,24 @@ class _Compiler:
     ) -> None:
         attack = self.spec.attacks[control.of]
         for limit in limits_of(self.spec, attack):
-            if control.method == "random_direction":
-                recover = _without_search(self._recover(attack, defense, behavior, limit))
-                step: steps.Step = RandomDirections(recover, control.draws, control.seed)
-            else:
-                shown = None if control.on == "undefended" else defense
-                recover = self._recover(attack, shown, behavior, limit)
-                step = evolve(recover, goal="another_answer") if control.target else recover
-            key = self.graph.add(f"control {name} at norm {exactly(limit)}", step, **self.common)
-            self.tables[f"control {name} {exactly(limit)}"] = key
+            step = control_step(self.spec, control, defense, behavior, limit)
+            key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **self.common)
+            self.graph.tables[TableKey("control", name, limit)] = key
         if attack.find and control.target and control.on == "defended":
-            self._find("smallest_norm_control", name, attack.find, key, limit)
+            self._find("smallest_norm_control", name, attack.find, key)
 
-    def _attribute(self, name: str, attribute: schema.Attribute, found: str) -> None:
-        recover = self.graph[found].step
-        assert isinstance(recover, Recover)
+    def _attribute(self, name: str, attribute: schema.Attribute) -> None:
+        limit = limits_of(self.spec, self.spec.attacks[name])[-1]
+        found = self.graph.tables[TableKey("attack", name, limit)]
         parts = tuple(
             part.count if isinstance(part, schema.Top) else part for part in attribute.parts
         )
-        limit = limits_of(self.spec, self.spec.attacks[name])[-1]
-        self.tables[f"part {name} {exactly(limit)}"] = self.graph.add(
-            f"split {name}", SplitDelta(recover, parts), **{**self.common, "found": found}
-        )
+        self.graph.tables[TableKey("part", name, limit)] = self.graph.add(
+            f"split {name}", SplitDelta(self._recovery(found), parts),
+            **{**self.common, "found": found},
+        )  # fmt: skip
 
-
-def _without_search(recover: Recover) -> Recover:
-    """An attack of the same place, constraint and limits, whatever its optimizer, steps and passes."""
-    stages = tuple(evolve(s, optimizer=schema.Adam(), steps=0) for s in recover.stages)
-    return evolve(recover, stages=stages, stop="recovered", forward_passes=None)
-
-
-_PRESERVE: dict[type, steps.Preserve] = {
-    type(None): "nothing",
-    schema.Orthogonal: "orthogonal",
-    schema.Jacobian: "jacobian",
-    schema.JacobianSketch: "jacobian_sketch",
-    schema.ByConstruction: "by_construction",
-}
-
-
-def exactly(limit: float) -> str:
-    """A limit as short text that reads back as the same number."""
-    return repr(float(limit)).removesuffix(".0")
+    def _recovery(self, key: str) -> Recover:
+        step = self.graph[key].step
+        assert isinstance(step, Recover)
+        return step

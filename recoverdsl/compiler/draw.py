@@ -10,7 +10,7 @@ from recoverdsl.language.schema.canonical import canonical
 
 
 def mermaid(graph: Graph) -> str:
-    """A Mermaid flowchart, as Markdown renderers draw it."""
+    """Return a Mermaid flowchart, as Markdown renderers draw it."""
     ids = {key: f"s{index}" for index, key in enumerate(graph.nodes)}
     lines = ["flowchart TD"]
     lines += [f'  {ids[node.key]}["{_plain(node.key)}"]' for node in graph]
@@ -21,7 +21,7 @@ def mermaid(graph: Graph) -> str:
 
 
 def dot(graph: Graph) -> str:
-    """A Graphviz digraph."""
+    """Return a Graphviz digraph."""
     lines = ["digraph recoverdsl {", "  node [shape=box, fontname=sans];"]
     lines += [f'  "{_plain(node.key)}";' for node in graph]
     lines += [
@@ -33,7 +33,7 @@ def dot(graph: Graph) -> str:
 
 
 def as_json(graph: Graph) -> str:
-    """A list of steps with kind, version, content, inputs and digest."""
+    """Return a JSON document: the platform, and each step with kind, version, digest, inputs and content."""
     steps = [
         {
             "key": node.key, "kind": node.kind, "version": node.step.version, "digest": node.digest,
@@ -52,7 +52,7 @@ def _sources(inputs: Mapping[str, str]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Names cannot hold quotes, but a drawing is read by another program, so none is let through."""
+    """Return a name without quotes and backslashes, which another program might interpret."""
     return text.replace("\\", "/").replace('"', "'")
 
 

@@ -1,4 +1,4 @@
-"""The graph: steps, what each takes from which, and the digest that names its result."""
+"""The graph: steps, their inputs, and the digests that name their results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import evolve, field, frozen
 
-from recoverdsl.compiler.steps import IN_MEMORY, Step
+from recoverdsl.compiler.steps import Step
 from recoverdsl.language.schema.canonical import canonical
+from recoverdsl.measure.keys import TableKey
 
 
 @frozen
@@ -25,15 +26,17 @@ class Node:
     """sha256 over the step's kind, version and content, the digests of its inputs, and the versions
     of the libraries that compute it, as 64 hexadecimal digits."""
     block: str | None = None
-    """Name of the spec's block that is loaded, for steps that load; no part of the digest."""
+    """For steps that load, the name of the spec's block; no part of the digest."""
 
     @property
     def kind(self) -> str:
+        """The name of the step's class."""
         return type(self.step).__name__
 
     @property
     def stored(self) -> bool:
-        return not isinstance(self.step, IN_MEMORY)
+        """Whether the store keeps its result."""
+        return self.step.stored
 
 
 @frozen
@@ -41,8 +44,10 @@ class Graph:
     """Nodes in an order in which each comes after its inputs."""
 
     platform: Mapping[str, str]
-    """What computes: versions of torch and transformers, and the device; a part of every digest."""
+    """Versions of torch and transformers, and the device; a part of every digest."""
     nodes: dict[str, Node] = field(factory=dict)
+    tables: dict[TableKey, str] = field(factory=dict)
+    """Table of examples to the key of the step that computes its rows, in the order of the spec."""
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
@@ -51,7 +56,12 @@ class Graph:
         return self.nodes[key]
 
     def add(self, key: str, step: Step, /, *, of_block: str | None = None, **inputs: str) -> str:
-        """Adds a step after its inputs and returns its key."""
+        """Add a step after its inputs, and return its key.
+
+        Args:
+            of_block: name of the spec's block that the step loads.
+            inputs: role to the key of the node that fills it.
+        """
         content = {
             "kind": type(step).__name__,
             "version": step.version,
@@ -64,19 +74,16 @@ class Graph:
         self.nodes[key] = Node(key, step, inputs, digest, of_block)
         return key
 
-    def keys_of(self, kind: str) -> list[str]:
-        """Keys of the nodes of one kind, in order."""
-        return [node.key for node in self if node.kind == kind]
-
-    def of(self, *kinds: type) -> list[Node]:
-        return [node for node in self if isinstance(node.step, kinds)]
+    def keys_of(self, *kinds: type[Step]) -> list[str]:
+        """Return the keys of the nodes whose steps are of some kinds, in order."""
+        return [node.key for node in self if isinstance(node.step, kinds)]
 
 
 def merged(graphs: Sequence[tuple[str, Graph]]) -> Graph:
-    """Several graphs as one: what they share, by its digest, is there once.
+    """Return several graphs as one, in which a step that they share, by its digest, is there once.
 
     Args:
-        graphs: each with a label, which goes behind the keys of its steps where another graph has a
+        graphs: each with a label, which follows the keys of its steps where another graph has a
             different step of that key.
     """
     together = Graph(graphs[0][1].platform)

@@ -1,4 +1,4 @@
-"""What a run would do: which steps are kept, which are to run, and what makes them so."""
+"""The plan of a run: which steps the store has, which are to run, and which inputs make them run."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class PlanRow:
     computed when another step needs it."""
     digest: str
     needs: tuple[str, ...]
-    """Keys of the inputs that are not kept either, which alone would make the step run."""
+    """Keys of the inputs that are to run, because of which the step would run too."""
 
 
 def plan_rows(graph: Graph, state_of: Callable[[str], str]) -> list[PlanRow]:
-    """The plan of a graph.
+    """Return the plan of a graph.
 
     Args:
-        state_of: state of a stored step in the store, by its digest.
+        state_of: returns the state of a step in the store by its digest.
     """
     states = {node.key: state_of(node.digest) if node.stored else "in memory" for node in graph}
     return [
@@ -44,7 +44,7 @@ def plan_rows(graph: Graph, state_of: Callable[[str], str]) -> list[PlanRow]:
 
 
 def render_plan(rows: list[PlanRow], as_json: bool = False) -> str:
-    """The plan as text, or as a JSON list."""
+    """Return the plan as text, or as a JSON list."""
     if as_json:
         return json.dumps([asdict(row) for row in rows], indent=2) + "\n"
     width = max(len(row.key) for row in rows)

@@ -1,8 +1,8 @@
 """The typed steps of a graph.
 
-A step holds everything that decides its result, except what it takes from other steps; names of
-blocks are left out, so renaming one changes no digest. Each class has a `version`: raise it when the
-meaning of its result changes, and stored results of the old meaning are no longer used.
+A step holds everything that decides its result, except its inputs from other steps; names of blocks are
+left out, so renaming one changes no digest. Each class has a `version`: raise it when the meaning of its
+result changes, and stored results of the old meaning are no longer used.
 """
 
 from __future__ import annotations
@@ -13,6 +13,17 @@ from attrs import frozen
 
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Positions, Predicate, Score
+
+
+@frozen
+class Step:
+    """One step of a graph."""
+
+    version: ClassVar[int]
+    stored: ClassVar[bool] = True
+    """Whether the store keeps its result. A step that is not stored is loaded when another step needs
+    it, or is faster to compute than to read."""
+
 
 # --- Parts of steps -------------------------------------------------------------------------------
 
@@ -28,11 +39,11 @@ class Judge:
 
 @frozen
 class Behavior:
-    """What is observed of an example, and when the behavior is there."""
+    """The observation of an example, and the condition under which the behavior is present."""
 
     holds: Predicate
     removed: Predicate | None = None
-    """When the defense counts as having removed it; None: when it does not hold."""
+    """The condition under which the defense counts as having removed it; None: if it does not hold."""
     score: Score | None = None
     generate: int | None = None
     """How many tokens are generated at most; None: no text is judged."""
@@ -50,7 +61,8 @@ class MultipleOfMean:
 
 @frozen
 class Defense:
-    """What is clamped to what, and where; a part of the steps that run under it."""
+    """The value that features are clamped to, when, and at which positions; a part of the steps that run
+    under the clamp."""
 
     to: schema.SetTo | schema.ScaleBy | MultipleOfMean
     when: Literal["active", "always"]
@@ -68,7 +80,7 @@ class Place:
 
 @frozen
 class Stage:
-    """δ at some places, found in one go; earlier stages stay fixed."""
+    """One stage of an attack: δ at some places, while that of earlier stages stays fixed."""
 
     places: tuple[Place, ...]
     optimizer: schema.Adam | schema.Gradient
@@ -76,33 +88,37 @@ class Stage:
     limit: float
 
 
-Preserve = Literal["nothing", "orthogonal", "jacobian", "jacobian_sketch", "by_construction"]
-
-
 # --- Loading --------------------------------------------------------------------------------------
 
 
 @frozen
-class LoadModel:
+class LoadModel(Step):
     """The weights, in memory only."""
 
-    version: ClassVar[int] = 1
+    version = 1
+    stored = False
     weights: str
-    """What pins them: a digest of the file, or repository and revision."""
+    """The pin of the weights: a digest of the file, or repository and revision."""
     dtype: str
 
 
 @frozen
-class LoadSae:
-    version: ClassVar[int] = 1
+class LoadSae(Step):
+    """The weights of an SAE, in memory only."""
+
+    version = 1
+    stored = False
     weights: str
     layer: int
     side: str
 
 
 @frozen
-class LoadData:
-    version: ClassVar[int] = 2
+class LoadData(Step):
+    """The rows of a data block, in memory only."""
+
+    version = 2
+    stored = False
     rows: str
     """Digest of the rows' source."""
     prompt: str | None
@@ -115,22 +131,26 @@ class LoadData:
 
 
 @frozen
-class RankFeatures:
-    """The effect of every feature of every SAE, by which some are selected."""
+class RankByAttribution(Step):
+    """The effect of every feature of every SAE on a score, over the examples."""
 
-    version: ClassVar[int] = 1
-    by: Literal["attribution", "contrast"]
-    score: Score | None = None
-    """For attribution."""
-    positions: Positions | None = None
-    """For attribution."""
+    version = 1
+    score: Score
+    positions: Positions
 
 
 @frozen
-class SelectFeatures:
-    """Ids of the protected features: a list, or the first of a ranking. Needs no run of the model."""
+class RankByContrast(Step):
+    """The difference of every feature's mean activation between two sets of texts."""
 
-    version: ClassVar[int] = 5
+    version = 1
+
+
+@frozen
+class SelectFeatures(Step):
+    """Ids of the protected features: a list, or the first of a ranking. The model does not run."""
+
+    version = 5
     ids: tuple[tuple[int, ...], ...] = ()
     """For a list, the ids of each SAE."""
     count: int | None = None
@@ -140,59 +160,59 @@ class SelectFeatures:
 
 
 @frozen
-class MeanActivations:
+class MeanActivations(Step):
     """The mean of each selected feature over texts."""
 
-    version: ClassVar[int] = 1
+    version = 1
 
 
 @frozen
-class RunBase:
+class RunBase(Step):
     """The behavior of the unmodified model, per example."""
 
-    version: ClassVar[int] = 3
+    version = 3
     behavior: Behavior
 
 
 @frozen
-class RunDefended:
+class RunDefended(Step):
     """The behavior under the clamp, per example."""
 
-    version: ClassVar[int] = 2
+    version = 2
     defense: Defense
     behavior: Behavior
 
 
 @frozen
-class KeepValidFlips:
+class KeepValidFlips(Step):
     """Examples whose behavior holds in the base model and is removed in the defended one."""
 
-    version: ClassVar[int] = 2
+    version = 2
+    stored = False
 
 
 # --- With δ ---------------------------------------------------------------------------------------
 
 
 @frozen
-class Recover:
+class Recover(Step):
     """One attack at one limit, over the valid flips.
 
     As a control it has another goal, the answer of another example, or no defense.
     """
 
-    version: ClassVar[int] = 7
+    version = 7
     defense: Defense | None
     behavior: Behavior
     stages: tuple[Stage, ...]
-    preserve: Preserve = "nothing"
-    probes: int = 0
-    """For `jacobian_sketch`."""
+    preserve: schema.Preserve | None = None
+    """The constraint that preserves the protected features, without the name of their block."""
     goal: Literal["score", "own_answer", "another_answer"] = "score"
     target_tokens: int | None = None
     """How many tokens of the answer are the target; None: all."""
     stop: Literal["recovered", "never"] = "recovered"
     forward_passes: int | None = None
-    """What may be spent on an example; None: as much as the steps take."""
+    """How many may be spent on an example; None: as many as the steps take."""
 
     @property
     def limit(self) -> float:
@@ -201,10 +221,10 @@ class Recover:
 
 
 @frozen
-class FindSmallestNorm:
+class FindSmallestNorm(Step):
     """The least norm that recovers, from the perturbations of a `Recover` step."""
 
-    version: ClassVar[int] = 5
+    version = 5
     recover: Recover
     within: float
     steps: int
@@ -212,10 +232,10 @@ class FindSmallestNorm:
 
 
 @frozen
-class RandomDirections:
+class RandomDirections(Step):
     """The control: δ of the same norm, in a random direction."""
 
-    version: ClassVar[int] = 7
+    version = 7
     recover: Recover
     """The attack whose place, constraint and limits it has."""
     draws: int
@@ -223,10 +243,10 @@ class RandomDirections:
 
 
 @frozen
-class Suffix:
-    """An attack by tokens behind the request instead of a δ: trained embeddings, or real tokens."""
+class Suffix(Step):
+    """An attack by tokens after the request instead of a δ: trained embeddings, or real tokens."""
 
-    version: ClassVar[int] = 3
+    version = 3
     defense: Defense
     behavior: Behavior
     tokens: int
@@ -243,36 +263,38 @@ class Suffix:
 
 
 @frozen
-class SplitDelta:
-    """δ split into parts; each replayed alone, and each taken away."""
+class SplitDelta(Step):
+    """δ split into parts; each replayed alone, and δ without each of them."""
 
-    version: ClassVar[int] = 5
+    version = 5
     recover: Recover
     parts: tuple[Literal["clamped", "other_features", "residual"] | int, ...]
-    """A number is that of the strongest other features."""
+    """A number k is the part of the k strongest other features."""
 
 
 # --- Results --------------------------------------------------------------------------------------
 
 
 @frozen
-class Measure:
+class Measure(Step):
     """Metrics with their intervals, from the tables of attacks and controls."""
 
-    version: ClassVar[int] = 1
+    version = 1
+    stored = False
     measures: dict[str, schema.Interval]
 
 
 @frozen
-class JudgeExpectations:
-    """Expectations against the metrics, and the report; cheap, so it is never stored."""
+class JudgeExpectations(Step):
+    """The expectations compared with the metrics; never stored, since it is cheap."""
 
-    version: ClassVar[int] = 1
+    version = 1
+    stored = False
     expects: tuple[schema.Expectation, ...]
 
 
-def columns_behind(step: Recover) -> int:
-    """How many columns behind the prompt the δ of a step is kept with.
+def columns_after_prompt(step: Recover) -> int:
+    """Return how many columns after the prompt the δ of a step is kept with.
 
     The last generated token is never read by the model, so no δ can act there.
     """
@@ -282,24 +304,15 @@ def columns_behind(step: Recover) -> int:
     return step.behavior.generate - 1
 
 
-Step = (
-    LoadModel
-    | LoadSae
-    | LoadData
-    | RankFeatures
-    | SelectFeatures
-    | MeanActivations
-    | RunBase
-    | RunDefended
-    | KeepValidFlips
-    | Recover
-    | FindSmallestNorm
-    | RandomDirections
-    | Suffix
-    | SplitDelta
-    | Measure
-    | JudgeExpectations
-)
+def recover_of(step: Step) -> Recover:
+    """Return the attack that a step is or starts from.
 
-IN_MEMORY = (LoadModel, LoadSae, LoadData, KeepValidFlips, Measure, JudgeExpectations)
-"""Steps that keep nothing in the store: loaded when another step needs them, or quicker made than read."""
+    Raises:
+        TypeError: it is not an attack with a δ, and starts from none.
+    """
+    match step:
+        case Recover():
+            return step
+        case FindSmallestNorm() | RandomDirections() | SplitDelta():
+            return step.recover
+    raise TypeError(f"{type(step).__name__} has no attack")

@@ -1,4 +1,4 @@
-"""What this version can execute. The rest of the language is checked, and refused here by name."""
+"""The part of the language that this version can execute; the rest is valid, and refused here by name."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import suffix_of
 
 
-def refuse_what_cannot_run(spec: Spec) -> None:
-    """Raises NotYetError with every place of the spec that asks for something not built yet.
+def refuse_unsupported(spec: Spec) -> None:
+    """Raise an error if this version cannot execute the spec.
 
     Raises:
-        SpecError: there is nothing to run: no model, no data or no behavior.
+        NotYetError: the spec asks for something that is not built yet; it names every such place.
+        SpecError: the spec has no model, no data or no behavior.
     """
     for blocks, what in ((spec.models, "model"), (spec.data, "data"), (spec.behaviors, "behavior")):
         if not blocks:
             raise SpecError(
-                f"there is nothing to run: the spec has no {what} block",
+                f"expected a {what} block to run, found none",
                 help=f"add `{what} NAME {{ … }}`",
             )
     missing = sorted(_missing(spec), key=lambda place: _line_of(spec, place[0]))
     if missing:
         lines = "\n".join(f"  - {_line(spec, path)}{what}" for path, what in missing)
         raise NotYetError(
-            f"this spec is valid, and asks for what this version cannot run yet:\n{lines}",
+            f"this spec is valid, but this version cannot run these parts yet:\n{lines}",
             help="`recoverdsl check` accepts it; remove these parts to run the rest",
         )
 
 
 def _line_of(spec: Spec, path: str) -> int:
-    """The line of a value, or of the block that lacks it."""
+    """Return the line of a value, or of the block that lacks it; 0 if unknown."""
     span = spec.spans.get(path) or spec.spans.get(path.rpartition(".")[0])
     return int(getattr(span, "line", 0))
 
@@ -44,11 +45,11 @@ def _line(spec: Spec, path: str) -> str:
 
 
 def examples_of(spec: Spec) -> str:
-    """The data block whose rows are the examples: what the behavior is over, or the only one that is
-    not used as texts.
+    """Return the data block whose rows are the examples: the one that the behavior names with `over`, or
+    the only one that is not used as texts.
 
     Raises:
-        SpecError: several blocks could be meant.
+        SpecError: several blocks are possible.
     """
     behavior = next(iter(spec.behaviors.values()))
     if behavior.over:
@@ -67,15 +68,15 @@ def examples_of(spec: Spec) -> str:
     left = [name for name in spec.data if name not in texts]
     if len(left) != 1:
         raise SpecError(
-            "which examples does the behavior talk of?",
+            f"expected one data block of examples, found {' and '.join(left or spec.data)}",
             where=f"behavior {next(iter(spec.behaviors))}",
-            why=f"it could be {' or '.join(left or spec.data)}",
             help=f"add `over = {(left or list(spec.data))[0]}` to the behavior",
         )
     return left[0]
 
 
 def _missing(spec: Spec) -> Iterator[tuple[str, str]]:
+    """Yield the path and the kind of every part that this version cannot run."""
     yield from _several(spec)
     for name, behavior in spec.behaviors.items():
         path = f"behavior.{name}"
@@ -130,14 +131,14 @@ def _attack(spec: Spec, name: str, attack: schema.Attack) -> Iterator[tuple[str,
     if attack.stages and attack.find:
         yield f"{path}.find", "the smallest norm of an attack in stages"
     places = list(attack.perturb) + [p for stage in attack.stages for p in stage.perturb]
-    behind = {"target_tokens", "every_generated_token"}
-    if not answer and any(behind & set(p.positions.include) for p in places):
-        yield f"{path}.perturb", "δ behind the prompt without logprob(base_answer) as the goal"
+    after = {"target_tokens", "every_generated_token"}
+    if not answer and any(after & set(p.positions.include) for p in places):
+        yield f"{path}.perturb", "δ after the prompt without logprob(base_answer) as the goal"
     if places and attack.preserve is not None and spec.intervenes:
         yield from _preserved(spec, path, attack, places)
     only_target = places and all(p.positions.include == ("target_tokens",) for p in places)
     if only_target and attack.maximize == schema.LogProb("base_answer", 1):
-        yield f"{path}.maximize", "a target of one token, which is read off the prompt: no δ acts"
+        yield f"{path}.maximize", "a target of one token, which the prompt predicts: no δ acts"
     for one, other in combinations(attack.stages, 2):
         for a, b in product(one.perturb, other.perturb):
             if _site(spec, a.place) == _site(spec, b.place) and _overlap(a.positions, b.positions):
@@ -165,7 +166,7 @@ def _preserved(
 
 
 def _overlap(a: schema.Positions, b: schema.Positions) -> bool:
-    """Whether two sets of positions may share one."""
+    """Return whether two sets of positions may share one."""
     prompt = {"every_token", "first", "last_token"}
     return any(
         one == other
@@ -184,7 +185,7 @@ def _site(spec: Spec, place: str | schema.Site) -> int:
 
 
 def _clamped(spec: Spec) -> list[int]:
-    """Where the SAEs of the clamp read."""
+    """Return the boundaries that the SAEs of the clamp read."""
     return [
         _point(spec.saes[sae].reads)
         for intervene in spec.intervenes.values()

@@ -1,4 +1,4 @@
-"""What steps compute with: model, SAEs, data, each loaded when it is first needed."""
+"""The resources of a run: model, SAEs and data, each loaded when it is first needed."""
 
 from __future__ import annotations
 
@@ -10,25 +10,34 @@ import torch
 from attrs import define, field, frozen
 
 from recoverdsl.compiler.support import examples_of
-from recoverdsl.engine.defense import autoencoders as saes
-from recoverdsl.engine.model import loaded_model as models
+from recoverdsl.engine.defense.autoencoders import (
+    Autoencoder,
+    Features,
+    checked_autoencoder,
+    load_sae,
+    load_sae_release,
+)
 from recoverdsl.engine.model.forward import Tokens
-from recoverdsl.engine.model.judge import Judging, load_classifier
+from recoverdsl.engine.model.judge import Judges, load_classifier
+from recoverdsl.engine.model.loaded_model import LoadedModel, PromptParts, load_model
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.measure.phrases import load_phrases
-from recoverdsl.sources import Fetcher
 from recoverdsl.sources.data import Example, load_examples
-from recoverdsl.sources.pins import locate, release_file
+from recoverdsl.sources.fetcher import Fetcher
+from recoverdsl.sources.local import find_path
+from recoverdsl.sources.registry import source_of
 
 
 @frozen
 class Text:
-    """Token ids of a text: what comes before the part that is looked at, and that part."""
+    """Token ids of a text in two parts."""
 
     before: list[int]
-    looked_at: list[int]
+    """The tokens at which features are not read: the prompt, or its first token."""
+    read: list[int]
+    """The tokens at which features are read."""
 
 
 @define(slots=False)
@@ -39,18 +48,25 @@ class Resources:
     fetcher: Fetcher
     device: torch.device
     busy: Callable[[str], AbstractContextManager[None]] = field(kw_only=True)
-    """Shows what is being waited for."""
+    """Returns a context in which something is loaded, given what it is."""
 
-    def sharing(self, spec: Spec, busy: Callable[[str], AbstractContextManager[None]]) -> Resources:
-        """The resources of another spec, with all that is loaded and is the same there."""
+    def for_spec(
+        self, spec: Spec, busy: Callable[[str], AbstractContextManager[None]]
+    ) -> Resources:
+        """Return the resources of another spec, with all that is loaded here and is the same there."""
         other = Resources(spec, self.fetcher, self.device, busy=busy)
-        for name, parts in _RESTS_ON.items():
+        for name, parts in _DEPENDS_ON.items():
             if name in self.__dict__ and parts(self.spec) == parts(spec):
                 other.__dict__[name] = self.__dict__[name]
         return other
 
     @cached_property
-    def model(self) -> models.LoadedModel:
+    def model(self) -> LoadedModel:
+        """The model.
+
+        Raises:
+            UnavailableError: it does not load, or lacks a layer that the spec names.
+        """
         loaded = self.loaded
         for site in self._sites():
             if site.layer >= loaded.family.n_layers:
@@ -61,15 +77,15 @@ class Resources:
         return loaded
 
     @cached_property
-    def loaded(self) -> models.LoadedModel:
+    def loaded(self) -> LoadedModel:
         """The model, whether or not it has the layers that the spec names."""
         ((name, model),) = self.spec.models.items()
-        path = locate(model, self.fetcher)
+        path = source_of(model).locate(self.fetcher)
         with self.busy(f"loading model {name}"):
-            return models.load(path, model.dtype, self.device)
+            return load_model(path, model.dtype, self.device)
 
     def _sites(self) -> list[schema.Site]:
-        """The sites at which attacks perturb, where they are named without an SAE."""
+        """Return the sites at which attacks perturb, where they are named without an SAE."""
         return [
             perturbation.place
             for attack in self.spec.attacks.values()
@@ -80,6 +96,7 @@ class Resources:
 
     @cached_property
     def examples(self) -> list[Example]:
+        """The rows of the audited data."""
         return load_examples(self.spec.data[examples_of(self.spec)], self.fetcher)
 
     @cached_property
@@ -92,15 +109,15 @@ class Resources:
         return self.model.encode_prompts(self.examples, chat, longest)
 
     @cached_property
-    def around(self) -> list[models.Around]:
+    def prompt_parts(self) -> list[PromptParts]:
         """Each example's prompt in two parts, with room for a suffix."""
         chat = self.spec.data[examples_of(self.spec)].chat
-        return [self.model.around(example, chat) for example in self.examples]
+        return [self.model.prompt_parts(example, chat) for example in self.examples]
 
     def texts(self, name: str) -> list[Text]:
-        """The texts of a data block: its answers behind their prompts, or else its prompts.
+        """Return the texts of a data block: its answers after their prompts, or else its prompts.
 
-        Of a prompt alone the first token is not looked at: it is outside most SAEs' domain.
+        Of a prompt alone the first token is not read: it is outside most SAEs' domain.
         """
         data = self.spec.data[name]
         examples = load_examples(data, self.fetcher)
@@ -113,41 +130,41 @@ class Resources:
         ]
 
     @cached_property
-    def judging(self) -> Judging:
-        """What tells a behavior from a generated text."""
+    def judges(self) -> Judges:
+        """The judges of a generated text."""
         (behavior,) = self.spec.behaviors.values()
-        phrases = self.fetcher.local(behavior.phrases.path) if behavior.phrases else None
+        phrases = find_path(self.fetcher, behavior.phrases.path) if behavior.phrases else None
         classifier = None
         if behavior.judge is not None:
-            path = locate(behavior.judge, self.fetcher)
+            path = source_of(behavior.judge).locate(self.fetcher)
             with self.busy("loading the judge"):
                 classifier = load_classifier(path, behavior.judge, self.device)
-        return Judging(load_phrases(phrases), classifier)
+        return Judges(load_phrases(phrases), classifier)
 
     @cached_property
-    def autoencoders(self) -> list[saes.Autoencoder]:
+    def autoencoders(self) -> list[Autoencoder]:
         """The SAEs that the spec clamps, in the order in which it names them."""
         (intervene,) = self.spec.intervenes.values()
         return [self._autoencoder(name) for name in self.spec.protects[intervene.protect].saes]
 
-    def _autoencoder(self, name: str) -> saes.Autoencoder:
+    def _autoencoder(self, name: str) -> Autoencoder:
         block = self.spec.saes[name]
+        source = source_of(block)
         family = self.model.family
         with self.busy(f"loading SAE {name}"):
-            if isinstance(block.source, schema.Release):
-                sae = saes.load_release(
-                    block.source.release, block.source.id, self.device,
-                    lambda name: release_file(block, name, self.fetcher),
-                )  # fmt: skip
+            if pretrained := source.pretrained(self.fetcher):
+                sae = load_sae_release(
+                    pretrained.release, pretrained.id, self.device, pretrained.fetch
+                )
             else:
-                sae = saes.load(locate(block, self.fetcher), self.device)
-        return saes.adopt(
+                sae = load_sae(source.locate(self.fetcher), self.device)
+        return checked_autoencoder(
             sae, name=name, site=block.reads, n_layers=family.n_layers, d_model=family.d_model,
-            mean_is_idle=family.mean_is_idle,
+            mean_is_unused=family.mean_is_unused,
         )  # fmt: skip
 
-    def features(self, sae: int, ids: list[int]) -> saes.Features:
-        """A view on features of one of the SAEs, by its place among them.
+    def features(self, sae: int, ids: list[int]) -> Features:
+        """Return a view of features of one of the SAEs, by its place among them.
 
         Raises:
             UnavailableError: an id is beyond the SAE.
@@ -162,7 +179,7 @@ class Resources:
         return autoencoder.features(torch.tensor(ids, dtype=torch.long, device=self.device))
 
     def tokens(self, indices: list[int]) -> Tokens:
-        """The prompts of some examples as one batch."""
+        """Return the prompts of some examples as one batch."""
         return Tokens.pad([self.prompts[index] for index in indices], self.device)
 
 
@@ -175,12 +192,12 @@ def _saes(spec: Spec) -> list[tuple[str, schema.Sae]]:
     return [(name, spec.saes[name]) for name in spec.protects[intervene.protect].saes]
 
 
-_RESTS_ON: dict[str, Callable[[Spec], object]] = {
+_DEPENDS_ON: dict[str, Callable[[Spec], object]] = {
     "loaded": lambda spec: spec.models,
     "examples": _audited,
     "prompts": lambda spec: (spec.models, _audited(spec), spec.behaviors),
-    "around": lambda spec: (spec.models, _audited(spec)),
-    "judging": lambda spec: [(b.phrases, b.judge) for b in spec.behaviors.values()],
+    "prompt_parts": lambda spec: (spec.models, _audited(spec)),
+    "judges": lambda spec: [(b.phrases, b.judge) for b in spec.behaviors.values()],
     "autoencoders": lambda spec: (spec.models, _saes(spec)),
 }
-"""What is loaded once, and the parts of a spec that it rests on."""
+"""Attribute of `Resources` to the parts of a spec on which it depends."""

@@ -1,1 +1,1 @@
-"""What every stretch of a `.rec` text is, for whatever colours it: Pygments, VS Code."""
+"""Highlighting of `.rec` texts: the role of every stretch, for Pygments and VS Code."""

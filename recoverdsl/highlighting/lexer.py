@@ -1,4 +1,4 @@
-"""A lexer for Pygments, and so for everything that colours with it: Sphinx, MkDocs, rich, bat's kin."""
+"""A lexer for Pygments, and so for every tool that uses it, such as Sphinx, MkDocs and rich."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class RecLexer(Lexer):  # type: ignore[misc]  # Pygments is not typed
     url = "https://arxiv.org/abs/2606.18322"
 
     def get_tokens_unprocessed(self, text: str) -> Iterator[tuple[int, Any, str]]:
-        """Every stretch of the text: its offset, its token type and itself."""
+        """Yield every stretch of the text: its offset, its token type and itself."""
         for role, start, end in stretches(text):
             yield start, TOKENS[role], text[start:end]
 
     @staticmethod
     def analyse_text(text: str) -> float:
-        """1 for a text that begins as a spec must begin."""
+        """Return 1 for a text that begins as a spec must begin, else 0."""
         return float(bool(re.match(r"(?:\s|#.*\n)*recoverdsl[ \t]+\d", text)))

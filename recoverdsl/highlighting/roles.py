@@ -1,8 +1,8 @@
-"""Which role a stretch of text plays. The one place that decides it.
+"""The roles of stretches of text, decided in this one place.
 
-The words come from the schema and the shapes from the grammar's terminals. What is made of it are
-rules that are regular expressions and never look beyond their line, so that the lexers of all
-editors can follow them.
+The words come from the schema and the shapes from the grammar's terminals. The resulting rules are
+regular expressions that never look beyond their line, so that the lexers of all editors can follow
+them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from recoverdsl.language.syntax.grammar import terminals
 
 
 class Role(StrEnum):
-    """What a stretch of text is."""
+    """The role of a stretch of text."""
 
     SPACE = auto()
     COMMENT = auto()
@@ -32,10 +32,10 @@ class Role(StrEnum):
     ESCAPE = auto()
     """`\\\\n` in a text."""
     COLUMN = auto()
-    """`{io}` in a text, which stands for a column of the data."""
+    """`{io}` in a text, a reference to a column of the data."""
     NUMBER = auto()
     UNIT = auto()
-    """The `%` behind a number."""
+    """The `%` after a number."""
     STATEMENT = auto()
     """A word that begins a statement: `expect`."""
     LINK = auto()
@@ -61,7 +61,7 @@ class Role(StrEnum):
     NAME = auto()
     """Any other name."""
     MISTAKE = auto()
-    """What can stand nowhere."""
+    """Text that is invalid everywhere."""
 
 
 SHAPES: dict[str, Role] = {
@@ -126,7 +126,7 @@ def rules() -> tuple[Rule, ...]:
 
 
 def stretches(text: str) -> Iterator[tuple[Role, int, int]]:
-    """Every stretch of a text, in order and without gaps: its role, its start and its end."""
+    """Yield every stretch of a text, in order and without gaps: its role, its start and its end."""
     for match in _matcher(rules()).finditer(text):
         rule, at = _matched(rules(), match), match.start()
         for role, start, end in _inside(rule, match[0], match.start()):
@@ -193,7 +193,7 @@ def _functions() -> set[str]:
 
 
 def _words() -> set[str]:
-    """Every word that a value may be, as the annotations of the schema say."""
+    """Return every word that a value may be, by the annotations of the schema."""
     found = {*schema.DETECTORS, *forms.WORDS, *schema.POSITIONS}
     for cls in _classes():
         for annotation in hints(cls).values():

@@ -1,6 +1,6 @@
-"""The TextMate grammar, for VS Code and whatever else reads those.
+"""The TextMate grammar, for VS Code and other tools that read such grammars.
 
-`python -m recoverdsl.highlighting.textmate FILE` writes it; `make generated` knows its place.
+`python -m recoverdsl.highlighting.textmate FILE` writes it; `make generated` runs that.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ SCOPES: dict[Role, str | None] = {
     Role.NAME: "variable.other",
     Role.MISTAKE: "invalid.illegal",
 }
-"""The scopes that themes know, without the language behind them."""
+"""The scopes that themes know, without the language's suffix."""
 
 
 def grammar() -> str:
-    """The grammar, as JSON."""
+    """Return the grammar, as JSON."""
     return json.dumps(
         {
             "$schema": "https://raw.githubusercontent.com/martinring/tmlanguage/master/tmlanguage.json",

@@ -18,6 +18,7 @@ from typing import Any
 from recoverdsl.language import parse, schema
 from recoverdsl.language.schema.descriptions import Option, metric, option, options, signature
 from recoverdsl.language.schema.fields import flat, hints, keys
+from recoverdsl.language.schema.vocabulary import EXAMPLES
 from recoverdsl.language.syntax import nodes
 from recoverdsl.language.syntax.printer import print_expression
 
@@ -162,8 +163,8 @@ def _uses(cls: type) -> Iterator[str]:
 
 
 def _call_of(name: str) -> str:
-    """The shortest attribute of the examples that calls a function."""
-    return min(
+    """The example that a function is declared with, or the shortest attribute of the examples that calls it."""
+    return EXAMPLES.get(name) or min(
         (
             f"{print_expression(one.key)} = {print_expression(one.value)}"
             for one in _attributes(_tree().statements)

@@ -42,7 +42,7 @@ def recovery_curve(rows: pd.DataFrame, *, confidence: float = 0.95) -> tuple[Cur
     """Compute the curve of each attack, then of each control, in the order of the table.
 
     Args:
-        rows: the table of `measure.table.SCHEMA`.
+        rows: a table of the schema `measure.table.SCHEMA`.
         confidence: of the Wilson intervals, in (0, 1).
 
     Raises:

@@ -11,17 +11,19 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from recoverdsl.measure.columns import figure
+
 
 @frozen(eq=False)
 class Monitored:
-    """Protected features at one site that δ can reach."""
+    """Protected features at one site that δ can reach, before and after an attack."""
 
     z_def_BPS: Tensor
     """Re-encoded from the defended state."""
     z_rec_BPS: Tensor
     """Encoded from the recovered state."""
     W_dec_SD: Tensor
-    """D_S, their decoder rows."""
+    """D_S, their decoder rows, (S, d_model)."""
 
 
 @frozen(eq=False)
@@ -35,56 +37,60 @@ class Perturbed:
     """A_S, the encoder columns of the site's protected features; None if it has none."""
 
 
-def example_figures(
-    monitored: Sequence[Monitored],
-    perturbed: Sequence[Perturbed],
-    where_BP: Tensor,
-    *,
-    eta: float = 0.0,
-) -> dict[str, Tensor]:
-    """Compute every per-example figure.
+@frozen(kw_only=True)
+class FeatureFigures:
+    """The drift of the protected features of one example, over its perturbed positions and all monitored
+    sites together (definitions of the paper, arXiv 2606.18322)."""
 
-    The norms are Frobenius norms over all of an example's perturbed positions and sites together.
-    Everything is computed in float64, because a violation of 1e-8 is smaller than what float32
-    rounding would add to it, and returned in float32.
+    activation_drift: float = figure()
+    """‖z_rec − z_def‖₂, in activation units; ≥ 0 (C2)."""
+    decode_drift: float = figure()
+    """‖D_S(z_rec − z_def)‖₂, in units of the residual stream; ≥ 0 (C3)."""
+    drift: float = figure()
+    """‖z_rec − z_def‖₂ / ‖z_def‖₂ (defended-feature drift). The paper adds a tiny ε to the denominator;
+    where z_def is exactly 0 the figure then depends on ε alone. Here it is 0 if the features did not
+    move, and otherwise NaN: undefined. `activation_drift` says how far they moved."""
+    clamp_floor_violation: float = figure()
+    """‖max(z_def − z_rec, 0)‖₂ / ‖z_def‖₂, with the same rule."""
+    reactivated_fraction: float = figure()
+    """`reactivated_count` over all P·S entries, in [0, 1]; 0 if there are none."""
+    reactivated_count: int
+    """(position, feature) entries that were ≤ 0 when defended and are > η when recovered."""
+
+
+@frozen(kw_only=True)
+class DeltaFigures:
+    """The size of one example's δ, over its perturbed positions and sites together."""
+
+    norm: float = figure()
+    """‖δ‖_F, in units of the residual stream; ≥ 0 (C4)."""
+    relative_norm: float = figure()
+    """‖δ‖_F / ‖h_def‖_F, both over the sites and positions where δ is not 0; NaN if h_def is 0 and δ is
+    not."""
+    violation: float = figure()
+    """Largest |A_sᵀδ_p| over features and positions, over ‖A_S‖_F ‖δ‖_F, in [0, 1] (C1), at the site where
+    this is largest; 0 if δ is 0, NaN if no perturbed site has protected features."""
+
+
+def feature_figures(
+    monitored: Sequence[Monitored], where_BP: Tensor, *, eta: float = 0.0
+) -> list[FeatureFigures]:
+    """Return the figures of the monitored features, one record per example.
+
+    Computed in float64 and rounded to float32.
 
     Args:
-        monitored: sites at or above the lowest perturbed one; none of the others can change.
-        perturbed: sites where δ is added.
+        monitored: sites at or above the lowest perturbed one; features of the others cannot change.
         where_BP: true at perturbed positions; the others are left out.
-        eta: what a feature must exceed to count as reactivated, in activation units; ≥ 0.
-
-    Returns:
-        A float32 tensor of shape (B,) under each of these names. The first four, `norm` and
-        `relative_norm` are ≥ 0, the two shares lie in [0, 1]; the names of the sources are those
-        of the definitions in the paper (arXiv 2606.18322).
-
-        - `activation_drift`: ‖z_rec − z_def‖₂, in activation units (C2).
-        - `decode_drift`: ‖D_S(z_rec − z_def)‖₂, in units of the residual stream (C3).
-        - `drift`: ‖z_rec − z_def‖₂ / ‖z_def‖₂ (defended-feature drift). The paper adds a tiny ε to
-          the denominator; where z_def is exactly 0 this makes the figure as large as ε is small,
-          an arbitrary number. Here it is 0 if the features did not move, and otherwise NaN:
-          undefined. `activation_drift` says how far they moved.
-        - `clamp_floor_violation`: ‖max(z_def − z_rec, 0)‖₂ / ‖z_def‖₂, with the same rule.
-        - `reactivated_count`: (position, feature) entries that were ≤ 0 when defended and are > η
-          when recovered.
-        - `reactivated_fraction`: that count over all P·S entries (reactivated fraction); 0 if there
-          are none.
-        - `norm`: ‖δ‖_F, in units of the residual stream (C4).
-        - `relative_norm`: ‖δ‖_F / ‖h_def‖_F, both over the sites and positions where δ is not 0;
-          NaN if h_def is 0 and δ is not.
-        - `violation`: largest |A_sᵀδ_p| over features and positions, over ‖A_S‖_F ‖δ‖_F, in [0, 1]
-          (C1), at the site where this is largest; 0 if δ is 0, NaN if no perturbed site has
-          protected features.
+        eta: the activation above which a feature counts as reactivated; ≥ 0.
 
     Raises:
         ValueError: shapes do not fit together, or η is negative.
     """
     if eta < 0:
-        raise ValueError(f"eta is {eta}, below 0")
-    B = len(where_BP)
+        raise ValueError(f"expected eta ≥ 0, found {eta}")
     where_BP1 = where_BP[..., None]
-    zero_B = torch.zeros(B, dtype=torch.float64, device=where_BP.device)
+    zero_B = torch.zeros(len(where_BP), dtype=torch.float64, device=where_BP.device)
     moved, decoded, defended, floor = [zero_B], [zero_B], [zero_B], [zero_B]
     reactivated_B, entries_B = zero_B, zero_B
     for site in monitored:
@@ -100,6 +106,38 @@ def example_figures(
         back_BPS = (z_def <= 0) & (z_rec > eta) & where_BP1
         reactivated_B = reactivated_B + back_BPS.sum(dim=(1, 2))
         entries_B = entries_B + where_BP.sum(1) * z_def.shape[2]
+    activation_drift_B, defended_B = _whole(moved), _whole(defended)
+    return [
+        FeatureFigures(
+            activation_drift=activation, decode_drift=decode, drift=drift,
+            clamp_floor_violation=below, reactivated_fraction=fraction, reactivated_count=int(count),
+        )
+        for activation, decode, drift, below, fraction, count in _by_example(
+            activation_drift_B,
+            _whole(decoded),
+            _relative(activation_drift_B, defended_B),
+            _relative(_whole(floor), defended_B),
+            reactivated_B / entries_B.clamp(min=1),
+            reactivated_B,
+        )
+    ]  # fmt: skip
+
+
+def delta_figures(perturbed: Sequence[Perturbed], where_BP: Tensor) -> list[DeltaFigures]:
+    """Return the figures of δ, one record per example.
+
+    Computed in float64, because float32 rounding would exceed a violation of 1e-8, and rounded to
+    float32.
+
+    Args:
+        perturbed: sites where δ is added.
+        where_BP: true at perturbed positions; the others are left out.
+
+    Raises:
+        ValueError: shapes do not fit together.
+    """
+    where_BP1 = where_BP[..., None]
+    zero_B = torch.zeros(len(where_BP), dtype=torch.float64, device=where_BP.device)
     sizes, states = [zero_B], [zero_B]
     bound = any(place.W_enc_DS is not None for place in perturbed)
     leak_B = zero_B if bound else torch.full_like(zero_B, torch.nan)
@@ -115,35 +153,33 @@ def example_figures(
             A = place.W_enc_DS.double()
             seen_B = _relative(_largest((delta @ A).abs()), torch.linalg.vector_norm(A) * sizes[-1])
             leak_B = leak_B.maximum(seen_B)
+    norm_B = _whole(sizes)
+    return [
+        DeltaFigures(norm=norm, relative_norm=relative, violation=leak)
+        for norm, relative, leak in _by_example(norm_B, _relative(norm_B, _whole(states)), leak_B)
+    ]
 
-    activation_drift_B, defended_B, norm_B = _whole(moved), _whole(defended), _whole(sizes)
-    figures = {
-        "activation_drift": activation_drift_B,
-        "decode_drift": _whole(decoded),
-        "drift": _relative(activation_drift_B, defended_B),
-        "clamp_floor_violation": _relative(_whole(floor), defended_B),
-        "reactivated_fraction": reactivated_B / entries_B.clamp(min=1),
-        "reactivated_count": reactivated_B,
-        "norm": norm_B,
-        "relative_norm": _relative(norm_B, _whole(states)),
-        "violation": leak_B,
-    }
-    return {name: figure.float() for name, figure in figures.items()}
+
+def _by_example(*figures: Tensor) -> list[tuple[float, ...]]:
+    """Return the figures (B,) example by example, rounded to float32."""
+    return [tuple(row) for row in torch.stack(figures, dim=1).float().tolist()]
 
 
 def _check(x_BPX: Tensor, where_BP: Tensor, name: str, last: int | None = None) -> None:
-    wanted = (*where_BP.shape, x_BPX.shape[-1] if last is None else last)
-    if tuple(x_BPX.shape) != wanted:
-        raise ValueError(f"{name} has shape {tuple(x_BPX.shape)}, not {wanted}")
+    expected = (*where_BP.shape, x_BPX.shape[-1] if last is None else last)
+    if tuple(x_BPX.shape) != expected:
+        raise ValueError(f"expected {name} of shape {expected}, found {tuple(x_BPX.shape)}")
 
 
 def _check_matrix(x: Tensor, size: int, name: str, dim: int) -> None:
     if x.dim() != 2 or x.shape[dim] != size:
-        raise ValueError(f"{name} has shape {tuple(x.shape)}, and dimension {dim} should be {size}")
+        raise ValueError(
+            f"expected {name} with {size} in dimension {dim}, found shape {tuple(x.shape)}"
+        )
 
 
 def _whole(parts: list[Tensor]) -> Tensor:
-    """The norm of all parts together, from the norm of each."""
+    """Return the norm of all parts together, (B,), from the norm of each."""
     whole_B: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
     return whole_B
 
@@ -159,6 +195,6 @@ def _largest(x_BPX: Tensor) -> Tensor:
 
 
 def _relative(part_B: Tensor, whole_B: Tensor) -> Tensor:
-    """part / whole; 0 where the part is 0, NaN where only the whole is."""
+    """Return part / whole, (B,): 0 where the part is 0, NaN where only the whole is."""
     ratio = torch.where(whole_B == 0, torch.nan, part_B / whole_B)
     return torch.where(part_B == 0, 0.0, ratio)

@@ -10,7 +10,7 @@ from scipy import stats
 
 @frozen
 class Estimate:
-    """A figure over `n` examples. With n = 0 there is no figure, and every other field is None."""
+    """A figure over `n` examples. With n = 0 it is undefined, and every other field is None."""
 
     value: float | None
     """The figure, in the metric's own unit; rates in [0, 1]."""
@@ -23,6 +23,7 @@ class Estimate:
 
 
 UNDEFINED = Estimate(None, None, None, 0)
+"""The estimate of a figure that no example has."""
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
@@ -38,7 +39,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
     """
     _check_confidence(confidence)
     if not 0 <= successes <= n:
-        raise ValueError(f"{successes} successes in {n} trials")
+        raise ValueError(f"expected from 0 to {n} successes, found {successes}")
     if n == 0:
         return UNDEFINED
     interval = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
@@ -53,8 +54,8 @@ def bootstrap(
     Args:
         values: one figure per example. Those that are not finite are undefined and left out.
         confidence: in (0, 1).
-        resamples: how many, ≥ 1.
-        seed: the same values and seed give the same interval.
+        resamples: number of resamples, ≥ 1.
+        seed: of the resampling; the same values and seed give the same interval.
 
     Returns:
         The mean. If no value is defined the estimate is undefined; if they are all equal (or there
@@ -86,7 +87,11 @@ def bootstrap(
 
 
 def largest(values: ArrayLike) -> Estimate:
-    """Estimate a maximum: the largest of the values that are finite. It has no interval."""
+    """Estimate a maximum: the largest of the values that are finite. It has no interval.
+
+    Args:
+        values: one figure per example. Those that are not finite are undefined and left out.
+    """
     defined = np.asarray(values, dtype=np.float64).ravel()
     defined = defined[np.isfinite(defined)]
     if len(defined) == 0:
@@ -96,4 +101,4 @@ def largest(values: ArrayLike) -> Estimate:
 
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}, not between 0 and 1")
+        raise ValueError(f"expected a confidence between 0 and 1, found {confidence}")

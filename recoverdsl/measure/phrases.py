@@ -1,4 +1,4 @@
-"""Lists of phrases by which refusals and safety cues are told, and the file that they are read from."""
+"""Lists of phrases by which refusals and safety cues are recognized, and the file that holds them."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ _EMPHASIS = re.compile(r"[*_`#~]")
 
 @frozen
 class Cue:
-    """The phrases of one detector; `phrases.toml` says what they are compared with, and where."""
+    """The phrases of one detector; `phrases.toml` says how and where they are looked for."""
 
     opening: tuple[str, ...]
     """Literal phrases."""
     unless: tuple[str, ...]
-    """Longer ones that begin like one of these and do not count; may be empty."""
+    """Longer phrases that begin like one of these and do not count; may be empty."""
     within: int
     """A phrase must begin among this many first words of the opening; in 1..`MOST_WITHIN`."""
 
 
 @frozen
 class Phrases:
-    """What the detectors look for."""
+    """The phrases of all detectors."""
 
     cues: Mapping[str, Cue]
-    """The phrases of every name in `DETECTORS`."""
+    """Each name in `DETECTORS` to its phrases."""
 
     @property
     def digest(self) -> str:
-        """64 hexadecimal digits, which change when a detector may find something else.
+        """A digest of 64 hexadecimal digits, which changes when a detector may find something else.
 
         The order of the phrases, their case and comments in the file do not count.
         """
@@ -63,21 +63,22 @@ class Phrases:
 
 
 def load_phrases(path: Path | None = None) -> Phrases:
-    """Read a file of phrases.
+    """Read a file of phrases, and return them.
 
     Args:
-        path: a TOML file laid out like `phrases.toml` beside this module; that file itself if None.
+        path: a TOML file laid out like `phrases.toml` next to this module; that file itself if None.
 
     Raises:
         UnavailableError: there is no such file, or it cannot be read or is too large.
-        SpecError: it is not TOML, a section is missing or unknown, or one does not hold what it must.
+        SpecError: it is not TOML, a section is missing or unknown, or a value is wrong.
     """
     where = str(path) if path else "phrases.toml"
     return _parse(_read(path), where)
 
 
 def plain(text: str) -> str:
-    """Lower case, straight quotes, single spaces, no emphasis; from the first letter or digit on."""
+    """Return a text in lower case with straight quotes, single spaces and no emphasis, from its first
+    letter or digit on."""
     # Quotation marks first: normalization makes a space and an accent of a lone "´".
     folded = unicodedata.normalize("NFKC", text.translate(QUOTES)).casefold()
     return " ".join(BEFORE_TEXT.sub("", _EMPHASIS.sub("", folded)).split())
@@ -89,6 +90,7 @@ def _plain_set(phrases: tuple[str, ...]) -> list[str]:
 
 @cache
 def pattern(cue: Cue) -> re.Pattern[str]:
+    """Return the pattern that finds a cue's phrases in a plain text, in its group `phrase`."""
     clause = r"(?:^|[,.!?;–—]\s*|-\s+|(?<!\w)but\s)"
     unless = f"(?!{_any_of(cue.unless)})" if cue.unless else ""
     return re.compile(f"{clause}{unless}(?P<phrase>{_any_of(cue.opening)})")
@@ -139,38 +141,39 @@ def _parse(content: bytes, where: str) -> Phrases:
 
 def _cue(section: object, where: str) -> Cue:
     if not isinstance(section, dict):
-        raise SpecError("is not a section", where=where, why=f"found {_shown(section)}")
+        raise SpecError(f"expected a section, found {_shown(section)}", where=where)
     _check_names(
         section, required=("opening", "within"), optional=("unless",), noun="key", where=where
     )
     within = section["within"]
     if type(within) is not int or not 1 <= within <= MOST_WITHIN:
         raise SpecError(
-            f"`within` is not a number of words from 1 to {MOST_WITHIN}",
+            f"expected `within` from 1 to {MOST_WITHIN} words, found {_shown(within)}",
             where=where,
-            why=f"found {_shown(within)}",
             help="1 finds a phrase only where it begins the text",
         )
     phrases = _texts(section["opening"], "opening", where)
     if not phrases:
-        raise SpecError("`opening` is empty", where=where, help="list at least one phrase")
+        raise SpecError(
+            "expected phrases in `opening`, found none",
+            where=where,
+            help="list at least one phrase",
+        )
     return Cue(phrases, _texts(section.get("unless", []), "unless", where), within)
 
 
 def _texts(value: object, key: str, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise SpecError(
-            f"`{key}` is not a list of texts",
+            f"expected a list of texts as `{key}`, found {_shown(value)}",
             where=where,
-            why=f"found {_shown(value)}",
             help=f'write `{key} = ["I cannot", "I am unable to"]`',
         )
     for text in value:
         if not plain(text):
             raise SpecError(
-                f"a phrase of `{key}` has no letter or digit",
+                f"expected a phrase with a letter or digit in `{key}`, found {_shown(text)}",
                 where=where,
-                why=f"found {_shown(text)}",
             )
     return tuple(value)
 

@@ -61,16 +61,16 @@ class AttackResult:
     """The figures of one attack."""
 
     metrics: dict[str, Estimate]
-    """Those at the largest limit, and the smallest norm if it was searched for."""
+    """The metrics at the largest limit, and the smallest norm if it was searched for."""
     limit: float | None
     """The largest limit; None if there was none."""
     budgets: tuple[BudgetResult, ...]
     """The figures at every limit, ascending; the last is the largest."""
     preserve: str | None = None
-    """What keeps the protected features in place (`orthogonal`, `jacobian`, …); None if nothing."""
+    """The constraint that preserves the protected features (`orthogonal`, `jacobian`, …); None without one."""
 
     def at(self, norm: float | None) -> dict[str, Estimate]:
-        """The metrics at one limit (None: the largest); empty if the attack was not run there."""
+        """Return the metrics at one limit (None: the largest); none if the attack was not run there."""
         if norm is None:
             return self.metrics
         if self.limit is not None and math.isclose(norm, self.limit):
@@ -101,12 +101,12 @@ class PartResult:
     how: Literal["alone", "without"]
     """Whether the part was replayed alone, or taken away from δ."""
     metrics: dict[str, Estimate]
-    """`recovery_rate`, `base_like_rate` and `norm`, of what was replayed."""
+    """`recovery_rate`, `base_like_rate` and `norm` of the replayed δ."""
 
 
 @frozen
 class ExpectationResult:
-    """What the spec expected, and what came out."""
+    """An expectation of the spec, and the figure that it is about."""
 
     text: str
     """As written in the spec."""
@@ -117,13 +117,13 @@ class ExpectationResult:
     metric: str
     """Name of the figure."""
     subject: str
-    """The attack or control that it is of."""
+    """The attack or control that has the figure."""
     norm: float | None
-    """At which limit; None is the largest."""
+    """The limit at which it is taken; None for the largest."""
     operator: Literal["<", "<=", ">", ">="]
     """How the figure is compared with the bound."""
     bound: float
-    """What it is compared with."""
+    """The number that the figure is compared with."""
 
 
 @frozen
@@ -154,7 +154,7 @@ class IntervalUsed:
 
 @frozen
 class Result:
-    """Everything that a run found out."""
+    """The whole result of a run."""
 
     spec: SpecIdentity
     """Which spec was run."""
@@ -201,7 +201,7 @@ def to_json(result: Result) -> str:
     Records keep the order of their fields, named figures that of the spec, and the environment is
     sorted. A number that is not finite is written as null, since JSON has no NaN.
     """
-    return to_text(plain(result))
+    return to_text(to_data(result))
 
 
 def from_json(text: str) -> Result:
@@ -210,23 +210,23 @@ def from_json(text: str) -> Result:
     Raises:
         UsageError: the text is not JSON, is of another schema, or lacks a field.
     """
-    return from_plain(text, Result, SCHEMA)
+    return from_text(text, Result, SCHEMA)
 
 
-def plain(record: object) -> dict[str, Any]:
-    """A record as plain data, the name of its schema first, its environment sorted."""
-    made = _finite(_converter.unstructure(record))
-    if "environment" in made:
-        made["environment"] = _sorted(made["environment"])
-    return {"schema": made.pop("schema"), **made} if "schema" in made else made
+def to_data(record: object) -> dict[str, Any]:
+    """Return a record as plain data, the name of its schema first and its environment sorted."""
+    data = _finite(_converter.unstructure(record))
+    if "environment" in data:
+        data["environment"] = _sorted(data["environment"])
+    return {"schema": data.pop("schema"), **data} if "schema" in data else data
 
 
-def to_text(made: dict[str, Any]) -> str:
-    """Plain data as a JSON document."""
-    return json.dumps(made, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def to_text(data: dict[str, Any]) -> str:
+    """Return plain data as a JSON document."""
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def from_plain(text: str, record: type[T], schema: str) -> T:
+def from_text(text: str, record: type[T], schema: str) -> T:
     """Read a record of a schema.
 
     Raises:
@@ -235,16 +235,22 @@ def from_plain(text: str, record: type[T], schema: str) -> T:
     try:
         read = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UsageError("This is not a result: it is not JSON.", why=str(error)) from error
+        raise UsageError(
+            f"expected a result of the schema {schema}, found text that is not JSON", why=str(error)
+        ) from error
     found = read.get("schema") if isinstance(read, dict) else None
     if found != schema:
-        raise UsageError(f"This is not a result of the schema {schema}.", why=f"found {found!r}")
+        raise UsageError(
+            f"expected a result of the schema {schema}, found "
+            + ("none" if found is None else f"the schema {found!r}")
+        )
     try:
         return _converter.structure(read, record)
     except BaseValidationError as error:
         first = error.exceptions[0]
         raise UsageError(
-            f"This result does not follow {schema}.", why=f"{type(first).__name__}: {first}"
+            f"expected a result of the schema {schema}, found another structure",
+            why=f"{type(first).__name__}: {first}",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""From the per-example table to the figures of a result, and to the judgement of expectations."""
+"""The summary of the per-example table: the figures of a result, and the judgment of expectations."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 @frozen
 class Planned:
-    """What was to be run under a name, so that it has a place in the result even without rows."""
+    """A planned attack or control, which has a place in the result even without rows."""
 
     limits: tuple[float, ...] = ()
-    """Limits of the norm; those that the table adds are reported too."""
+    """Limits of the norm; other limits of the table are reported too."""
     preserve: str | None = None
     """See `AttackResult.preserve`."""
     of: str = ""
     """For a control, the attack."""
     method: str = ""
-    """For a control, what it does; see `ControlResult.method`."""
+    """For a control, its kind; see `ControlResult.method`."""
 
 
 @frozen
@@ -63,14 +63,15 @@ def summarize(
     attacks: Mapping[str, Planned] | None = None,
     controls: Mapping[str, Planned] | None = None,
 ) -> Summary:
-    """Aggregate the table.
+    """Aggregate the table, and return its figures.
 
     Every metric of `schema.METRICS` is computed. Rates and continuous figures are over all valid
     flips of an attack and limit that did not fail, whether they recovered or not; `steps` and
     `smallest_norm` are over those that recovered, since the others have none. An undefined figure
     (a drift from zero) is left out and makes the metric's `n` smaller. No examples give an
     undefined estimate with n = 0: a result, not an error. `smallest_norm` is there if a search ran,
-    `budget_ratio` if one ran for an attack and a control of it under the clamp, and figures of texts if there were any.
+    `budget_ratio` if one ran for an attack and a control of it under the clamp, and figures of texts
+    if any were generated.
 
     Args:
         rows: the table of `measure.table.SCHEMA`.
@@ -84,9 +85,9 @@ def summarize(
     """
     for metric, interval in measures.items():
         if metric not in METRICS:
-            raise ValueError(f"there is no metric {metric!r}")
+            raise ValueError(f"expected a metric, found {metric!r}")
         if isinstance(interval, Wilson) and not METRICS[metric].rate:
-            raise ValueError(f"{metric} is not a rate and has no Wilson interval")
+            raise ValueError(f"expected a rate for a Wilson interval, found {metric!r}")
     intervals = {metric: measures.get(metric, _default(metric)) for metric in METRICS}
 
     def named(kind: str, planned: Mapping[str, Planned] | None) -> dict[str, Planned]:
@@ -120,7 +121,7 @@ def judge(
     attacks: Mapping[str, AttackResult],
     controls: Mapping[str, ControlResult],
 ) -> tuple[ExpectationResult, ...]:
-    """Compare figures with what was expected of them.
+    """Return each expectation with the figure that it is about.
 
     A figure that is undefined, or that was not measured, gives `passed = None`.
     """
@@ -139,42 +140,35 @@ def judge(
 
 
 def outcomes(rows: pd.DataFrame, kind: str, name: str) -> pd.DataFrame:
-    """The rows of one attack, control or search that did not fail: one per example and limit.
+    """Return the rows of one attack, control or search that did not fail: one per example and limit.
 
-    Several draws of a control are one outcome, since they are not independent examples: it
-    recovered if any draw did, which is the reading that favours the control, and its continuous
-    figures are the means over the draws; texts are those of the first. A missing limit is infinite.
+    Several draws of a control are one outcome, since they are not independent examples: it recovered
+    if any draw did, which favors the control, and its continuous figures are the means over the
+    draws; texts are those of the first. A missing limit is infinite.
     """
     chosen = rows[(rows["kind"] == kind) & (rows["name"] == name) & rows["failed"].isna()]
-    chosen = _marked(chosen)
+    chosen = _flagged(chosen)
     key = ["example", "limit"]
     if not chosen.duplicated(key).any():
         return chosen
     how: dict[Any, str] = {c: "first" for c in chosen.columns if c not in key}
     how |= {c: "mean" for c in chosen.select_dtypes("number") if c not in key}
-    how |= dict.fromkeys(("recovered", "is_degenerate", *_MARKS), "any")
+    how |= dict.fromkeys(("recovered", *_RATES), "any")
     return chosen.groupby(key, as_index=False, sort=False).agg(how)
 
 
-_MARKS = {
-    "recovered_quietly": "zero_reactivation",
-    "recovered_alike": "base_like",
-    "recovered_strictly_alike": "strict_base_like",
-}
-"""Flags of the summary to the column that must hold besides `recovered`."""
+_RATES = {name: metric.all_of for name, metric in METRICS.items() if metric.all_of}
+"""Rate to the flags that must all be true of an example for it to count."""
 
 
-def _marked(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with plain flags in place of nullable ones."""
-    plain = {
-        name: (rows["recovered"] & rows[column]).fillna(False).astype(bool)
-        for name, column in _MARKS.items()
+def _flagged(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with a flag for each rate, and plain flags in place of nullable ones."""
+    counted = {
+        rate: rows[list(flags)].fillna(False).astype(bool).all(axis=1)
+        for rate, flags in _RATES.items()
     }
     return rows.assign(
-        limit=rows["limit"].fillna(math.inf),
-        recovered=rows["recovered"].astype(bool),
-        is_degenerate=rows["degenerate"].fillna(False).astype(bool),
-        **plain,
+        limit=rows["limit"].fillna(math.inf), recovered=rows["recovered"].astype(bool), **counted
     )
 
 
@@ -185,7 +179,7 @@ def _figures(
     plan: Planned,
     intervals: Mapping[str, Interval],
 ) -> tuple[dict[str, Estimate], float | None, tuple[BudgetResult, ...]]:
-    """Headline metrics, largest limit and the budgets, as `AttackResult` takes them."""
+    """Return the headline metrics, the largest limit and the budgets, as `AttackResult` takes them."""
     done = outcomes(rows, kind, name)
     # From all rows, so that a limit at which everything failed is still reported, with n = 0.
     tried = rows.loc[(rows["kind"] == kind) & (rows["name"] == name), "limit"].fillna(math.inf)
@@ -202,7 +196,7 @@ def _figures(
     if len(searched):
         norms = searched.loc[searched["recovered"], "norm"]
         metrics["smallest_norm"] = _estimate("smallest_norm", norms, intervals["smallest_norm"])
-        # Without the clamp, another answer is not bought from the model that recovery is bought from.
+        # Without the clamp, the other answer is elicited from another model than the base answer.
         if kind == "control" and plan.method != "another_example_undefended":
             ratios = budget_ratios(rows, name, plan.of)
             metrics["budget_ratio"] = _estimate("budget_ratio", ratios, intervals["budget_ratio"])
@@ -211,55 +205,45 @@ def _figures(
 
 
 def budget_ratios(rows: pd.DataFrame, control: str, attack: str) -> pd.Series[Any]:
-    """Per example, the smallest norm that reaches the control's target over the smallest that reaches the attack's.
+    """Return, per example, the smallest norm that reaches the control's target over the smallest that
+    reaches the attack's.
 
-    Over examples in which the search for the attack's found one. A target that was not reached at all counts with the
-    largest norm that was tried, so that the ratio is a lower bound.
+    Only examples count in which a norm was found that reaches the attack's target. A control's target
+    that was not reached at all counts with the largest norm that was tried, so that the ratio is a
+    lower bound.
     """
     own, other = (
         outcomes(rows, kind, name).set_index("example")
         for kind, name in (("smallest_norm", attack), ("smallest_norm_control", control))
     )
-    price = other["norm"].where(other["recovered"], other["limit"])
-    ratios: pd.Series[Any] = (price / own.loc[own["recovered"], "norm"]).dropna()
+    least = other["norm"].where(other["recovered"], other["limit"])
+    ratios: pd.Series[Any] = (least / own.loc[own["recovered"], "norm"]).dropna()
     return ratios
 
 
 def _metrics(done: pd.DataFrame, intervals: Mapping[str, Interval]) -> dict[str, Estimate]:
+    """Return the metrics of rows at one limit, apart from those of searches."""
     texts = bool(done["opening"].notna().any())
     return {
-        metric: _estimate(metric, _values(metric, done), intervals[metric])
-        for metric, meaning in METRICS.items()
-        if metric not in ("smallest_norm", "budget_ratio") and (texts or not meaning.generated)
-    }
+        name: _estimate(name, done.loc[done["recovered"], name] if metric.recovered_only else done[name], intervals[name])
+        for name, metric in METRICS.items()
+        if not metric.search and (texts or not metric.generated)
+    }  # fmt: skip
 
 
 def _attributions(
     rows: pd.DataFrame, intervals: Mapping[str, Interval]
 ) -> dict[str, tuple[PartResult, ...]]:
     parts = rows[(rows["kind"] == "part") & rows["failed"].isna()]
-    wanted = ("recovery_rate", "base_like_rate", "norm")
-    made: dict[str, tuple[PartResult, ...]] = {}
+    shown = ("recovery_rate", "base_like_rate", "norm")
+    results: dict[str, tuple[PartResult, ...]] = {}
     for name in parts["name"].unique():
         of_attack = parts[parts["name"] == name]
-        made[name] = tuple(
-            PartResult(part, how, {m: e for m, e in _metrics(_marked(chosen), intervals).items() if m in wanted})
+        results[name] = tuple(
+            PartResult(part, how, {m: e for m, e in _metrics(_flagged(chosen), intervals).items() if m in shown})
             for (part, how), chosen in of_attack.groupby(["part", "how"], sort=False)
         )  # fmt: skip
-    return made
-
-
-def _values(metric: str, done: pd.DataFrame) -> pd.Series[Any]:
-    if metric == "steps":
-        done = done[done["recovered"]]
-    column = {
-        "recovery_rate": "recovered",
-        "zero_reactivation_recovery": "recovered_quietly",
-        "base_like_rate": "recovered_alike",
-        "strict_base_like_rate": "recovered_strictly_alike",
-        "degenerate_rate": "is_degenerate",
-    }.get(metric, metric)
-    return done[column]
+    return results
 
 
 def _estimate(metric: str, values: pd.Series[Any], interval: Interval) -> Estimate:
@@ -276,6 +260,7 @@ def _default(metric: str) -> Interval:
 
 
 def _used(metric: str, interval: Interval) -> IntervalUsed:
+    """Return how the interval of a metric is computed."""
     if METRICS[metric].aggregate == "max":
         return IntervalUsed("none")
     if isinstance(interval, Wilson):

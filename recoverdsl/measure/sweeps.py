@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from recoverdsl.measure.results import Result, SpecIdentity, from_plain, plain, to_text
+from recoverdsl.measure.results import Result, SpecIdentity, from_text, to_data, to_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,14 +22,14 @@ _COLUMNS = frozenset(
         "valid_flips", "verdict",
     }
 )  # fmt: skip
-"""Those of the table beside the axes."""
+"""The columns of the table other than the axes."""
 
 _NUMBER = re.compile(r"(?:norm\s*<=\s*)?(-?\s*\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(%?)")
 
 
 @frozen
 class PointResult:
-    """What the spec came to at one point of a sweep."""
+    """The result of the spec at one point of a sweep."""
 
     sweep: str
     """Name of the sweep."""
@@ -38,12 +38,12 @@ class PointResult:
     folder: str
     """The point's run folder, relative to that of the sweep."""
     result: Result
-    """What was found there."""
+    """The result at that point."""
 
 
 @frozen
 class SweepResult:
-    """Everything that a run of a spec with sweeps found out."""
+    """The whole result of a run of a spec with sweeps."""
 
     spec: SpecIdentity
     """Which spec was run."""
@@ -68,11 +68,11 @@ def to_json(swept: SweepResult) -> str:
     return to_text(
         {
             "schema": swept.schema,
-            "spec": plain(swept.spec),
+            "spec": to_data(swept.spec),
             "points": [
                 {
                     "sweep": point.sweep, "values": dict(point.values), "folder": point.folder,
-                    "result": plain(point.result),
+                    "result": to_data(point.result),
                 }
                 for point in swept.points
             ],
@@ -86,11 +86,11 @@ def from_json(text: str) -> SweepResult:
     Raises:
         UsageError: the text is not JSON, is of another schema, or lacks a field.
     """
-    return from_plain(text, SweepResult, SCHEMA)
+    return from_text(text, SweepResult, SCHEMA)
 
 
 def number(value: str) -> float | None:
-    """The number that a value is, or that it limits a norm to; None for words and lists."""
+    """Return the number that an axis's value is, or to which it limits a norm; None for words and lists."""
     found = _NUMBER.fullmatch(value.strip())
     if found is None:
         return None
@@ -98,17 +98,17 @@ def number(value: str) -> float | None:
 
 
 def axes_of(points: Sequence[PointResult]) -> tuple[str, ...]:
-    """The axes of a sweep, those along which something changes first."""
+    """Return the axes of a sweep, those along which the value changes first."""
     axes = list(points[0].values) if points else []
     return tuple(sorted(axes, key=lambda a: len({p.values[a] for p in points}) == 1))
 
 
 def to_frame(swept: SweepResult) -> pd.DataFrame:
-    """One row per point, attack or control, limit and metric.
+    """Return a table with one row per point, attack or control, limit and metric.
 
     Columns: `sweep`, `point` (from 1), one for each axis by its path (numbers where all of its values
-    are; `param.n` for a param `n` that has the name of another column), `kind`, `name`, `limit`, `metric`, `value`, `low`, `high`, `n`; and `valid_flips` and
-    `verdict` of the point.
+    are; `param.n` for a param `n` that has the name of another column), `kind`, `name`, `limit`,
+    `metric`, `value`, `low`, `high`, `n`; and `valid_flips` and `verdict` of the point.
     """
     import pandas as pd
 

@@ -1,5 +1,6 @@
-"""Locks: what the sources of a spec were when it was signed, in a file beside it.
+"""Locks: the content of a spec's sources when it was signed, in a file beside it.
 
-`sources.py` lists what a spec names, `contents.py` says what each is, `lock.py` and `lockfile.py` hold
-that and write it down, `differences.py` compares. None of them imports torch.
+`sources.py` lists the sources of a spec, `current_lock.py` makes the lock that it would have now,
+`lock.py` and `lockfile.py` hold a lock and write it to its file, `differences.py` compares two. None
+of them imports torch.
 """

@@ -1,4 +1,4 @@
-"""Warnings that a lock makes needless."""
+"""Warnings that a lock makes unnecessary."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _UNPINNED = "REC403"
 
 
 def uncovered(checked: Checked, path: Path) -> tuple[Diagnostic, ...]:
-    """The diagnostics of a spec, without warnings of sources that the lock beside it pins.
+    """Return the diagnostics of a spec, without warnings of sources that the lock beside it pins.
 
     Args:
         checked: the spec at `path`.
-        path: where it lies; its lock is looked for beside it.
+        path: the path of the spec, whose lock is beside it.
     """
     if checked.spec is None or all(d.code != _UNPINNED for d in checked.diagnostics):
         return checked.diagnostics
@@ -34,6 +34,6 @@ def uncovered(checked: Checked, path: Path) -> tuple[Diagnostic, ...]:
         # A judge is an attribute itself; the other sources are the attribute `from` of a block.
         place = spans.get(f"{source}.from") or spans.get(source)
         (pinned if known else unpinned).add(place)
-    # Blocks that are `like` another share a place, which is warned of as long as one is not pinned.
+    # Blocks that are `like` another share a place; its warning stays as long as one is not pinned.
     silent = pinned - unpinned
     return tuple(d for d in checked.diagnostics if d.code != _UNPINNED or d.span not in silent)

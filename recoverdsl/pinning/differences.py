@@ -1,4 +1,4 @@
-"""What a lock says and what is found, compared; every difference with the way to mend it."""
+"""The differences between a lock and the present state of a spec, each with its fix."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from attrs import frozen
 
 from recoverdsl.errors import LockError, RecoverdslError, UnavailableError
-from recoverdsl.pinning.finding import Found
+from recoverdsl.pinning.current_lock import CurrentLock
 from recoverdsl.pinning.lock import Lock, Pinned
 
 _NOTHING = "nothing"
-_BACK = "bring back what was locked; if the other is meant"
+_RESTORE = "restore the locked version; to accept the new one"
 
 
 @frozen
 class Difference:
-    """One thing that is not as it was locked."""
+    """One difference between a lock and the present state of a spec."""
 
     where: str
     """`sae mid, cfg.json`, `versions`, `the spec`."""
@@ -26,18 +26,18 @@ class Difference:
     found: str
     help: str
     missing: bool = False
-    """Whether it differs only in that it cannot be had."""
+    """Whether the only difference is that the source is not available."""
 
     def __str__(self) -> str:
         lines = [self.where, f"  locked: {self.locked}", f"  found:  {self.found}"]
         return "\n".join([*lines, f"  help:   {self.help}"])
 
 
-def compare(lock: Lock, found: Found, spec: Path) -> tuple[Difference, ...]:
-    """Every difference between a lock and what is found; none if they say the same.
+def compare(lock: Lock, found: CurrentLock, spec: Path) -> tuple[Difference, ...]:
+    """Return every difference between a lock and the present state of a spec.
 
     Args:
-        spec: the path of the spec, for commands that mend.
+        spec: the path of the spec, for the commands that fix a difference.
     """
     again = lock_command(spec, found.lock.overrides)
     return (
@@ -57,15 +57,15 @@ def compare(lock: Lock, found: Found, spec: Path) -> tuple[Difference, ...]:
 
 
 def lock_command(spec: Path, overrides: Mapping[str, str]) -> str:
-    """The command that locks a spec with these values."""
+    """Return the command that locks a spec with these values."""
     return _command("lock", spec, overrides)
 
 
 def refuse(differences: Sequence[Difference], where: Path, what: str) -> None:
-    """Raises an error that lists every difference, if there is one.
+    """Raise an error that lists every difference, if there is one.
 
     Raises:
-        UnavailableError: all that differs is that something cannot be had.
+        UnavailableError: the only differences are sources that are not available.
         LockError: there are other differences.
     """
     if not differences:
@@ -83,12 +83,12 @@ def _spec(lock: Lock, found: Lock, spec: Path, again: str) -> Iterator[Differenc
     if lock.spec == found.spec:
         return
     sets = lock.overrides != found.overrides
-    as_locked = f"run it as it was locked: {_command('run --locked', spec, lock.overrides)}"
+    as_locked = f"run it as locked: {_command('run --locked', spec, lock.overrides)}"
     yield Difference(
         "the spec",
         f"{lock.spec}{_with(lock.overrides) if sets else ''}",
         f"{found.spec}{_with(found.overrides) if sets else ''}",
-        f"{as_locked if sets else 'undo the change'}; if it is meant, lock again: {again}",
+        f"{as_locked if sets else 'undo the change'}; to accept the change, lock again: {again}",
     )
 
 
@@ -108,7 +108,7 @@ def _versions(
         ways.append(f"use Python {locked['python']}")
     packages = [f"{name}=={locked[name]}" for name in names if name in locked and name != "python"]
     if packages:
-        ways.append(f"in an environment of its own, pip install {' '.join(packages)}")
+        ways.append(f"in a separate environment, pip install {' '.join(packages)}")
     yield Difference(
         "versions",
         ", ".join(f"{name} {locked.get(name, _NOTHING)}" for name in names),
@@ -121,30 +121,30 @@ def _source(
     where: str, locked: Pinned | None, found: Pinned | RecoverdslError | None, again: str
 ) -> Iterator[Difference]:
     if locked is None:
-        new = "it cannot be had" if isinstance(found, RecoverdslError) else found and found.source
+        new = "not available" if isinstance(found, RecoverdslError) else found and found.source
         yield Difference(where, _NOTHING, str(new), f"lock again: {again}")
     elif isinstance(found, RecoverdslError):
         said = ": ".join(filter(None, [found.where, found.what]))
         found_text = f"{said} ({found.why})" if found.why else said
         missing = isinstance(found, UnavailableError)
-        help = found.help or f"{_BACK}, lock again: {again}"
+        help = found.help or f"{_RESTORE}, lock again: {again}"
         yield Difference(where, locked.source, found_text, help, missing)
     elif found is None:
         yield Difference(where, locked.source, _NOTHING, f"lock again: {again}")
     else:
         for part, before, now in _facts(locked, found):
-            # A file of the locked commit cannot have become another one; it has not come here.
+            # A file of the locked commit cannot have changed; it was never fetched to this machine.
             missing = now is None and locked.commit is not None and found.commit == locked.commit
             help = (
-                "run with the network, so that it is fetched"
+                "run with network access, so that it is fetched"
                 if missing
-                else f"{_BACK}, lock again: {again}"
+                else f"{_RESTORE}, lock again: {again}"
             )
             yield Difference(f"{where}, {part}", before or _NOTHING, now or _NOTHING, help, missing)
 
 
 def _facts(locked: Pinned, found: Pinned) -> Iterator[tuple[str, str | None, str | None]]:
-    """What differs between two of the same name: which fact, as locked and as found."""
+    """Yield the facts in which two entries of the same name differ, as locked and as found."""
     for name in ("source", "repository", "commit", "sha256"):
         before, now = getattr(locked, name), getattr(found, name)
         if before != now:

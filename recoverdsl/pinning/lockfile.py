@@ -1,4 +1,4 @@
-"""`SPEC.rec.lock`: a lock as TOML, one fact on a line, the same on every machine."""
+"""`SPEC.rec.lock`: a lock as TOML, one fact per line, the same on every machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recoverdsl.errors import LockError
 from recoverdsl.pinning.lock import Lock, Pinned
 
 FORMAT = 1
-"""Raised when a lock that was written before would be read differently."""
+"""The version of the format, raised when older locks would be read differently."""
 
 LARGEST = 16 << 20
 """The largest lock that is read, in bytes."""
@@ -23,12 +23,12 @@ _HEAD = (
 
 
 def lock_path(spec: Path) -> Path:
-    """Where the lock of a spec lies: beside it."""
+    """Return the path of the lock of a spec, beside it."""
     return spec.with_name(f"{spec.name}.lock")
 
 
 def to_text(lock: Lock) -> str:
-    """A lock as TOML. The same lock gives the same text."""
+    """Return a lock as TOML. The same lock gives the same text."""
     import tomlkit
 
     document = tomlkit.document()
@@ -50,7 +50,7 @@ def to_text(lock: Lock) -> str:
 def _table(pinned: Pinned) -> Mapping[str, Any]:
     import tomlkit
 
-    # What a spec writes has quotation marks, which are easier to read where they need no backslash.
+    # A call has quotation marks, which are easier to read without backslashes.
     literal = "'" not in pinned.source and pinned.source.isprintable()
     facts = {
         "source": tomlkit.string(pinned.source, literal=literal),
@@ -63,7 +63,7 @@ def _table(pinned: Pinned) -> Mapping[str, Any]:
 
 
 def read_lock(path: Path) -> Lock:
-    """A lock from its file.
+    """Read a lock from its file.
 
     Raises:
         LockError: there is none, or it cannot be read.
@@ -82,22 +82,22 @@ def read_lock(path: Path) -> Lock:
         return from_text(content.decode())
     except ValueError as error:
         raise LockError(
-            "this is no lock that can be read",
+            "this is not a valid lock",
             where=str(path),
             why=str(error),
-            help="take the lock that was signed, or write it anew with `recoverdsl lock`",
+            help="restore the signed lock, or write a new one with `recoverdsl lock`",
         ) from error
 
 
 def from_text(text: str) -> Lock:
-    """A lock from its text.
+    """Read a lock from its text.
 
     Raises:
-        ValueError: the text is no lock, or of another format.
+        ValueError: the text is not a lock, or of another format.
     """
     document = tomllib.loads(text)
     if (found := document.pop(_KEY, None)) != FORMAT:
-        raise ValueError(f"`{_KEY} = {FORMAT}` is expected, and {found!r} was found")
+        raise ValueError(f"expected `{_KEY} = {FORMAT}`, found {found!r}")
     spec = _fields(document.pop("spec", None), "spec")
     versions = _texts(document.pop("versions", None), "versions")
     return Lock(
@@ -126,7 +126,7 @@ def _sources(table: Mapping[str, Any], above: str) -> Iterator[tuple[str, Pinned
 
 def _fields(value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"`{path}` is not a table")
+        raise ValueError(f"expected a table as `{path}`, found {_kind(value)}")
     return value
 
 
@@ -136,5 +136,9 @@ def _texts(value: Any, path: str) -> dict[str, str]:
 
 def _text(value: Any, path: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"`{path}` is not a text")
+        raise ValueError(f"expected a string as `{path}`, found {_kind(value)}")
     return value
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else type(value).__name__

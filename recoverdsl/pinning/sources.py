@@ -1,25 +1,25 @@
-"""The sources that a spec names, and each as a spec would write it."""
+"""The sources of a spec, and each as a spec writes it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 import attrs
 
-from recoverdsl.language.schema import Classifier, Data, File, Model, Sae, Spec
+from recoverdsl.language.schema import File, Spec
 from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.language.syntax.printer import quote
 
-Block: TypeAlias = Model | Sae | Data | Classifier | File | None
-"""What has a source. A file is one of phrase lists; None stands for the tool's own."""
+if TYPE_CHECKING:
+    from recoverdsl.sources.source import Block
 
 OWN = "recoverdsl's own"
 """The source of phrase lists where a spec names none."""
 
 
 def sources_of(spec: Spec) -> Iterator[tuple[str, Block]]:
-    """Every block with a source, by its path: `model.tiny`, `behavior.answers.judge`."""
+    """Yield every block with a source, by its path: `model.tiny`, `behavior.answers.judge`."""
     yield from ((f"model.{name}", model) for name, model in spec.models.items())
     yield from ((f"sae.{name}", sae) for name, sae in spec.saes.items())
     yield from ((f"data.{name}", data) for name, data in spec.data.items())
@@ -31,7 +31,7 @@ def sources_of(spec: Spec) -> Iterator[tuple[str, Block]]:
 
 
 def sources_at(spec: Spec, points: Iterable[tuple[str, Spec]]) -> Iterator[tuple[str, Block]]:
-    """The sources of a spec, and those that only points of its sweeps have: `sweep.saes.2.sae.mid`.
+    """Yield the sources of a spec, and those that only points of its sweeps have: `sweep.saes.2.sae.mid`.
 
     Args:
         points: the spec at each point of all sweeps, in order, with the name of the sweep.
@@ -45,7 +45,7 @@ def sources_at(spec: Spec, points: Iterable[tuple[str, Spec]]) -> Iterator[tuple
 
 
 def written(block: Block) -> str:
-    """The source of a block as the call that a spec writes, in canonical spacing."""
+    """Return the source of a block as the call that a spec writes, in canonical spacing."""
     if block is None:
         return OWN
     source = block if isinstance(block, File) else block.source

@@ -1,1 +1,1 @@
-"""What a result looks like to people. Knows nothing of models: it reads records and a table."""
+"""The report of a result: HTML, Markdown and terminal. It reads records and a table, never a model."""

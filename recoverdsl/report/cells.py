@@ -1,4 +1,4 @@
-"""The tables of attacks and controls, as text; every form of the report shows the same."""
+"""The tables of attacks and controls as text; every form of the report shows the same cells."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ class Row:
     """`attack` or `control`."""
     limit: str
     recovered: str
-    """Recovery rate, `100%`."""
+    """Recovery rate, such as `100%`."""
     interval: str
-    """Its interval, `94.8–100%`; empty if there is none."""
+    """Its interval, such as `94.8–100%`; empty if there is none."""
     n: int
-    """How many valid flips did not fail."""
-    quiet: str
+    """The number of valid flips that did not fail."""
+    zero_reactivation: str
     """Zero-reactivation recovery."""
-    alike: str
+    base_like: str
     """Rate of base-like texts."""
     drift: str
     generated_drift: str
     reactivated: str
     norm: str
     smallest_norm: str
-    """Only in the row of the largest limit, and if it was searched for; otherwise empty."""
+    """Only in the row of the largest limit, if it was searched for; otherwise empty."""
     first: bool
     """Whether this is the first row of its attack or control."""
 
 
 @frozen
 class Cost:
-    """What one attack or control spent on an example at its largest limit, formatted."""
+    """The mean cost per example of one attack or control at its largest limit, formatted."""
 
     name: str
     kind: str
@@ -49,13 +49,13 @@ class Cost:
     forward_passes: str
     gradient_steps: str
     steps: str
-    """Until the behavior was back, over examples that recovered."""
+    """Steps until the behavior was recovered, over the examples that recovered."""
 
 
 _HEADINGS: dict[str, str] = {
     "limit": "norm ≤",
     "recovered": "recovered",
-    "quiet": "recovered, none reactivated",
+    "zero_reactivation": "recovered, none reactivated",
     "drift": "drift",
     "reactivated": "reactivated",
     "norm": "norm",
@@ -64,7 +64,7 @@ _HEADINGS: dict[str, str] = {
 _TEXT_HEADINGS: dict[str, str] = {
     "limit": "norm ≤",
     "recovered": "recovered",
-    "alike": "base-like",
+    "base_like": "base-like",
     "drift": "drift on the target",
     "generated_drift": "drift on the generated text",
     "reactivated": "reactivated",
@@ -78,33 +78,33 @@ COST_HEADINGS: dict[str, str] = {
     "gradient_steps": "gradients",
     "steps": "steps until recovered",
 }
-"""Field of `Cost` to its heading."""
+"""The heading of each field of `Cost`."""
 
 
 def headings(result: Result) -> dict[str, str]:
-    """Field of `Row` to its heading, for the fields that tell something of this result."""
+    """Return the heading of each field of `Row` that applies to this result."""
     known = _TEXT_HEADINGS if generates(result) else _HEADINGS
     searched = any("smallest_norm" in outcome.metrics for _, _, outcome in outcomes_of(result))
     return {key: name for key, name in known.items() if searched or key != "smallest_norm"}
 
 
 def generates(result: Result) -> bool:
-    """Whether the behavior was judged by texts that the model wrote."""
+    """Tell whether the behavior was judged by texts that the model generated."""
     return any("base_like_rate" in outcome.metrics for _, _, outcome in outcomes_of(result))
 
 
 def is_suffix(outcome: AttackResult) -> bool:
-    """Whether an attack puts tokens behind the request, and so has no δ with a norm."""
+    """Tell whether an attack appends tokens to the request, and so has no δ with a norm."""
     return outcome.limit is None and value_of(outcome.metrics, "norm") is None
 
 
 def limit_of(outcome: AttackResult, limit: float | None) -> str:
-    """A limit as the tables show it."""
+    """Format a limit as the tables show it."""
     return "suffix" if limit is None and is_suffix(outcome) else norm(limit)
 
 
 def table(result: Result, *, decimals: int = 1) -> tuple[Row, ...]:
-    """The rows, attacks first, each by ascending limit; percentages with so many decimals."""
+    """Return the rows, attacks first, each by ascending limit, with percentages to `decimals` places."""
     return tuple(
         row
         for kind, name, outcome in outcomes_of(result)
@@ -113,7 +113,7 @@ def table(result: Result, *, decimals: int = 1) -> tuple[Row, ...]:
 
 
 def costs(result: Result) -> tuple[Cost, ...]:
-    """What was spent on an example; without the searches of the smallest norm."""
+    """Return the mean cost per example of each attack and control, without smallest-norm searches."""
 
     def spent(outcome: AttackResult, metric: str) -> str:
         return figure(value_of(outcome.metrics, metric))
@@ -129,7 +129,7 @@ def costs(result: Result) -> tuple[Cost, ...]:
 
 
 def outcomes_of(result: Result) -> Iterator[tuple[str, str, AttackResult]]:
-    """Kind, name and figures: attacks first, then controls, in the order of the spec."""
+    """Yield kind, name and outcome: attacks first, then controls, in the order of the spec."""
     for kind, group in (("attack", result.attacks), ("control", result.controls)):
         for name, outcome in group.items():
             yield kind, name, outcome
@@ -137,7 +137,7 @@ def outcomes_of(result: Result) -> Iterator[tuple[str, str, AttackResult]]:
 
 def _rows(name: str, kind: str, outcome: AttackResult, decimals: int) -> list[Row]:
     budgets = [(budget.limit, budget.metrics) for budget in outcome.budgets]
-    # The headline has what the budgets lack: the smallest norm.
+    # Only the outcome's own metrics, at its largest limit, include the smallest norm.
     budgets[-1:] = [(outcome.limit, outcome.metrics)]
     rows = []
     for i, (limit, metrics) in enumerate(budgets):
@@ -150,8 +150,10 @@ def _rows(name: str, kind: str, outcome: AttackResult, decimals: int) -> list[Ro
                 recovered=percent(value_of(metrics, "recovery_rate"), decimals),
                 interval=interval(rate, decimals) if rate else "",
                 n=rate.n if rate else 0,
-                quiet=percent(value_of(metrics, "zero_reactivation_recovery"), decimals),
-                alike=percent(value_of(metrics, "base_like_rate"), decimals),
+                zero_reactivation=percent(
+                    value_of(metrics, "zero_reactivation_recovery"), decimals
+                ),
+                base_like=percent(value_of(metrics, "base_like_rate"), decimals),
                 drift=figure(value_of(metrics, "drift")),
                 generated_drift=figure(value_of(metrics, "generated_drift")),
                 reactivated=percent(value_of(metrics, "reactivated_fraction"), decimals),
@@ -166,19 +168,19 @@ def _rows(name: str, kind: str, outcome: AttackResult, decimals: int) -> list[Ro
 
 
 def value_of(metrics: Mapping[str, Estimate], metric: str) -> float | None:
-    """A figure; None if it was not measured or is undefined."""
+    """Return the value of a metric; None if it was not measured or is undefined."""
     estimate = metrics.get(metric)
     return estimate.value if estimate else None
 
 
 def confidence(result: Result) -> float | None:
-    """Confidence level of the recovery rate's interval, in (0, 1)."""
+    """Return the confidence level of the recovery rate's interval, in (0, 1)."""
     used = result.intervals.get("recovery_rate")
     return used.confidence if used else None
 
 
 def caption(result: Result) -> str:
-    """What the table is over."""
+    """Return the caption of the table: its examples, its intervals, and how controls count."""
     level = confidence(result)
     text = f"Over {result.counts.valid_flips} valid flips"
     if any(row.n != result.counts.valid_flips for row in table(result)):
@@ -187,7 +189,9 @@ def caption(result: Result) -> str:
         text += f"; in brackets the {percent(level)} interval"
     text += "."
     if any(control.method.startswith("another_example") for control in result.controls.values()):
-        text += " Where the target is another example's answer, recovered means that it was bought."
+        text += (
+            " Where the target is another example's answer, recovered means that it was elicited."
+        )
     if any(is_suffix(attack) for attack in result.attacks.values()):
-        text += " A suffix has no norm: it changes what the model reads."
+        text += " A suffix has no norm: it changes the input."
     return text

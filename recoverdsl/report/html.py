@@ -1,4 +1,4 @@
-"""The report page: one file that needs nothing from outside."""
+"""The report page: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
 
 @frozen
 class Outcome:
-    """What became of the valid flips, for one attack or control at its largest limit."""
+    """The outcome of the valid flips, for one attack or control at its largest limit."""
 
     name: str
     kind: str
     limit: str
-    quiet: int
+    without_reactivation: int
     """Recovered, and no protected feature newly above zero."""
-    reactivated: int
-    """Recovered, and some are."""
+    with_reactivation: int
+    """Recovered, and some protected feature newly above zero."""
     not_recovered: int
     failed: int
 
     @property
     def parts(self) -> dict[str, int]:
-        """Class of the bar's part to its count."""
+        """The count of each part of the bar, by its CSS class."""
         return {
-            "quiet": self.quiet,
-            "reactivated": self.reactivated,
+            "unreactivated": self.without_reactivation,
+            "reactivated": self.with_reactivation,
             "missed": self.not_recovered,
             "failed": self.failed,
         }
@@ -61,17 +61,17 @@ class Outcome:
 
 @frozen
 class Attribution:
-    """What the parts of an attack's δ do, for the reader."""
+    """The effect of each part of an attack's δ, formatted."""
 
     attack: str
     figures: tuple[tuple[str, Any], ...]
-    """`alone` and `taken away`, each with its bars."""
+    """`alone` and `ablated`, each with its bars."""
     rows: list[list[str]]
 
 
 @frozen
 class Definition:
-    """A metric, for the reader."""
+    """The definition of a metric, formatted."""
 
     name: str
     doc: str
@@ -91,15 +91,15 @@ def render_html(
     """Render the page.
 
     Args:
-        result: what was found.
+        result: the result to report.
         rows: the table of `measure.table.SCHEMA`.
         spec: the text of the spec as run.
         graph: the graph of steps as Mermaid text; it is shown as text.
         texts: prompts and completions, of a run that reveals them.
 
     Returns:
-        A whole HTML document with its style, figures and `result.json` inside. It runs no script
-        and loads nothing; names and texts are escaped. The same input gives the same bytes.
+        A complete HTML document that contains its style, figures and `result.json`. It runs no
+        script and loads nothing; names and texts are escaped. The same input gives the same bytes.
     """
     from markupsafe import Markup
 
@@ -151,7 +151,7 @@ def render_html(
 
 
 def render_fragment(result: Result) -> str:
-    """The verdict, the table and the expectations, for a notebook's cell: no script, no style sheet."""
+    """Render the verdict, the table and the expectations for a notebook: no script, no style sheet."""
     return template("fragment.html").render(
         title=clean_line(result.spec.audit or result.spec.name),
         headline=sentences.headline(result),
@@ -178,7 +178,7 @@ def template(name: str) -> Template:
 
 
 def _script_safe(text: str) -> str:
-    """JSON that cannot end the script element it stands in, and still parses to the same."""
+    """Escape JSON so that it cannot end its script element and still parses to the same value."""
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
@@ -190,10 +190,10 @@ def _outcomes(result: Result, rows: pd.DataFrame) -> Iterator[Outcome]:
             done = done[done["limit"] == limit]
             tried = rows[(rows["kind"] == kind) & (rows["name"] == name)]
             tried = tried[tried["limit"].fillna(float("inf")) == limit]
-            quiet = int(done["recovered_quietly"].sum())
+            without = int(done["zero_reactivation_recovery"].sum())
             recovered = int(done["recovered"].sum())
             yield Outcome(
-                clean_line(name), kind, limit_of(outcome, outcome.limit), quiet, recovered - quiet,
+                clean_line(name), kind, limit_of(outcome, outcome.limit), without, recovered - without,
                 len(done) - recovered, int(tried["example"].nunique()) - len(done),
             )  # fmt: skip
 
@@ -233,7 +233,7 @@ def _interval(used: IntervalUsed | None) -> str:
 
 
 def _flat(plain: Any, path: str = "") -> dict[str, str]:
-    """Nested plain values by dotted path, sorted."""
+    """Flatten nested plain values to dotted paths, sorted."""
     if not isinstance(plain, dict):
         return {path: plain if isinstance(plain, str) else json.dumps(plain, default=str)}
     flat: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Labels next to what they name, where they do not cover each other."""
+"""Placement of a figure's labels beside their points, without overlap."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def place(
     *,
     avoid: Iterable[tuple[float, float]],
 ) -> None:
-    """Write each label (x, y, text, colour, size in points) beside its point.
+    """Write each label (x, y, text, color, size in points) beside its point.
 
     The places right, left, above and below are tried in turn, then the same farther out; the first
-    that covers none of the points in `avoid`, no other label and does not leave the axes is taken.
+    place is taken that covers no point in `avoid` and no other label, and lies inside the axes.
     """
     pixel = ax.figure.dpi / 72
     ax.figure.canvas.draw()
     edge = ax.bbox
-    # Wider than a marker, so that a label does not look like that of another point.
+    # Wider than a marker, so that no label seems to belong to another point.
     around = 7 * pixel
     taken: list[Box] = [
         (px - around, py - around, px + around, py + around)
@@ -74,7 +74,7 @@ def place(
 
 
 def spread(ax: Axes, ends: Iterable[tuple[float, str, str]], top: float = 1.0) -> None:
-    """Write each label (y, text, colour) to the right of the axes, at its height or close to it.
+    """Write each label (y, text, color) to the right of the axes, at or near its height.
 
     Args:
         top: the height of the axes, from 0.
@@ -84,7 +84,7 @@ def spread(ax: Axes, ends: Iterable[tuple[float, str, str]], top: float = 1.0) -
     heights: list[float] = []
     for y, _, _ in ordered:
         heights.append(max(y, heights[-1] + gap) if heights else y)
-    # Pushed up past the top, they all move down by as much as it takes.
+    # Labels that were pushed past the top move down as far as needed.
     for i in reversed(range(len(heights))):
         highest = heights[i + 1] - gap if i + 1 < len(heights) else top
         heights[i] = min(heights[i], highest)
@@ -103,7 +103,7 @@ def spread(ax: Axes, ends: Iterable[tuple[float, str, str]], top: float = 1.0) -
 
 
 def _extent(text: str, pixels: float) -> tuple[float, float]:
-    # The page's font is not known here; this is about the widest of the usual ones.
+    # The page's font is unknown here; this is about the widest of the usual ones.
     return 0.62 * pixels * max(len(text), 1), 1.2 * pixels
 
 

@@ -26,12 +26,12 @@ _MARKUP = re.compile(r"[\\`*\[\]<>|&~#!]|(?<!\w)_|_(?!\w)")
 
 
 def to_markdown(result: Result, examples: pd.DataFrame | None = None) -> str:
-    """The question, the verdict, the tables, what the controls show and the expectations.
+    """Render the question, the verdict, the tables, the findings of the controls and the expectations.
 
     Names and texts are escaped: they show as written, and cannot add markup, links or HTML.
 
     Args:
-        result: what was found.
+        result: the result to report.
         examples: the table of `measure.table.SCHEMA`, for counts of openings and by category.
     """
     said = headline(result)
@@ -66,14 +66,14 @@ def to_markdown(result: Result, examples: pd.DataFrame | None = None) -> str:
         lines += [*_grid(parts.headings(result), parts.rows(result, name)), ""]
         lines += [_escape(parts.EXPLANATION), ""]
     if examples is not None:
-        for what, counted, names in (
-            ("Texts by what they open with", openings(result, examples), OPENING_HEADINGS),
+        for title, counted, names in (
+            ("Openings of the generated texts", openings(result, examples), OPENING_HEADINGS),
             ("Recovered, by category", categories(result, examples), None),
         ):
             if counted:
-                lines += [f"{what}:", "", *_counts(counted, names), ""]
+                lines += [f"{title}:", "", *_counts(counted, names), ""]
     if spent := costs(result):
-        lines += ["Spent on an example, at the largest budget:", ""]
+        lines += ["Mean cost per example, at the largest budget:", ""]
         grid = [[f"{c.name} ({c.kind})", *(getattr(c, f) for f in COST_HEADINGS)] for c in spent]
         lines += [*_grid(["", *COST_HEADINGS.values()], grid), ""]
     if result.expectations:

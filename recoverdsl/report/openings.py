@@ -1,4 +1,4 @@
-"""What the generated texts open with, and recovery by category: counts from the table of examples."""
+"""Openings of the generated texts, and recovery by category: counts from the table of examples."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ class Counted:
     kind: str
     limit: str
     counts: dict[str, str]
-    """By opening `12`, or by category `3 of 5`."""
+    """By opening, such as `12`, or by category, such as `3 of 5`."""
 
 
 def openings(result: Result, rows: pd.DataFrame) -> tuple[Counted, ...]:
-    """How many texts open with what; nothing for attacks whose texts were not judged."""
-    made = []
+    """Count the texts by their opening, for each attack and control whose texts were judged."""
+    counted = []
     for kind, name, outcome in outcomes_of(result):
         chosen = rows[(rows["kind"] == kind) & (rows["name"] == name) & rows["failed"].isna()]
         at_largest = chosen["limit"].fillna(math.inf) == _largest(outcome)
         found = chosen.loc[at_largest, "opening"].value_counts()
         if len(found):
             counts = {opening: str(int(found.get(opening, 0))) for opening in OPENINGS}
-            made.append(_counted(kind, name, outcome, counts))
-    return tuple(made)
+            counted.append(_counted(kind, name, outcome, counts))
+    return tuple(counted)
 
 
 def categories(result: Result, rows: pd.DataFrame) -> tuple[Counted, ...]:
-    """How many examples of each category recovered; nothing if the data has no categories."""
+    """Count the recovered examples of each category; empty if the data has no categories."""
     known = rows.dropna(subset="category").drop_duplicates("example")
     of_example = known.set_index("example")["category"].astype(str)
     names = sorted(of_example.unique())
-    made = []
+    counted = []
     for kind, name, outcome in outcomes_of(result) if names else ():
         done = outcomes(rows, kind, name)
         done = done[done["limit"] == _largest(outcome)]
@@ -64,8 +64,8 @@ def categories(result: Result, rows: pd.DataFrame) -> tuple[Counted, ...]:
             category: f"{int(back.get(category, 0))} of {int(tried.get(category, 0))}"
             for category in names
         }
-        made.append(_counted(kind, name, outcome, counts))
-    return tuple(made)
+        counted.append(_counted(kind, name, outcome, counts))
+    return tuple(counted)
 
 
 def _largest(outcome: AttackResult) -> float:

@@ -1,4 +1,4 @@
-"""The parts of a δ, each replayed alone and each taken away, as text."""
+"""The parts of a δ, each replayed alone and each ablated, as text."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from recoverdsl.measure.results import PartResult, Result
 from recoverdsl.report.cells import generates, value_of
 from recoverdsl.report.words import NOTHING, figure, interval, percent
 
-HOW = {"alone": "alone", "without": "taken away"}
+HOW = {"alone": "alone", "without": "ablated"}
 
 EXPLANATION = (
-    "δ is split at each site by what it changes in the SAE. Clamped features: the change of their "
-    "activations, decoded. Other features: the same for all others; a number of strongest ones lies "
-    "within these. SAE residual: what is left, which the SAE does not carry. These three sum to δ. "
+    "δ is split at each site by its effect on the SAE. Clamped features: the change of their "
+    "activations, decoded. Other features: the same for all others; the top ones are among these. "
+    "SAE residual: the rest, which the SAE does not reconstruct. These three sum to δ. "
     "They are not orthogonal: a part may be longer than δ, and parts may cancel. "
-    "The norm is the mean of what is replayed, in multiples of δ's."
+    "The norm is the mean norm of what is replayed, in multiples of δ's."
 )
-"""How the parts are taken."""
+"""The definition of the parts."""
 
 _LABELS = {
     "clamped": "clamped features", "other_features": "other features", "residual": "SAE residual",
@@ -27,11 +27,11 @@ _LABELS = {
 
 @frozen
 class Bar:
-    """What came of one part, or of what is left without it."""
+    """The outcome of replaying one part, or of replaying δ without it."""
 
     label: str
     recovered: Estimate | None
-    alike: Estimate | None
+    base_like: Estimate | None
     """Rate of base-like texts; None where no text was judged."""
     length: float | None
     """Mean norm over that of δ."""
@@ -39,22 +39,22 @@ class Bar:
     @property
     def cells(self) -> tuple[str, str, str]:
         """Norm, recovered and base-like."""
-        return figure(self.length), _rate(self.recovered), _rate(self.alike)
+        return figure(self.length), _rate(self.recovered), _rate(self.base_like)
 
 
 def bars(result: Result, attack: str, how: str) -> tuple[Bar, ...]:
-    """The whole δ first, then each part of an attack's δ in the order of the spec."""
+    """Return a bar for the whole δ of an attack, then one for each part in the order of the spec."""
     outcome = result.attacks.get(attack)
     whole = dict(outcome.metrics) if outcome else {}
     norm = value_of(whole, "norm")
-    alike = generates(result)
+    base_like = generates(result)
 
     def bar(label: str, metrics: dict[str, Estimate]) -> Bar:
         own = value_of(metrics, "norm")
         return Bar(
             label,
             metrics.get("recovery_rate"),
-            metrics.get("base_like_rate") if alike else None,
+            metrics.get("base_like_rate") if base_like else None,
             own / norm if own is not None and norm else None,
         )
 
@@ -69,14 +69,14 @@ def bars(result: Result, attack: str, how: str) -> tuple[Bar, ...]:
 
 
 def label(part: PartResult) -> str:
-    """`SAE residual`, `top 5 other features`."""
+    """Name a part, such as `SAE residual` or `top 5 other features`."""
     return _LABELS.get(part.part, f"top {part.part} other features")
 
 
 def rows(result: Result, attack: str) -> list[list[str]]:
-    """A line per part: its name, then norm, recovered and base-like, alone and taken away.
+    """Return a line per part: its name, then norm, recovered and base-like, alone and ablated.
 
-    Without base-like where no text was judged.
+    Base-like is left out where no text was judged.
     """
     left = slice(None) if generates(result) else slice(2)
     alone, without = (bars(result, attack, how) for how in HOW)
@@ -90,9 +90,9 @@ def rows(result: Result, attack: str) -> list[list[str]]:
 
 
 def headings(result: Result) -> list[str]:
-    """Headings of `rows`."""
+    """Return the headings of `rows`."""
     of = ["norm, × δ", "recovered", "base-like"][: 3 if generates(result) else 2]
-    return ["part", *of, *(f"{heading}, taken away" for heading in of)]
+    return ["part", *of, *(f"{heading}, ablated" for heading in of)]
 
 
 def _rate(rate: Estimate | None) -> str:

@@ -1,6 +1,6 @@
-"""The figures of the report, as SVG that fits into a page.
+"""The figures of the report, as SVG to be embedded in a page.
 
-The drawing library takes long to load, so it is imported where it is used.
+matplotlib takes long to load, so it is imported where it is used.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Each reads on white and on black, and the four differ for colour-blind readers and in grey;
-# markers differ too, so that no meaning is in colour alone.
+# Each is legible on white and on black, and the four differ for color-blind readers and in gray;
+# markers differ too, so that color alone never carries meaning.
 _COLORS = ("#0077bb", "#d55e00", "#009073", "#b0609a")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _CONTROL = "#808080"
 
-# Stands for the colour of the page's text, which only the page knows.
+# A placeholder for the page's text color, replaced by `currentColor`.
 _INK = "#010203"
 _SIZE = (5.2, 3.7)
 
@@ -55,11 +55,11 @@ class Style:
 
 
 def recovery_against_drift(result: Result) -> str:
-    """Recovered share against relative drift, for each attack and control at each budget.
+    """Draw the recovered share against relative drift, for each attack and control at each budget.
 
     The horizontal axis is linear around 0 and logarithmic beyond the smallest drift, so that a
-    drift of exactly 0 has a place. Points without a defined drift are left out. Where texts were
-    generated it is the drift on them.
+    drift of exactly 0 can be drawn. Points without a defined drift are left out. Where texts were
+    generated, the drift is the one on them.
 
     Returns:
         An `<svg>` element with alt text; the same result gives the same bytes.
@@ -79,7 +79,7 @@ def recovery_against_drift(result: Result) -> str:
     ax.set_xlim(-0.25 * threshold, top * (4 if top > 100 * threshold else 2))
     _decades(ax, threshold, top)
     ax.set_xlabel(
-        "drift on the generated text, relative (0 = features did not move)"
+        "drift on the generated text, relative (0 = they did not move)"
         if generates(result)
         else "drift of the protected features, relative (0 = they did not move)"
     )
@@ -92,7 +92,7 @@ def recovery_against_drift(result: Result) -> str:
         x, y, limits = zip(*points, strict=True)
         ax.plot(x, y, **style.line, clip_on=False, zorder=3)
         labels.append((x[-1], y[-1], shortened(name), style.color, 10.0))
-        # Controls lie close together at the bottom, where more numbers would hide them.
+        # Controls lie close together at the bottom, where more numbers would cover them.
         if kind == "attack" and len(points) > 1:
             ends = list(zip(x, y, limits, strict=True))
             labels += [(px, py, norm(limit), style.color, 8.5) for px, py, limit in ends]
@@ -102,10 +102,11 @@ def recovery_against_drift(result: Result) -> str:
 
 
 def recovery_against_budget(result: Result, rows: pd.DataFrame) -> str:
-    """Recovered share against the norm budget.
+    """Draw the recovered share against the norm budget.
 
-    Points with Wilson whiskers are the budgets that were run, controls dashed; a step line is the
-    share of examples whose smallest recovering norm is at most that, where it was searched for.
+    Points with Wilson whiskers are the budgets that were run, with controls dashed. A step line is
+    the share of examples whose smallest recovering norm is at most the budget, where it was searched
+    for.
 
     Args:
         result: names and order, and the confidence of the whiskers (95% if it has none).
@@ -116,7 +117,7 @@ def recovery_against_budget(result: Result, rows: pd.DataFrame) -> str:
     """
     curves = recovery_curve(rows, confidence=confidence(result) or 0.95)
     drawn = styles(result)
-    # A suffix has no norm, and so no place here.
+    # A suffix has no norm, so it cannot be drawn here.
     curves = tuple(c for c in curves if c.name in drawn and any(map(_finite, c.points)))
     norms = [p.limit for c in curves for p in c.points if _finite(p)]
     norms += [reached for c in curves for reached, _ in c.reached]
@@ -128,7 +129,7 @@ def recovery_against_budget(result: Result, rows: pd.DataFrame) -> str:
     ends = []
     for i, curve in enumerate(curves):
         style = drawn[curve.name]
-        # Side by side, or whiskers at the same budget would hide each other.
+        # Shifted, or whiskers at the same budget would cover each other.
         apart = min(5.0, 20.0 / len(curves))
         aside = apart * (i - (len(curves) - 1) / 2)
         end = _draw(ax, curve, style, aside)
@@ -141,22 +142,22 @@ def recovery_against_budget(result: Result, rows: pd.DataFrame) -> str:
 
 
 def part_bars(result: Result, attack: str, how: str, name: str) -> str:
-    """What each part of an attack's δ does alone, or what δ does without it.
+    """Draw the effect of each part of an attack's δ alone, or of δ without it.
 
-    A bar for recovery and, where texts were generated, one for base-like texts, with their
-    intervals; the first pair is of the whole δ. Beside each name is the mean norm of what was
-    replayed, in multiples of δ's.
+    Each part has a bar for recovery and, where texts were generated, one for base-like texts, with
+    their intervals; the first pair is for the whole δ. Beside each name is the mean norm of what
+    was replayed, in multiples of δ's.
 
     Args:
         how: `alone` or `without`.
-        name: of the figure; unique in the page.
+        name: the name of the figure; unique in the page.
 
     Returns:
         An `<svg>` element with alt text; the same result gives the same bytes.
     """
     shown = bars(result, attack, how)
-    alike = any(bar.alike for bar in shown)
-    fig, ax = axes(height=0.9 + (0.56 if alike else 0.4) * len(shown))
+    base_like = any(bar.base_like for bar in shown)
+    fig, ax = axes(height=0.9 + (0.56 if base_like else 0.4) * len(shown))
     ax.set_ylabel("")
     ax.set_xlim(0, 1.02)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
@@ -170,16 +171,16 @@ def part_bars(result: Result, attack: str, how: str, name: str) -> str:
     ax.set_yticks(range(len(shown)), labels, fontsize=9)
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
-    height = 0.32 if alike else 0.5
-    kinds = [("recovered", -0.5 if alike else 0.0, _COLORS[0], "")]
-    kinds += [("base-like", 0.5, _COLORS[1], "////")] if alike else []
+    height = 0.32 if base_like else 0.5
+    kinds = [("recovered", -0.5 if base_like else 0.0, _COLORS[0], "")]
+    kinds += [("base-like", 0.5, _COLORS[1], "////")] if base_like else []
     for kind, side, color, hatch in kinds:
-        rates = [bar.recovered if kind == "recovered" else bar.alike for bar in shown]
+        rates = [bar.recovered if kind == "recovered" else bar.base_like for bar in shown]
         for at, rate in enumerate(rates):
             if rate is None or rate.value is None:
                 continue
             y = at + side * (height + 0.04)
-            # Hatched, so that the two differ without colour; the outline shows that 0 is a bar too.
+            # Hatched, so that the two differ without color; the outline makes a bar of 0 visible.
             ax.barh(
                 y, rate.value, height, facecolor="none" if hatch else color, edgecolor=color,
                 hatch=hatch, linewidth=1, label=kind if at == 0 else None, zorder=2,
@@ -190,14 +191,14 @@ def part_bars(result: Result, attack: str, how: str, name: str) -> str:
                     rate.value, y, xerr=ends, fmt="none", ecolor=_INK, elinewidth=1, capsize=2.5,
                     zorder=3,
                 )  # fmt: skip
-    if alike:
+    if base_like:
         ax.legend(
             loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, labelcolor=_INK,
             borderaxespad=0.2,
         )  # fmt: skip
     said = [
         f"{bar.label}: {percent(bar.recovered.value if bar.recovered else None)} recovered"
-        + (f", {percent(bar.alike.value)} base-like" if bar.alike else "")
+        + (f", {percent(bar.base_like.value)} base-like" if bar.base_like else "")
         for bar in shown
     ]
     return to_svg(fig, name, alt(f"Parts of the δ of {clean_line(attack)}, {HOW[how]}.", said))
@@ -214,7 +215,7 @@ def _outcomes(result: Result) -> dict[tuple[str, str], AttackResult]:
 
 
 def _points(outcome: AttackResult, metric: str) -> list[tuple[float, float, float | None]]:
-    """(drift, recovered share, limit) where both figures are defined."""
+    """List (drift, recovered share, limit) where both figures are defined."""
     found = []
     for budget in outcome.budgets:
         drift, rate = budget.metrics.get(metric), budget.metrics.get("recovery_rate")
@@ -241,7 +242,7 @@ def axes(height: float = _SIZE[1]) -> tuple[Figure, Axes]:
 
     fig = Figure(figsize=(_SIZE[0], height), layout="constrained")
     ax = fig.add_subplot()
-    # The page shows through, light or dark.
+    # Transparent, for a light or a dark page.
     fig.patch.set_visible(False)
     ax.patch.set_visible(False)
     ax.set_ylim(-0.02, 1.04)
@@ -259,7 +260,7 @@ def axes(height: float = _SIZE[1]) -> tuple[Figure, Axes]:
 
 
 def _decades(ax: Axes, threshold: float, top: float) -> None:
-    """Ticks at 0 and at powers of ten, at most seven."""
+    """Set ticks at 0 and at powers of ten, at most seven in all."""
     from matplotlib.ticker import NullLocator
 
     first, last = round(math.log10(threshold)), math.ceil(math.log10(top))
@@ -271,7 +272,7 @@ def _decades(ax: Axes, threshold: float, top: float) -> None:
 
 
 def _draw(ax: Axes, curve: Curve, style: Style, aside: float) -> float | None:
-    """Draw the points and whiskers of a curve; the share at its end, or None if it has no point."""
+    """Draw the points and whiskers of a curve; return the share at its end, or None without points."""
     from matplotlib.transforms import ScaledTranslation
 
     shown = [p for p in curve.points if _finite(p) and p.share.value is not None]
@@ -284,7 +285,7 @@ def _draw(ax: Axes, curve: Curve, style: Style, aside: float) -> float | None:
         [share - (p.share.low or 0.0) for p, share in zip(shown, y, strict=True)],
         [(p.share.high or 0.0) - share for p, share in zip(shown, y, strict=True)],
     ]
-    # Rounding can put an end of Wilson's interval a hair inside the share itself.
+    # Rounding can put an end of the Wilson interval on the wrong side of the share.
     whiskers = [[max(length, 0.0) for length in lengths] for lengths in whiskers]
     ax.errorbar(x, y, yerr=whiskers, **style.line, elinewidth=1, capsize=2.5, transform=moved)
     return y[-1]
@@ -320,13 +321,13 @@ def alt(first: str, said: list[str]) -> str:
 
 
 def to_svg(fig: Figure, name: str, alt: str) -> str:
-    """Write a figure as an element that can stand in a page beside others, naming nothing outside."""
+    """Write a figure as a self-contained element that can share a page with others."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     out = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    # Text stays text: it takes the page's font and can be searched and read aloud.
+    # Text stays text: it takes the page's font, can be searched and can be read aloud.
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"}):
         FigureCanvasSVG(fig).print_svg(out, metadata=nothing)  # type: ignore[no-untyped-call]
     svg = out.getvalue()

@@ -1,4 +1,4 @@
-"""What a result says, in sentences for someone who does not program."""
+"""The findings of a result, in sentences for a reader who does not program."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _PRESERVES = {
     "jacobian_sketch": "a perturbation that a random sketch keeps near the clamped features' values",
 }
 _KEPT = "a perturbation that leaves the clamped features in place"
-_SUFFIX = "a suffix behind the request"
+_SUFFIX = "a suffix after the request"
 
 _EXPECTED = {True: "met", False: "not met", None: "cannot be judged"}
 _MARKS = {True: "✓", False: "✗", None: "?"}
 
 LIMITS = (
     "This is a white-box test: it uses the model's weights, activations and gradients, so it shows "
-    "what is left in the model under the clamp, not what someone outside could reach. "
-    "With a large enough budget almost any output can be had, so a recovery figure means something "
-    "only beside the controls at the same budget. A clamp that held was not broken by these "
-    "attacks, at these budgets, on these examples; others may still break it."
+    "what is left in the model under the clamp, not what an outsider could elicit. "
+    "With a large enough budget almost any output can be elicited, so a recovery figure is "
+    "meaningful only beside the controls at the same budget. A clamp that held was not broken by "
+    "these attacks, at these budgets, on these examples; others may still break it."
 )
-"""What a result does and does not show."""
+"""The scope of a result: what it shows and what it does not."""
 
 
 @frozen
@@ -46,14 +46,14 @@ class Headline:
     verdict: str
     """`The clamp does not hold`"""
     because: str
-    """The figure that says so; a clause without a full stop."""
+    """The figure that supports it; a clause without a full stop."""
 
     def __str__(self) -> str:
         return f"{self.verdict}: {self.because}."
 
 
 def headline(result: Result) -> Headline:
-    """The verdict, and the one figure that a reader should take away."""
+    """Return the verdict, and the one figure that a reader should remember."""
     verdict = _verdict(result)
     if result.counts.valid_flips == 0:
         return Headline(
@@ -68,65 +68,65 @@ def headline(result: Result) -> Headline:
     attack = result.attacks[name]
     rate = attack.at(at).get("recovery_rate")
     limit = attack.limit if at is None else at
-    clause = f"{_at(limit)}{_subject(attack)} brings the behavior back in {_examples(rate)}"
+    clause = f"{_at(limit)}{_subject(attack)} recovers the behavior in {_examples(rate)}"
     controls = [_control(control, at) for control in result.controls.values() if control.of == name]
     return Headline(verdict, "; ".join([clause, *filter(None, controls)]))
 
 
 def expectation(judged: ExpectationResult) -> tuple[str, str, str, str]:
-    """Mark, word, text and figure of an expectation: `✗`, `not met`, `recovery_rate(…) <= 5%`, `100%`."""
+    """Return an expectation's mark, word, text and figure: `✗`, `not met`, `drift(…) <= 5%`, `7%`."""
     rate = judged.metric in RECOVERY or judged.metric == "reactivated_fraction"
     value = percent(judged.value) if rate else figure(judged.value)
     return _MARKS[judged.passed], _EXPECTED[judged.passed], clean_line(judged.text), value
 
 
 def funnel(result: Result) -> str:
-    """How the valid flips came about."""
+    """Describe how the valid flips were found."""
     c = result.counts
     text = (
-        f"{plural(c.examples, 'example')} went through the model. Without the clamp the behavior is "
-        f"there in {c.base_holds}; the clamp removes it from {c.valid_flips} of them. Only these "
+        f"{plural(c.examples, 'example')} went through the model. Without the clamp {c.base_holds} of "
+        f"them show the behavior; the clamp removes it from {c.valid_flips} of these. Only these "
         "valid flips are tested."
     )
     if c.failed:
-        text += f" {c.failed} of all examples could not be carried through by every step."
+        text += f" {plural(c.failed, 'example')} failed in at least one step."
     return text
 
 
 def method(result: Result) -> str:
-    """How the behavior was judged, if by texts; otherwise empty."""
+    """Describe how generated texts were judged; empty if the behavior is judged by a score."""
     if not generates(result):
         return ""
     return (
-        "The behavior is judged by a text that the model writes token by token, with the clamp on and "
-        "the change in place all the while. Recovered means that the behavior is back in that text; "
-        "base-like, that the text also resembles what the model writes without the clamp. Drift is "
-        "given twice: on the target that the attack optimized, and on the text that was really written. "
-        "The smallest norm is the least at which every token of the target is the most likely one, "
-        "whatever is written then."
+        "The behavior is judged by the text that the model generates token by token, with the clamp "
+        "on and the change in place throughout. Recovered means that this text shows the behavior; "
+        "base-like, that it also resembles the text that the model generates without the clamp. Drift "
+        "is given twice: on the target that the attack optimized, and on the generated text. The "
+        "smallest norm is the least at which every token of the target is the most likely one, "
+        "whatever text is then generated."
     )
 
 
 def attacks_as_written(spec: str) -> Mapping[str, Attack]:
-    """The attacks of a spec's text; none if it cannot be read."""
+    """Return the attacks of a spec's text; none if the text is invalid."""
     checked = check(spec) if spec else None
     return checked.spec.attacks if checked and checked.spec else {}
 
 
 def attack_sentence(attack: AttackResult, written: Attack | None = None) -> str:
-    """What an attack does, after its name.
+    """Describe an attack, as a predicate to its name.
 
     Args:
-        written: the attack of the spec, for what the result does not hold: stages and suffixes.
+        written: the attack of the spec, for what the result does not record: stages and suffixes.
     """
     if is_suffix(attack):
         return (
-            f"puts {_suffix(written)} behind each request to bring the behavior back while the clamp "
-            "stays on. It changes what the model reads, not its internal state, so it has no norm."
+            f"appends {_suffix(written)} to each request to recover the behavior while the clamp "
+            "stays on. It changes the model's input, not its residual stream, so it has no norm."
         )
     says = (
-        "changes the model's internal state a little, one example at a time, to bring the behavior "
-        f"back while the clamp stays on: {_subject(attack)}, {_stages(written) or _budgets(attack)}."
+        "adds a small change to the model's residual stream, one for each example, to recover the "
+        f"behavior while the clamp stays on: {_subject(attack)}, {_stages(written) or _budgets(attack)}."
     )
     violation = attack.metrics.get("violation")
     if attack.preserve == "orthogonal" and violation and violation.value is not None:
@@ -138,7 +138,7 @@ def attack_sentence(attack: AttackResult, written: Attack | None = None) -> str:
 
 
 def control_sentence(control: ControlResult, attack: AttackResult | None = None) -> str:
-    """What a control does, what it found and what that shows, after its name."""
+    """Describe a control, its finding and the meaning of that, as a predicate to its name."""
     of = f"the attack {clean_line(control.of)}" if control.of else "an attack"
     what = {
         "random_direction": f"spends the budget of {of} on random directions",
@@ -169,12 +169,12 @@ def _verdict(result: Result) -> str:
 
 
 def _focus(result: Result) -> tuple[str, float | None]:
-    """The attack to speak of, and at which limit (None: its largest)."""
+    """Return the attack that the headline is about, and its limit (None: its largest)."""
     for e in result.expectations:
         if e.passed is False and e.metric in RECOVERY and e.subject in result.attacks:
             return e.subject, e.norm
 
-    # What keeps the clamped features in place says most about the clamp.
+    # An attack that keeps the clamped features in place says most about the clamp.
     def weight(name: str) -> tuple[int, float]:
         attack = result.attacks[name]
         rate = attack.metrics.get("recovery_rate")
@@ -196,7 +196,7 @@ def _at(limit: float | None) -> str:
 
 def _examples(rate: Estimate | None) -> str:
     if rate is None or rate.value is None:
-        return "no example, since none could be carried through"
+        return "no example, since every one failed"
     return f"{count(rate)} examples"
 
 
@@ -208,9 +208,9 @@ def _control(control: ControlResult, at: float | None) -> str:
         case "random_direction":
             return f"random directions of that norm do so in {count(rate)}"
         case "another_example":
-            return f"the same budget buys another example's answer in {count(rate)}"
+            return f"the same budget also elicits another example's answer in {count(rate)}"
         case "another_example_undefended":
-            # Not about the clamp, which is what the headline is about.
+            # This control says nothing about the clamp, and the headline is about the clamp.
             return ""
         case _:
             return f"the control does so in {count(rate)}"
@@ -230,8 +230,8 @@ def _stages(written: Attack | None) -> str:
         return ""
     limits = [max(stage.limit.norms) for stage in written.stages]
     return (
-        f"in {plural(len(limits), 'stage')} of norm at most {enumerated(map(norm, limits))}, each of "
-        f"which keeps what the ones before it found (together at most {norm(math.hypot(*limits))})"
+        f"in {plural(len(limits), 'stage')} of norm at most {enumerated(map(norm, limits))}, each "
+        f"added to the result of the earlier ones (together at most {norm(math.hypot(*limits))})"
     )
 
 
@@ -239,4 +239,4 @@ def _budgets(attack: AttackResult) -> str:
     limits = [norm(budget.limit) for budget in attack.budgets if budget.limit is not None]
     if not limits:
         return "without a limit on its norm"
-    return f"of norm at most {enumerated(limits, 'or')}"
+    return f"with a norm of at most {enumerated(limits, 'or')}"

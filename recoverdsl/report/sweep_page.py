@@ -1,4 +1,4 @@
-"""The page of a sweep: what came out at every point, and curves over its axes."""
+"""The page of a sweep: the outcome at every point, and curves over its axes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from recoverdsl.report.words import (
 VERDICTS = {
     "holds": "✓ holds", "does not hold": "✗ does not hold", "undefined": "? undefined", "not judged": "–",
 }  # fmt: skip
-"""Verdict at a point as tables show it."""
+"""The verdict at a point as tables show it."""
 
 
 @frozen
@@ -46,7 +46,7 @@ class Cells:
 
 @frozen
 class Expected:
-    """One expectation of a sweep's spec, and the numbers of the points at which it came out how."""
+    """One expectation of a sweep's spec, with the numbers of the points by its outcome."""
 
     text: str
     met: tuple[int, ...]
@@ -60,18 +60,18 @@ class Expected:
 
 @frozen
 class Curves:
-    """A sweep, for the reader."""
+    """The table and figures of one sweep, formatted."""
 
     name: str
     axes: tuple[str, ...]
     headings: tuple[str, ...]
     rows: tuple[Cells, ...]
     figures: tuple[tuple[str, str], ...]
-    """Each with what it shows."""
+    """Each with its caption."""
 
 
 def render_sweep(swept: SweepResult, *, spec: str = "") -> str:
-    """The page, self-contained like that of a run; each point's own report is linked from it.
+    """Render the page, self-contained like a run's; it links to the report of each point.
 
     Args:
         spec: the text of the spec as run.
@@ -91,7 +91,7 @@ def render_sweep(swept: SweepResult, *, spec: str = "") -> str:
 
 
 def sweep_headline(swept: SweepResult) -> str:
-    """At how many points the claim holds, in a sentence."""
+    """Return a sentence on the number of points at which every expectation is met."""
     count, failing = len(swept.points), len(swept.failing)
     judged = [p for p in swept.points if p.result.verdict != "not judged"]
     if not judged:
@@ -102,7 +102,7 @@ def sweep_headline(swept: SweepResult) -> str:
 
 
 def sweep_cautions(swept: SweepResult) -> list[str]:
-    """What each point's own report warns of, with the points that it is about."""
+    """List the cautions of the points' reports, each with the points that it applies to."""
     at: dict[str, list[int]] = {}
     for number, point in enumerate(swept.points, start=1):
         for caution in cautions(point.result):
@@ -111,7 +111,7 @@ def sweep_cautions(swept: SweepResult) -> list[str]:
 
 
 def sweep_expectations(swept: SweepResult) -> list[Expected]:
-    """At which points each expectation is met; where a value in it is swept, it is one of its own."""
+    """List each expectation with its points by outcome; swept values in it make separate ones."""
     at: dict[str, dict[bool | None, list[int]]] = {}
     for number, point in enumerate(swept.points, start=1):
         for judged in point.result.expectations:
@@ -124,21 +124,21 @@ def sweep_expectations(swept: SweepResult) -> list[Expected]:
 
 
 def ranges(points: Sequence[int]) -> str:
-    """Numbers of points in a row: `points 1–3 and 7`."""
+    """Format the numbers of points, such as `points 1–3 and 7`."""
     runs: list[list[int]] = []
     for point in points:
         if runs and point == runs[-1][-1] + 1:
             runs[-1].append(point)
         else:
             runs.append([point])
-    told = enumerated(f"{r[0]}–{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
-    return f"point{'s' * (len(points) > 1)} {told}"
+    listed = enumerated(f"{r[0]}–{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
+    return f"point{'s' * (len(points) > 1)} {listed}"
 
 
 def sweep_rows(
     points: Sequence[PointResult], *, decimals: int = 1, start: int = 1
 ) -> tuple[Cells, ...]:
-    """The rows of a sweep's table, at the largest limit of each attack and control.
+    """Return the rows of a sweep's table, at the largest limit of each attack and control.
 
     Args:
         start: the number of the first point among those of all sweeps.
@@ -153,9 +153,9 @@ def sweep_rows(
         for at, (kind, name, outcome) in enumerate(outcomes):
             rate = outcome.metrics.get("recovery_rate")
             drift = "generated_drift" if texts else "drift"
-            told = percent(rate.value, decimals) if rate else "–"
+            recovered = percent(rate.value, decimals) if rate else "–"
             between = interval(rate, decimals) if rate else ""
-            alike = percent(value_of(outcome.metrics, "base_like_rate"), decimals)
+            base_like = percent(value_of(outcome.metrics, "base_like_rate"), decimals)
             rows.append(
                 Cells(
                     point=number,
@@ -164,8 +164,8 @@ def sweep_rows(
                     verdict=VERDICTS[result.verdict], first=at == 0, name=clean_line(name),
                     kind=kind,
                     figures=(
-                        norm(outcome.limit), f"{told} [{between}]" if between else told,
-                        *((alike,) if texts else ()), figure(value_of(outcome.metrics, drift)),
+                        norm(outcome.limit), f"{recovered} [{between}]" if between else recovered,
+                        *((base_like,) if texts else ()), figure(value_of(outcome.metrics, drift)),
                         figure(value_of(outcome.metrics, "norm")),
                     ),
                 )
@@ -174,7 +174,7 @@ def sweep_rows(
 
 
 def sweep_headings(points: Sequence[PointResult]) -> tuple[str, ...]:
-    """Headings of the figures of `sweep_rows`."""
+    """Return the headings of the figures of `sweep_rows`."""
     if any(generates(point.result) for point in points):
         return ("norm ≤", "recovered", "base-like", "drift (generated)", "norm")
     return ("norm ≤", "recovered", "drift", "norm")
@@ -184,15 +184,15 @@ def _curves(name: str, points: Sequence[PointResult], start: int) -> Curves:
     from markupsafe import Markup
 
     texts = any(generates(point.result) for point in points)
-    wanted = ["recovery_rate", "base_like_rate" if texts else "drift"]
+    metrics = ["recovery_rate", "base_like_rate" if texts else "drift"]
     if any("smallest_norm" in o.metrics for p in points for o in p.result.attacks.values()):
-        wanted.append("smallest_norm")
+        metrics.append("smallest_norm")
     figures = tuple(
         (
             METRICS[metric].doc,
             Markup(over_axis(points, metric, f"sweep-{name}-{metric}", rate=METRICS[metric].rate)),
         )
-        for metric in wanted
+        for metric in metrics
     )
     return Curves(
         clean_line(name), tuple(map(clean_line, axes_of(points))), sweep_headings(points),

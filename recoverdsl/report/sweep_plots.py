@@ -1,4 +1,4 @@
-"""Curves over an axis of a sweep, as SVG that fits into a page."""
+"""Curves over an axis of a sweep, as SVG to be embedded in a page."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_LINES = 8
-"""More lines than this cannot be told apart: then controls are left out, and then other values."""
+"""The most lines that can be distinguished: beyond it, controls are left out, then further values."""
 
 _LIMIT = re.compile(r"\s*norm\s*<=\s*")
 
 CLOSE = 0.065
-"""Numbers nearer to each other than this share of the axis would cover each other."""
+"""The smallest distance between two labels of the axis, as a share of its length."""
 
 LOGARITHMIC = 30.0
-"""From this ratio of the largest to the smallest value on, the axis is logarithmic."""
+"""The ratio of the largest to the smallest value from which the axis is logarithmic."""
 
 
 @frozen
 class Line:
-    """One attack or control along an axis, the other axes held."""
+    """One attack or control along an axis, with the other axes fixed."""
 
     kind: str
     name: str
     held: str
-    """Values of the other axes, `clamp.to = -5`; empty if there are none."""
+    """The values of the other axes, such as `clamp.to = -5`; empty if there are none."""
     points: tuple[tuple[str, Estimate], ...]
-    """Value of the axis as written, and the figure there, where it is defined."""
+    """The values of the axis as written, each with the figure there, where it is defined."""
 
 
 def over_axis(points: Sequence[PointResult], metric: str, name: str, *, rate: bool) -> str:
-    """A metric along the first axis along which something changes, for each attack and control.
+    """Draw a metric along the first axis whose value changes, for each attack and control.
 
     Whiskers are the metric's own intervals; controls are dashed. With more axes there is a line for
-    each of their values. Numbers are in their places, logarithmic if they span much; words stand
-    side by side.
+    each of their values. Numbers are drawn to scale, logarithmic if they span much; words are
+    evenly spaced.
 
     Args:
-        points: of one sweep.
+        points: the points of one sweep.
         rate: whether the metric is a share, drawn from 0 to 100%.
-        name: of the figure; unique in the page.
+        name: the name of the figure; unique in the page.
 
     Returns:
         An `<svg>` element with alt text; the same points give the same bytes.
@@ -78,7 +78,7 @@ def over_axis(points: Sequence[PointResult], metric: str, name: str, *, rate: bo
             max(0.0, (v if e.high is None else e.high) - v)
             for v, e in zip(y, estimates, strict=True)
         ]
-        # Lines of one attack at other values are told apart by how solid they are.
+        # Lines of one attack at other values differ in opacity.
         faded = 1.0 - 0.6 * (i / max(1, len(lines) - 1)) if line.held else 1.0
         ax.errorbar(x, y, yerr=[low, high], **style.line, elinewidth=1, capsize=2.5, alpha=faded)
         label = shortened(f"{line.name}{f', {line.held}' if line.held else ''}")
@@ -126,7 +126,7 @@ def _outcome(result: Result, kind: str, name: str) -> AttackResult:
 
 
 def _places(values: Sequence[str]) -> dict[str, float]:
-    """Where each value of the axis stands: at its number, or words side by side."""
+    """Return the position of each value on the axis: its number, or its index among words."""
     numbers = {value: number(value) for value in values}
     if None in numbers.values():
         return {value: float(at) for at, value in enumerate(dict.fromkeys(values))}
@@ -141,7 +141,7 @@ def _scale(ax: Axes, places: dict[str, float]) -> None:
     else:
         margin = 0.06 * ((spots[-1] - spots[0]) or 1.0)
         ax.set_xlim(spots[0] - margin, spots[-1] + margin)
-    # Only what was run has a tick, as it is written.
+    # Only values that were run have a tick, labelled as written.
     from matplotlib.ticker import NullLocator
 
     labels = [shortened(_LIMIT.sub("", value)) for value in places]
@@ -157,8 +157,8 @@ def _scale(ax: Axes, places: dict[str, float]) -> None:
 
 
 def _apart(ax: Axes, spots: Sequence[float]) -> set[float]:
-    """Those of the spots whose labels have room: the ends, and what is far enough from them and from
-    each other."""
+    """Return the spots whose labels have room: the ends, and those far enough from them and from each
+    other."""
     along = {spot: float(ax.transAxes.inverted().transform(ax.transData.transform((spot, 0)))[0]) for spot in spots}  # fmt: skip
     ordered = sorted(spots)
     kept = list(dict.fromkeys((ordered[0], ordered[-1])))
@@ -169,7 +169,7 @@ def _apart(ax: Axes, spots: Sequence[float]) -> set[float]:
 
 
 def _plain_height(ax: Axes, lines: Sequence[Line], metric: str) -> float:
-    """An axis for a figure that is no share, from 0; how high it is."""
+    """Set up the vertical axis for a figure that is not a share, from 0; return its height."""
     from matplotlib.ticker import AutoLocator, ScalarFormatter
 
     tops = [e.high or e.value or 0.0 for line in lines for _, e in line.points]

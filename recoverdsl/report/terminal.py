@@ -30,21 +30,21 @@ _MARK_STYLES = {"✓": "green", "✗": "red", "?": "yellow"}
 _COLUMNS = {
     "limit": ("norm ≤", ""),
     "recovered": ("recovered", ""),
-    "quiet": ("quietly", "recovered and no protected feature newly above zero"),
+    "zero_reactivation": ("zero\nreact.", "recovered and no protected feature newly above zero"),
     "drift": ("drift", ""),
     "reactivated": ("reacti-\nvated", "protected features newly above zero"),
     "norm": ("norm", ""),
-    "smallest_norm": ("smallest\nnorm", "that recovers"),
+    "smallest_norm": ("smallest\nnorm", "the least that recovers"),
 }
 _TEXT_COLUMNS = {
     "limit": ("norm ≤", ""),
     "recovered": ("recovered", ""),
-    "alike": ("base-like", "recovered and like the target answer"),
+    "base_like": ("base-like", "recovered and like the target answer"),
     "drift": ("drift", "of the clamped features on the target"),
     "generated_drift": ("drift\n(generated)", "the same on the generated text"),
-    "smallest_norm": ("smallest\nnorm", "that reaches every token of the target"),
+    "smallest_norm": ("smallest\nnorm", "the least that reaches every token of the target"),
 }
-"""Field of `Row` to its heading and what that means. What does not fit into 80 columns is in the report."""
+"""The heading of each field of `Row`, with its meaning. The report has those that exceed 80 columns."""
 
 # For terminals that know only ASCII.
 _ASCII = str.maketrans(
@@ -64,7 +64,7 @@ _ASCII = str.maketrans(
 
 
 def _writer(console: Console) -> Callable[..., Text]:
-    """Makes text that a console can show: where it knows only ASCII, with signs that stand for others."""
+    """Return a maker of text that a console can show, transliterated if it knows only ASCII."""
     ascii_only = console.options.ascii_only
 
     def text(plain: str, style: str = "") -> Text:
@@ -82,12 +82,12 @@ def show(
 ) -> None:
     """Print the verdict, the table and the expectations.
 
-    Readable in 80 columns, without colour (`NO_COLOR`, a pipe) and in ASCII: no meaning is in
-    colour alone, and names are never read as markup.
+    Readable in 80 columns, without color (`NO_COLOR`, a pipe) and in ASCII: color alone never
+    carries meaning, and names are never interpreted as markup.
 
     Args:
-        seconds: what each attack and control took for an example, by kind and name. It is of one
-            machine, and so no part of a result or its page.
+        seconds: the mean seconds per example of each attack and control, by kind and name. They
+            depend on the machine, and so are no part of a result or its page.
     """
     console = console or Console(highlight=False)
     text = _writer(console)
@@ -106,13 +106,13 @@ def show(
 
     # Whole percentages: with decimals a row does not fit into 80 columns.
     rows = table(result, decimals=0)
-    # Numbers stay whole where there is room for them; a name can always be folded.
+    # Numbers are not wrapped where there is room for them; a name can always be folded.
     wide = console.width >= 72
     if rows:
         grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         grid.add_column(text("attack or control"), overflow="fold")
         known = _TEXT_COLUMNS if generates(result) else _COLUMNS
-        columns = {key: told for key, told in known.items() if key in headings(result)}
+        columns = {key: column for key, column in known.items() if key in headings(result)}
         for heading, _ in columns.values():
             grid.add_column(text(heading), justify="right", overflow="fold", no_wrap=wide)
         for row in rows:
@@ -133,15 +133,15 @@ def show(
     for name in result.attributions:
         parts += [*_parts_of(result, name, text), Text()]
     if seconds and (spent := costs(result)):
-        told = (
+        listed = (
             f"{c.name} {c.forward_passes} forward passes, {c.gradient_steps} gradients, "
             f"{figure(seconds.get(c.kind, {}).get(c.name))} s"
             for c in spent
         )
-        parts += [text(f"Spent on an example: {'; '.join(told)}.", "dim"), Text()]
+        parts += [text(f"Mean cost per example: {'; '.join(listed)}.", "dim"), Text()]
     if result.environment.get("revealed"):
         parts.append(
-            text("This run is revealed: its folder holds prompts and completions.", "bold")
+            text("This run reveals texts: its folder holds prompts and completions.", "bold")
         )
     console.print(Group(*parts))
 
@@ -154,7 +154,7 @@ def show(
 
 
 def show_sweep(swept: SweepResult, console: Console | None = None) -> None:
-    """Print what came out at every point of a sweep: a table for each, and how many points hold."""
+    """Print a sweep: the number of points that hold, and a table for each sweep of the spec."""
     console = console or Console(highlight=False)
     text = _writer(console)
     console.print(text(clean_line(swept.spec.audit or swept.spec.name), "bold"))
@@ -187,15 +187,15 @@ def _cells(row: Row, columns: Iterable[str], valid_flips: int) -> list[str]:
 def _parts_of(
     result: Result, name: str, text: Callable[[str, str], Text]
 ) -> Iterator[RenderableType]:
-    """What the parts of a δ do; without intervals, which would not fit."""
+    """Yield a table of the parts of a δ, without intervals, which would not fit, and a note on it."""
     grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     grid.add_column(text(f"part of {clean_line(name)}", ""), overflow="fold")
     for heading in delta_parts.headings(result)[1:]:
         grid.add_column(
-            text(heading.replace(", taken away", " without"), ""), justify="right", overflow="fold"
+            text(heading.replace(", ablated", " without"), ""), justify="right", overflow="fold"
         )
     for cells in delta_parts.rows(result, name):
         grid.add_row(*(text(cell.partition(" [")[0], "") for cell in cells))
     yield grid
-    notes = "without: δ with the part taken away. norm: the mean, in multiples of δ's."
+    notes = "without: δ with the part ablated. norm: the mean, in multiples of δ's."
     yield text(notes, "dim")

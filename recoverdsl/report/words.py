@@ -1,4 +1,4 @@
-"""Numbers and names as people read them, and safe to show: names and texts are untrusted."""
+"""Numbers and names formatted for people, and safe to show: names and texts are untrusted."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from collections.abc import Iterable
 from recoverdsl.measure.intervals import Estimate
 
 NOTHING = "–"
-"""What stands where there is no figure."""
+"""The placeholder of a missing figure."""
 
-# Control characters can drive a terminal, and bidirectional ones can make text read as other text.
+# Control characters can drive a terminal, and bidirectional ones can disguise a text as another.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def clean(text: str) -> str:
-    """The text with each control character replaced by a visible �; newline and tab stay."""
+    """Replace each control character by a visible �; newline and tab stay."""
     return _UNSAFE.sub("\ufffd", text.replace("\r\n", "\n"))
 
 
 def clean_line(text: str) -> str:
-    """Like `clean`, on one line."""
+    """Clean a text and put it on one line."""
     return " ".join(clean(text).split())
 
 
 def shortened(text: str, most: int = 24) -> str:
-    """On one line and at most so long; what is cut is marked by `…`."""
+    """Put a text on one line of at most `most` characters; `…` marks a cut."""
     line = clean_line(text)
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def figure(value: float | None) -> str:
-    """Three significant digits: `0.131`, `19.9`, `1.5e-6`, `–`."""
+    """Format a figure to three significant digits: `0.131`, `19.9`, `1.5e-6`, `–`."""
     if value is None:
         return NOTHING
     if value == 0:
@@ -43,14 +43,14 @@ def figure(value: float | None) -> str:
 
 
 def percent(share: float | None, decimals: int = 1) -> str:
-    """A share in [0, 1] as a percentage that never rounds to a certainty: `4.2%`, `< 0.1%`."""
+    """Format a share in [0, 1] as a percentage that never rounds to 0 or 100%: `4.2%`, `< 0.1%`."""
     if share is None:
         return NOTHING
     return _percent(share, decimals) + "%"
 
 
 def interval(estimate: Estimate, decimals: int = 1) -> str:
-    """The interval of a rate, `94.8–100%`; empty if it has none."""
+    """Format the interval of a rate, such as `94.8–100%`; empty if it has none."""
     if estimate.low is None or estimate.high is None:
         return ""
     low, high = (
@@ -61,25 +61,25 @@ def interval(estimate: Estimate, decimals: int = 1) -> str:
 
 
 def norm(limit: float | None) -> str:
-    """A limit of the norm: `20`, `no limit`."""
+    """Format a limit of the norm: `20`, `no limit`."""
     return "no limit" if limit is None else figure(limit)
 
 
 def count(estimate: Estimate | None) -> str:
-    """The examples behind a rate: `70 of 70`."""
+    """Format the examples that a rate counts: `70 of 70`."""
     if estimate is None or estimate.value is None:
         return "none"
     return f"{round(estimate.value * estimate.n)} of {estimate.n}"
 
 
 def enumerated(parts: Iterable[str], last: str = "and") -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """Join parts as `a`, `a and b`, or `a, b and c`."""
     *head, tail = list(parts) or [""]
     return f"{', '.join(head)} {last} {tail}" if head else tail
 
 
 def plural(n: int, noun: str) -> str:
-    """`1 example`, `3 examples`."""
+    """Format a count with its noun: `1 example`, `3 examples`."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 

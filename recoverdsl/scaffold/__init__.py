@@ -1,5 +1,4 @@
-"""Starting specs: a commented spec for a model and its SAEs, with what is known about them filled in.
+"""Starting specs: a commented spec for a model and its SAEs, with known facts about them filled in.
 
-Nothing here loads sae_lens or a model: sae_lens's table of pretrained SAEs is read as the data file
-that it is.
+Nothing here loads sae_lens or a model: sae_lens's table of pretrained SAEs is read as a data file.
 """

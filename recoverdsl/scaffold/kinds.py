@@ -1,4 +1,4 @@
-"""What a starting spec may be about."""
+"""The kinds of starting specs."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ KINDS = {
     "scores": "a behavior read off the logits of the next token",
     "refusal": "a behavior judged in the text that the model writes",
 }
-"""Each kind has a template of its name."""
+"""Kind to its description; each has a template of the same name."""

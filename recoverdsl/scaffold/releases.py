@@ -1,4 +1,4 @@
-"""The pretrained SAEs that sae_lens knows, and the point of the residual stream that each reads."""
+"""The pretrained SAEs of sae_lens, and the hook point of the residual stream that each reads."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from recoverdsl.sources import sae_lens_table
 from recoverdsl.sources.sae_lens_table import releases
 
 _HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)(?![a-z])")
-"""TransformerLens's name of a point of the residual stream, before a layer or behind it."""
+"""TransformerLens's name of a hook point of the residual stream, before or after a layer."""
 
 _MOVED = {"gpt2": "openai-community/gpt2"}
-"""Repositories that the table links by a name without an owner."""
+"""Repositories that the table links without an owner, and their present names."""
 
 _OUTPUTS: Mapping[str, str] = {
     "gemma_2": r"-res .* layer_(\d+)/",
@@ -28,9 +28,9 @@ _OUTPUTS: Mapping[str, str] = {
     "goodfire": r" layer_(\d+)$",
     "qwen_scope": r" layer(\d+)$",
 }
-"""sae_lens's converter to what `repository path id` looks like for SAEs that read a layer's output.
+"""sae_lens's converter to the pattern of `repository path id` for SAEs that read a layer's output.
 
-It is what `sae_lens.loading.pretrained_sae_loaders` makes of them."""
+This is how `sae_lens.loading.pretrained_sae_loaders` reads them."""
 
 _CONVERTERS = frozenset(
     {
@@ -38,7 +38,7 @@ _CONVERTERS = frozenset(
         "mwhanna_transcoder", "mntss_clt_layer_transcoder",
     }
 )  # fmt: skip
-"""The converters that are understood: of their SAEs it is known where they read."""
+"""The converters whose SAEs have a known hook point."""
 
 
 @frozen
@@ -48,43 +48,43 @@ class Pretrained:
     release: str
     id: str
     path: str
-    """Of the file or folder in its repository."""
-    of: Mapping[str, Any]
-    """What the table says of the whole release."""
+    """The file or folder in its repository."""
+    entry: Mapping[str, Any]
+    """The entry of the whole release in the table."""
 
     @property
     def model(self) -> str:
-        """The model it was trained on, by the name that its authors use."""
-        return str(self.of["model"])
+        """The model it was trained on, as its authors name it."""
+        return str(self.entry["model"])
 
     @property
     def repository(self) -> str | None:
-        """That model's repository on the Hugging Face hub, where the table has it."""
+        """The repository of that model on the Hugging Face hub; None if the table does not have it."""
         if "/" in self.model:
             return self.model
-        link = str(self.of.get("links", {}).get("model", ""))
+        link = str(self.entry.get("links", {}).get("model", ""))
         name = link.removeprefix("https://huggingface.co/")
         name = _MOVED.get(name, name)
         return name if name.count("/") == 1 else None
 
     @property
     def understood(self) -> bool:
-        """Whether it is known where it reads; if it then has no site, it is not the residual stream."""
-        return str(self.of.get("conversion_func")) in _CONVERTERS
+        """Whether its hook point is known; if it then has no site, it does not read the residual stream."""
+        return str(self.entry.get("conversion_func")) in _CONVERTERS
 
     @property
     def site(self) -> tuple[int, str] | None:
-        """The layer, and `input` or `output`; None if it reads no such point, or it is not known."""
+        """The layer, and `input` or `output`; None if its hook point is another or is not known."""
         if hook := _HOOK.search(self.id):
             return int(hook[1]), "input" if hook[2] == "pre" else "output"
-        address = f"{self.of['repo_id']} {self.path} {self.id}"
-        pattern = _OUTPUTS.get(str(self.of.get("conversion_func")))
+        address = f"{self.entry['repo_id']} {self.path} {self.id}"
+        pattern = _OUTPUTS.get(str(self.entry.get("conversion_func")))
         found = re.search(pattern, address) if pattern else None
         return (int(found[1]), "output") if found else None
 
 
 def ids(release: str) -> list[str]:
-    """The ids of all SAEs of a release.
+    """Return the ids of all SAEs of a release.
 
     Raises:
         UsageError: there is no such release.
@@ -93,10 +93,10 @@ def ids(release: str) -> list[str]:
 
 
 def pretrained(release: str, id: str) -> Pretrained:
-    """One SAE, by its release and id.
+    """Return one SAE by its release and id.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no such SAE.
     """
     section = _section(release)
     for sae in section["saes"]:
@@ -111,7 +111,7 @@ def _section(release: str) -> Mapping[str, Any]:
     section = sae_lens_table.section(release)
     if section is None:
         raise UsageError(
-            f"sae_lens knows no release {release!r}", where="--sae", help=_near(release, releases())
+            f"sae_lens has no release {release!r}", where="--sae", help=_near(release, releases())
         )
     return section
 

@@ -1,4 +1,4 @@
-"""A starting spec: the template of its kind, filled in, in the one style, and checked."""
+"""A starting spec: the template of its kind, filled in, formatted and checked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from recoverdsl.errors import BugError, UsageError
 from recoverdsl.language import Checked, check, format_text
 from recoverdsl.language.syntax.printer import quote
-from recoverdsl.scaffold.sources import (
+from recoverdsl.scaffold.blocks import (
     Model,
     Sae,
     default_model,
@@ -28,19 +28,19 @@ def starting_spec(
     layers: tuple[int, ...] = (),
     kind: str = "scores",
 ) -> tuple[str, tuple[str, ...]]:
-    """The text of a commented spec that checks, and what one should know before running it.
+    """Return the text of a valid commented spec, and what to know before running it.
 
     Args:
         file: the spec's path. Local paths in it are written from its folder.
-        model: `huggingface:OWNER/NAME[@REVISION]` or `folder:PATH`; if not given, the one that the
-            SAE was trained on, or the small default.
+        model: `huggingface:OWNER/NAME[@REVISION]` or `folder:PATH`; by default the one that the SAE
+            was trained on, or a small one.
         saes: `release:RELEASE/ID`, `folder:PATH` or `huggingface:…`, from lower to higher layers.
-        layers: the layer that each SAE reads, where that is not known, or to make sure.
+        layers: the layer that each SAE reads, if that is not known, or as a check.
         kind: one of `recoverdsl.scaffold.kinds.KINDS`.
 
     Raises:
-        UsageError: a model or SAE is not known, or they do not go together.
-        BugError: what came out is no valid spec.
+        UsageError: a model or SAE is not known, or they do not fit together.
+        BugError: the result is not a valid spec.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -64,13 +64,13 @@ def _blocks(
 ) -> tuple[Model, list[Sae], tuple[str, ...]]:
     if layers and len(layers) != len(saes):
         raise UsageError(
-            f"there are {len(saes)} SAEs and {len(layers)} layers",
+            f"expected one --layer for each --sae, found {len(layers)} for {len(saes)}",
             where="--layer",
-            help="give --layer once for each --sae, in the same order, or not at all",
+            help="give --layer for every --sae in the same order, or for none",
         )
     if model and not saes:
         raise UsageError(
-            "which SAE reads this model?", where="--model", help="add --sae release:RELEASE/ID or --sae folder:PATH"
+            "expected an SAE of this model, found none", where="--model", help="add --sae release:RELEASE/ID or --sae folder:PATH"
         )  # fmt: skip
     if not saes:
         found = [default_sae(name, at, beside) for name, at in _DEFAULT_SAES[kind].items()]
@@ -83,13 +83,13 @@ def _blocks(
     if len(known) > 1 and not model:
         raise UsageError(
             "these SAEs were trained on different models", where="--sae",
-            why=", ".join(known), help="name SAEs of one model, or say which with --model",
+            why=", ".join(known), help="name SAEs of one model, or name the model with --model",
         )  # fmt: skip
     trained_on = next(iter(known.values()), None)
     language = read_model(model, beside) if model else trained_on
     if language is None:
         raise UsageError(
-            "which model do these SAEs read?", where="--sae",
+            "the model that these SAEs read is not known", where="--sae",
             why=next((note for sae in found for note in sae.notes), None),
             help="add --model huggingface:OWNER/NAME or --model folder:PATH",
         )  # fmt: skip
@@ -99,7 +99,7 @@ def _blocks(
 def _assert_valid(checked: Checked, file: str) -> None:
     if checked.errors:
         raise BugError(
-            "the spec that was made is not valid, so it was not written",
+            "the generated spec is not valid, so it was not written",
             where=file,
             why=checked.errors[0].message,
             help="this is a bug in recoverdsl: please report it with the command",

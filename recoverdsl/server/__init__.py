@@ -1,5 +1,5 @@
-"""The language server: what an editor asks of a `.rec` file, over standard input and output.
+"""The language server: answers an editor's requests about `.rec` files over standard input and output.
 
-It knows the language and nothing else of the tool. Importing its parts needs the extra
+It depends on the language and on nothing else of the tool. Importing its modules needs the extra
 `recoverdsl[lsp]`; `recoverdsl lsp` starts it.
 """

@@ -1,4 +1,4 @@
-"""Completion: what may be written at the cursor, most likely first."""
+"""Completion: lists what may be written at the cursor, the likeliest first."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lsprotocol.types import (
     TextEdit,
 )
 
-from recoverdsl.server.completing_statements import offer_statements
-from recoverdsl.server.completing_values import offer_values
-from recoverdsl.server.cursor import Cursor, is_string, look
+from recoverdsl.server.cursor import Cursor, cursor_at, is_string
 from recoverdsl.server.document import Document
+from recoverdsl.server.expected_type import expected_at
 from recoverdsl.server.offers import Offer
-from recoverdsl.server.wanted import wanted
+from recoverdsl.server.statement_completion import offer_statements
+from recoverdsl.server.value_completion import offer_values
 
 MOST = 200
-"""Entries of a list. A release may have thousands of SAEs; the list is asked for again as one types."""
+"""Entries in one list. A release may have thousands of SAEs; the editor asks again as one types."""
 
 
 def complete(
@@ -33,8 +33,8 @@ def complete(
     snippets: bool = True,
     markup: MarkupKind = MarkupKind.Markdown,
 ) -> CompletionList:
-    """What may be written at an offset. Works on any text, however broken."""
-    cursor = look(document, offset)
+    """Return what may be written at an offset. Works on any text, however broken."""
+    cursor = cursor_at(document, offset)
     if cursor is None:
         return CompletionList(False, [])
     start = cursor.start + (cursor.word is not None and is_string(cursor.word))
@@ -50,10 +50,10 @@ def complete(
 def _offers(cursor: Cursor, document: Document) -> Iterable[Offer]:
     if cursor.word is not None and cursor.word.type == "NUMBER":
         return []
-    value = wanted(cursor)
+    value = expected_at(cursor)
     if value is not None:
         offers = offer_values(cursor, value, document)
-        # In front of a bracket stands what can be called.
+        # Only a function can precede a bracket.
         called = cursor.after == "("
         return [o for o in offers if o.kind == CompletionItemKind.Function] if called else offers
     in_text = cursor.word is not None and is_string(cursor.word)
@@ -61,7 +61,7 @@ def _offers(cursor: Cursor, document: Document) -> Iterable[Offer]:
 
 
 def _fitting(offers: Iterable[Offer], typed: str) -> list[Offer]:
-    """The offers that hold what is typed, the likely ones first, each word once."""
+    """Return the offers that contain what is typed, the likeliest first, each word once."""
     found: dict[str, Offer] = {}
     for offer in offers:
         if typed.casefold() in offer.label.casefold():

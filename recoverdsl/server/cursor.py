@@ -1,7 +1,7 @@
-"""Where the cursor is: in which block, behind which tokens of which statement.
+"""The place of the cursor: its block, and the tokens before it in its statement.
 
-Read from the tokens alone, since while someone types the statement at the cursor is broken, and the
-parser keeps nothing of it.
+It is found from the tokens alone: while someone types, the statement at the cursor is incomplete and
+the parser keeps nothing of it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from recoverdsl.server.document import Document
 
 OPENING, CLOSING = frozenset("(["), frozenset(")]")
 JOINING = OPENING | {",", "=", "+", "-", "*", "/", "and", "or", "not", "at", "except", "of", "..", "<", "<=", ">", ">="}  # fmt: skip
-"""Between these and what stands on the other side of a line's end, a statement in brackets goes on."""
+"""Tokens next to which a line break inside brackets does not end the statement."""
 
 
 @define(eq=False)
 class Opened:
-    """A block, as far as its tokens tell."""
+    """A block, as far as its tokens show it."""
 
     kind: str
     name: str | None
     like: str | None
     outer: Opened | None
     keys: list[str] = field(factory=list)
-    """The attributes that are written in it, before the cursor and behind it."""
+    """The attributes written in it, before and after the cursor."""
     inner: list[Opened] = field(factory=list)
 
 
@@ -39,13 +39,13 @@ class Cursor:
     start: int
     """Where the word begins; without a word, where the cursor is."""
     before: tuple[Token, ...] = ()
-    """The tokens of the statement in front of the word."""
+    """The tokens of the statement before the word."""
     after: str = ""
-    """The token behind the word."""
+    """The token after the word."""
     block: Opened | None = None
     """The block around the cursor."""
     first: bool = True
-    """Whether no statement stands before this one."""
+    """Whether this is the first statement of the file."""
     blocks: list[Opened] = field(factory=list)
     """Every block at the top of the file."""
     params: dict[str, str] = field(factory=dict)
@@ -62,7 +62,7 @@ class Cursor:
         return keys
 
     def lineage(self, block: Opened) -> list[Opened]:
-        """The block and what it is like, nearest first."""
+        """Return the block and those that it inherits from by `like`, nearest first."""
         line = [block]
         while line[-1].like:
             bases = [b for b in self.blocks if (b.kind, b.name) == (block.kind, line[-1].like)]
@@ -73,12 +73,12 @@ class Cursor:
 
 
 def is_string(token: str) -> bool:
-    """Whether a token is a text in quotes, or the beginning of one."""
+    """Tell whether a token is a quoted text, or the beginning of one."""
     return token.startswith('"')
 
 
-def look(document: Document, offset: int) -> Cursor | None:
-    """What is at an offset; None in a comment."""
+def cursor_at(document: Document, offset: int) -> Cursor | None:
+    """Return the cursor at an offset; None in a comment."""
     for token in document.tokens:
         if token.type == "COMMENT" and token.start_pos < offset <= token.end_pos:
             return None
@@ -108,7 +108,7 @@ def _word(tokens: list[Token], offset: int) -> Token | None:
 
 
 def _read(cursor: Cursor, tokens: list[Token]) -> None:
-    """Go through all tokens once, and note what is at the cursor."""
+    """Read all tokens once and fill in the cursor."""
     block: Opened | None = None
     statement: list[Token] = []
     depth = 0
@@ -129,7 +129,7 @@ def _read(cursor: Cursor, tokens: list[Token]) -> None:
         if token is cursor.word:
             found = True
             here()
-        if token == "\n" and depth > 0 and _goes_on(statement[-1], tokens[i + 1 : i + 2]):
+        if token == "\n" and depth > 0 and _continues(statement[-1], tokens[i + 1 : i + 2]):
             continue
         if token in ("\n", ";"):
             first = first and not statement
@@ -142,18 +142,18 @@ def _read(cursor: Cursor, tokens: list[Token]) -> None:
         else:
             statement.append(token)
             depth += (token in OPENING) - (token in CLOSING)
-            _note(statement, block, cursor)
+            _record(statement, block, cursor)
     if not found:
         here()
 
 
-def _goes_on(last: Token, following: list[Token]) -> bool:
-    """Whether what is in brackets goes on behind the end of a line, or a bracket was forgotten."""
+def _continues(last: Token, following: list[Token]) -> bool:
+    """Tell whether a bracketed value continues on the next line; if not, its bracket was forgotten."""
     return last in JOINING or any(token in CLOSING or token in JOINING for token in following)
 
 
 def _layout(tokens: list[Token]) -> dict[int, int]:
-    """How many blocks end before a token, where braces are missing and only the layout tells."""
+    """Count the blocks that end before each token by indentation, where closing braces are missing."""
     balance = lowest = 0
     for token in tokens:
         balance += (token == "{") - (token == "}")
@@ -184,7 +184,7 @@ def _open(head: list[Token], outer: Opened | None, cursor: Cursor) -> Opened:
     return block
 
 
-def _note(statement: list[Token], block: Opened | None, cursor: Cursor) -> None:
+def _record(statement: list[Token], block: Opened | None, cursor: Cursor) -> None:
     if block and len(statement) == 2 and statement[1] == "=":
         block.keys.append(str(statement[0]))
     elif not block and len(statement) == 4 and statement[0] == "param":

@@ -1,4 +1,4 @@
-"""One version of a text, and what the language says of it."""
+"""One version of an open text, with its check."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from recoverdsl.server.lines import Lines
 
 
 class Document:
-    """A text as an editor shows it. What is known of it is worked out when it is asked for.
+    """A text as an editor shows it. Everything derived from it is computed on first use.
 
     Args:
-        read: gives the files beside it, those that are open in the editor as they are there; if not
-            given, as they are on the disk.
+        read: reads the files beside it, with the editor's version of those that are open; by
+            default all are read from disk.
     """
 
     def __init__(
@@ -39,22 +39,22 @@ class Document:
         self.read = read or (beside(self.path) if self.path else None)
 
     def check(self, text: str) -> Checked:
-        """What the language says of a text in the place of this one."""
+        """Check another text in place of this one."""
         return check(text, self.file, read=self.read)
 
     @cached_property
     def checked(self) -> Checked:
-        """Its tree, its mistakes, and the places of its names."""
+        """Its tree, its diagnostics and the index of its names."""
         return self.check(self.text)
 
     @property
     def own(self) -> tuple[Diagnostic, ...]:
-        """The mistakes in this text itself, not in one that it imports."""
+        """The mistakes in this text itself, without those in files that it imports."""
         return tuple(one for one in self.checked.diagnostics if one.file == self.file)
 
     @cached_property
     def tokens(self) -> list[Token]:
-        """Its tokens as they are written, without spaces."""
+        """Its tokens as written, without spaces."""
         return [token for token in lexed(self.text) if token.type != "SPACE"]
 
     @cached_property
@@ -63,7 +63,7 @@ class Document:
         return Lines(self.text, self.encoding)
 
     def location(self, span: Span) -> Location:
-        """Where a span is, in this file or in one that it imports."""
+        """Return where a span is, in this file or in one that it imports."""
         if span.source is None or span.source.file == SET:
             return Location(self.uri, self.lines.of(span))
         lines = Lines(span.source.text, self.encoding)

@@ -1,4 +1,4 @@
-"""Hover: what a word means, or what a name stands for."""
+"""Hover: explains the word at the cursor, or shows the definition of the name there."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from recoverdsl.language.checker.index import Definition
 from recoverdsl.language.schema import descriptions as meaning
 from recoverdsl.language.schema.fields import literals
 from recoverdsl.language.syntax.nodes import Block
-from recoverdsl.server.cursor import Cursor, is_string, look
+from recoverdsl.server.cursor import Cursor, cursor_at, is_string
 from recoverdsl.server.document import Document
-from recoverdsl.server.wanted import Wanted, argument, declared, wanted
+from recoverdsl.server.expected_type import Expected, argument_doc, declared, expected_at
 
 
 def hover(
     document: Document, offset: int, *, markup: MarkupKind = MarkupKind.Markdown
 ) -> Hover | None:
-    """What is to be said of the word at an offset; None where there is nothing."""
+    """Return the explanation of the word at an offset; None where there is none."""
     index = document.checked.index
     if found := index.at(offset):
         symbol, place = found
@@ -27,7 +27,7 @@ def hover(
             text = _name(document.checked, definitions[0])
             where = document.lines.of(place.span)
             return Hover(MarkupContent(markup, text), where)
-    cursor = look(document, offset)
+    cursor = cursor_at(document, offset)
     if cursor is None or cursor.word is None or is_string(cursor.word):
         return None
     if cursor.before[:1] == ("import",):
@@ -41,7 +41,7 @@ def hover(
 
 
 def _name(checked: Checked, definition: Definition) -> str:
-    """The head of a block, or a whole param, with the comment above it."""
+    """Return the head of a block, or a whole param, with the comment above it, as Markdown."""
     node, tree = definition.node, checked.tree
     span = node.head if isinstance(node, Block) else node.span
     text = span.source.text if span.source else tree.text
@@ -59,7 +59,7 @@ def _name(checked: Checked, definition: Definition) -> str:
 
 
 def _word(cursor: Cursor, word: str) -> str | None:
-    value = wanted(cursor)
+    value = expected_at(cursor)
     if value is not None:
         return _in_value(cursor, word, value)
     if found := declared(cursor, [*cursor.before, word]):
@@ -78,11 +78,11 @@ def _attribute(kind: str, key: str) -> str:
     return meaning.field(kind, schema.BLOCKS[kind], key)
 
 
-def _in_value(cursor: Cursor, word: str, value: Wanted) -> str | None:
-    calling = value.calling
-    if cursor.after == "=" and calling and not value.before:
-        known = [one.key for one in calling.parameters if one.named]
-        return argument(calling, word) if word in known else None
+def _in_value(cursor: Cursor, word: str, value: Expected) -> str | None:
+    call = value.call
+    if cursor.after == "=" and call and not value.before:
+        known = [one.key for one in call.parameters if one.named]
+        return argument_doc(call, word) if word in known else None
     if cursor.after == "(":
         if schema.Expectation in value.types:
             return meaning.metric(word) if word in schema.METRICS else None
@@ -98,7 +98,7 @@ def _in_value(cursor: Cursor, word: str, value: Wanted) -> str | None:
             return meaning.form_word(known_words, word)
     if not any(word in literals(one) for one in value.items):
         return None
-    if calling and calling.next:
-        return argument(calling, calling.next.key)
+    if call and call.next:
+        return argument_doc(call, call.next.key)
     key = declared(cursor, cursor.before[: cursor.before.index("=")])
     return _attribute(*key) if key else None

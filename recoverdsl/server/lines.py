@@ -1,4 +1,4 @@
-"""Offsets in a text ↔ positions as an editor counts them."""
+"""Conversion between offsets in a text and positions as an editor counts them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WIDTHS = {
 class Lines:
     """The lines of a text. A line ends with `\\n`, `\\r\\n` or `\\r` and with nothing else.
 
-    Spans count characters, and `\\n` alone ends their lines; so everything goes by offsets.
+    Spans count characters, and only `\\n` ends their lines, so every conversion is by offset.
     """
 
     def __init__(self, text: str, encoding: str = PositionEncodingKind.Utf16) -> None:
@@ -32,20 +32,20 @@ class Lines:
         return len(text.encode(self._codec, "surrogatepass")) // self._width
 
     def position(self, offset: int) -> Position:
-        """The position of an offset."""
+        """Return the position of an offset."""
         line = bisect_right(self.starts, offset) - 1
         return Position(line, self._units(self.text[self.starts[line] : offset]))
 
     def range(self, start: int, end: int) -> Range:
-        """The range between two offsets."""
+        """Return the range between two offsets."""
         return Range(self.position(start), self.position(end))
 
     def of(self, span: Span) -> Range:
-        """The range of a span."""
+        """Return the range of a span."""
         return self.range(span.start, span.end)
 
     def offset(self, position: Position) -> int:
-        """The offset of a position; one behind the end of its line or text is that end."""
+        """Return the offset of a position; one past the end of its line or text is that end."""
         if position.line >= len(self.starts):
             return len(self.text)
         start = self.starts[position.line]

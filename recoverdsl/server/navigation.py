@@ -1,4 +1,4 @@
-"""Where a name is defined and used: definition, references, highlights."""
+"""Navigation from a name to its definition and its uses: definition, references, highlights."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pygls.uris import from_fs_path
 from recoverdsl.language.checker.index import Symbol
 from recoverdsl.language.schema.fields import value_words
 from recoverdsl.language.syntax.nodes import Import
-from recoverdsl.server.cursor import look
+from recoverdsl.server.cursor import cursor_at
 from recoverdsl.server.document import Document
 
 
 def symbols_at(document: Document, offset: int) -> list[Symbol]:
-    """What the word at an offset stands for.
+    """Return the symbol of the word at an offset.
 
-    In a statement that cannot be read it is everything that bears the name.
+    In a statement that cannot be parsed these are all symbols of that name.
     """
     index = document.checked.index
     if found := index.at(offset):
         return [found[0]]
-    cursor = look(document, offset)
+    cursor = cursor_at(document, offset)
     if cursor is None or cursor.word is None or not cursor.before or cursor.after in ("=", "("):
         return []
     word = str(cursor.word)
@@ -30,7 +30,7 @@ def symbols_at(document: Document, offset: int) -> list[Symbol]:
 
 
 def definitions(document: Document, offset: int) -> list[Location]:
-    """Where the name at an offset is defined; of the file that an `import` names, its beginning."""
+    """Return where the name at an offset is defined; for a file named by `import`, its beginning."""
     index = document.checked.index
     for statement in document.checked.tree.statements:
         if isinstance(statement, Import) and document.path:
@@ -48,7 +48,7 @@ def definitions(document: Document, offset: int) -> list[Location]:
 
 
 def references(document: Document, offset: int, *, declaration: bool = True) -> list[Location]:
-    """Every place of the name at an offset, with those of its definitions only if asked for."""
+    """Return every place of the name at an offset, its definition included if asked for."""
     index = document.checked.index
     found = symbols_at(document, offset)
     given = [d.place for symbol in found for d in index.definitions.get(symbol, [])]
@@ -57,7 +57,7 @@ def references(document: Document, offset: int, *, declaration: bool = True) -> 
 
 
 def highlights(document: Document, offset: int) -> list[DocumentHighlight]:
-    """The places of the name at an offset in this file; a definition counts as written."""
+    """Return the places of the name at an offset in this file; a definition counts as a write."""
     index = document.checked.index
     if not (found := index.at(offset)):
         return []

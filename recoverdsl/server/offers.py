@@ -1,4 +1,4 @@
-"""What completion offers: a word, with what it writes and what it means."""
+"""An offer of completion: a word, the text that it inserts, and its meaning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recoverdsl.language.schema import FORMS
 from recoverdsl.language.schema.fields import flat
 from recoverdsl.language.schema.vocabulary import Ref
 from recoverdsl.server.cursor import Cursor
-from recoverdsl.server.wanted import Parameter
+from recoverdsl.server.expected_type import Parameter
 
 
 @frozen
@@ -23,7 +23,7 @@ class Offer:
     label: str
     kind: CompletionItemKind
     snippet: str | None = None
-    """What it writes, with `$1` or `${1:…}` where something is to be filled in; else its label."""
+    """The text it inserts, with `$1` or `${1:…}` for each gap to fill in; None inserts its label."""
     doc: str = ""
     detail: str = ""
     rank: int = 1
@@ -31,7 +31,7 @@ class Offer:
 
     @property
     def plain(self) -> str:
-        """What it writes in an editor that knows no snippets."""
+        """The text it inserts in an editor without snippets."""
         if self.snippet is None or "\n" in self.snippet:
             return self.label
         text = re.sub(r"\$\d+|\$\{\d+:((?:\\.|[^}\\])*)\}", r"\1", self.snippet)
@@ -39,12 +39,12 @@ class Offer:
 
 
 def escaped(text: str) -> str:
-    """A text as it stands in a snippet."""
+    """Escape a text for a snippet."""
     return re.sub(r"([\\$}])", r"\\\1", text)
 
 
-def call(name: str, takes: Iterable[Parameter], cursor: Cursor) -> str:
-    """A snippet that calls a function with what it needs: the first by place, the others by name."""
+def call_snippet(name: str, takes: Iterable[Parameter], cursor: Cursor) -> str:
+    """Return a snippet of a call with its required arguments: the first by position, the rest by name."""
     if cursor.after == "(":
         return name
     needed = [parameter for parameter in takes if parameter.required]
@@ -54,7 +54,7 @@ def call(name: str, takes: Iterable[Parameter], cursor: Cursor) -> str:
 
 
 def gap(number: int, annotation: Any, cursor: Cursor) -> str:
-    """A place to fill in, with an example of what belongs there."""
+    """Return a gap of a snippet, with an example of what belongs there."""
     types = flat(annotation)
     if str in types:
         return f'"${number}"'
@@ -78,18 +78,18 @@ def _example(one: Any, cursor: Cursor) -> str:
 
 
 def referred(one: Any) -> Sequence[str]:
-    """The kinds of block whose name a type asks for; none if it asks for something else."""
+    """Return the kinds of block that a type refers to by name; none if it is no reference."""
     marks = [mark for mark in getattr(one, "__metadata__", ()) if isinstance(mark, Ref)]
     return marks[0].kinds if marks else ()
 
 
 def names(cursor: Cursor, kinds: Collection[str]) -> list[str]:
-    """The names of the blocks of these kinds, without the one around the cursor."""
+    """List the names of the blocks of these kinds, without the one around the cursor."""
     return [name for _, name in named(cursor, kinds)]
 
 
 def named(cursor: Cursor, kinds: Collection[str]) -> list[tuple[str, str]]:
-    """Kind and name of the blocks of these kinds, without the one around the cursor."""
+    """List kind and name of the blocks of these kinds, without the one around the cursor."""
     here = cursor.block
     while here and here.outer:
         here = here.outer

@@ -1,4 +1,4 @@
-"""The outline of a file, and what of it can be folded."""
+"""The outline of a file, and its foldable ranges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recoverdsl.server.document import Document
 
 
 def symbols(document: Document) -> list[DocumentSymbol]:
-    """The blocks with their stages, the params and the expectations, in the order of the text."""
+    """List the blocks with their stages, the params and the expectations, in the order of the text."""
     return [s for one in document.checked.tree.statements if (s := _symbol(document, one))]
 
 
@@ -47,7 +47,7 @@ def _symbol(document: Document, statement: Statement) -> DocumentSymbol | None:
 
 
 def folds(document: Document) -> list[FoldingRange]:
-    """Blocks, values over several lines, and comments over several lines."""
+    """List the ranges that can be folded: blocks, and values and comments over several lines."""
     return [*_folds(document, document.checked.tree.statements), *_comments(document)]
 
 
@@ -55,7 +55,7 @@ def _folds(document: Document, statements: Iterable[Statement]) -> Iterator[Fold
     for statement in statements:
         if isinstance(statement, (Block, Attribute)):
             where = document.lines.of(statement.span)
-            # The line with the closing bracket stays in sight.
+            # The line with the closing bracket stays visible.
             if where.end.line - 1 > where.start.line:
                 yield FoldingRange(where.start.line, where.end.line - 1)
         if isinstance(statement, Block):

@@ -1,4 +1,4 @@
-"""Rename: a name at all of its places, where the spec then means the same."""
+"""Rename: changes a name everywhere, provided that the spec keeps its meaning."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recoverdsl.server.document import Document
 
 
 def prepare(document: Document, offset: int) -> PrepareRenamePlaceholder | None:
-    """The name at an offset; None where there is none that can be renamed."""
+    """Return the name at an offset; None where there is none that can be renamed."""
     found = document.checked.index.at(offset)
     if found is None or found[0] not in document.checked.index.definitions:
         return None
@@ -27,45 +27,47 @@ def prepare(document: Document, offset: int) -> PrepareRenamePlaceholder | None:
 
 
 def rename(document: Document, offset: int, name: str) -> list[TextEdit]:
-    """The edits that give what is named at an offset another name.
+    """Return the edits that rename the symbol at an offset.
 
     Raises:
-        UsageError: there is no name here, the new one cannot be one or is taken, or with it the spec
-            would mean something else.
+        UsageError: there is no name here, the new name is invalid or taken, or the rename would
+            change the meaning of the spec.
     """
     index = document.checked.index
     found = index.at(offset)
     if found is None or found[0] not in index.definitions:
-        raise UsageError("there is no name here that could be changed")
+        raise UsageError("expected the cursor on a name that this spec defines")
     symbol = found[0]
     if name == symbol.name:
         return []
     if not _is_name(name):
         raise UsageError(
-            f"`{name}` cannot be a name",
-            help="a name is made of letters, digits and `_`, begins with a letter or `_`, and is no "
-            "word of the language",
+            f"expected a name, found `{name}`",
+            help="use letters, digits and `_`, beginning with a letter or `_`, and no word of the language",
         )
     if _taken(document.checked, symbol, name):
-        raise UsageError(f"`{name}` is already the name of something else")
+        raise UsageError(f"`{name}` is already defined", help="choose another name")
     if _hidden(document, symbol):
         raise UsageError(
-            f"`{symbol.name}` also stands in a statement that cannot be read",
-            help="mend that statement first",
+            f"`{symbol.name}` also occurs in a statement that cannot be parsed",
+            help="fix that statement first",
         )
     places = index.places(symbol)
     if elsewhere := [Path(place.file).name for place in places if place.file != document.file]:
         raise UsageError(
             f"`{symbol.name}` is imported from {elsewhere[0]}",
-            help="change it there, and then here and wherever else it is imported",
+            help="rename it there, then here and in every other file that imports it",
         )
     if not _same(document, places, symbol, name):
-        raise UsageError(f"with `{name}` in its place the spec would mean something else")
+        raise UsageError(
+            f"renaming it to `{name}` would change the meaning of the spec",
+            help="choose another name",
+        )
     return [TextEdit(document.lines.of(place.span), name) for place in places]
 
 
 def _is_name(text: str) -> bool:
-    """Whether a text reads as a name. (Before `=` every word does, so it is read behind one.)"""
+    """Tell whether a text parses as a name. (Before `=` every word does, so it is parsed after one.)"""
     tree, diagnostics = parse(f"x = {text}")
     if diagnostics or len(tree.statements) != 1:
         return False
@@ -76,7 +78,7 @@ def _is_name(text: str) -> bool:
 
 
 def _taken(checked: Checked, symbol: Symbol, name: str) -> bool:
-    """Whether a name is given already where it would have to be free; a param's must be free everywhere."""
+    """Tell whether a name is in use in the symbol's space; the name of a param must be free in all."""
     known = checked.index.definitions
     return evolve(symbol, name=name) in known or any(
         other.name == name and "param" in (other.space, symbol.space) for other in known
@@ -84,7 +86,7 @@ def _taken(checked: Checked, symbol: Symbol, name: str) -> bool:
 
 
 def _hidden(document: Document, symbol: Symbol) -> bool:
-    """Whether the name stands where nothing could be read."""
+    """Tell whether the name also occurs in text that could not be parsed."""
     checked = document.checked
     if symbol.name in lost_names(checked.tree.statements):
         return True
@@ -97,7 +99,7 @@ def _hidden(document: Document, symbol: Symbol) -> bool:
 
 
 def _same(document: Document, places: Sequence[Place], symbol: Symbol, name: str) -> bool:
-    """Whether every name stands for what it stood for, and nothing else is wrong than before."""
+    """Tell whether after the rename every name has the same symbol, and the mistakes are the same."""
     checked = document.checked
     text, starts = checked.tree.text, [place.span.start for place in places]
     longer = len(name) - len(symbol.name)

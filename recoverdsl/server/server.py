@@ -1,4 +1,4 @@
-"""The server itself: which ability answers which request of an editor."""
+"""The server: maps each request of an editor to the function that answers it."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 from pygls.uris import to_fs_path
 
-from recoverdsl import __version__
 from recoverdsl.errors import RecoverdslError
 from recoverdsl.language import Reader, beside, check
 from recoverdsl.language.syntax.nodes import Import
 from recoverdsl.server.actions import KINDS, actions
 from recoverdsl.server.completion import complete
-from recoverdsl.server.diagnosing import diagnose
+from recoverdsl.server.diagnostics import diagnose
 from recoverdsl.server.document import Document
-from recoverdsl.server.formatting import format_document
+from recoverdsl.server.format import format_document
 from recoverdsl.server.hover import hover
 from recoverdsl.server.navigation import definitions, highlights, references
 from recoverdsl.server.outline import folds, symbols
 from recoverdsl.server.rename import prepare, rename
+from recoverdsl.version import __version__
 
 PAUSE = 0.05
 """Seconds without a change after which a text is checked, so that typing never waits for it."""
 
 TRIGGERS = (" ", ".", "=", "(", "[", ",", '"')
-"""Characters behind which an editor asks for completion by itself."""
+"""Characters after which an editor asks for completion unprompted."""
 
 
 class Refused(JsonRpcException):
-    """The answer to a request that cannot be done, with the reason."""
+    """The answer to a request that was refused, with the reason."""
 
     CODE = types.LSPErrorCodes.RequestFailed.value
 
 
-class Where(Protocol):
-    """What a request about one place of a text holds."""
+class PositionRequest(Protocol):
+    """A request about one position in a text."""
 
     text_document: types.TextDocumentIdentifier
     position: types.Position
 
 
 class Server(LanguageServer):
-    """A language server with the texts that an editor has open."""
+    """A language server that holds the texts open in an editor."""
 
     def __init__(self) -> None:
         # Whole texts: a spec is small, and pygls splits lines at characters that editors do not.
@@ -58,7 +58,7 @@ class Server(LanguageServer):
         self.waiting: dict[str, asyncio.TimerHandle] = {}
 
     def keep(self, uri: str) -> None:
-        """Take a new version of a text."""
+        """Take over the present version of a text from the workspace."""
         given = self.workspace.get_text_document(uri)
         encoding = types.PositionEncodingKind(self.workspace.position_encoding)
         self.documents[uri] = Document(
@@ -66,14 +66,14 @@ class Server(LanguageServer):
         )
 
     def _beside(self, uri: str) -> Reader | None:
-        """Reads the files beside one: as they are in the editor, or else on the disk."""
+        """Return a reader of the files beside one: the editor's version where open, else the disk's."""
         path = to_fs_path(uri) if uri.startswith("file:") else None
         if path is None:
             return None
         on_disk = beside(Path(path))
 
         def read(name: str) -> str | bytes | None:
-            # Editors write one file in several ways as a URI, so it is found by its path.
+            # One file has several spellings as a URI, so it is found by its path.
             place = Path(path).with_name(name)
             shown = next((d for d in self.documents.values() if d.path == place), None)
             return shown.text if shown else on_disk(name)
@@ -81,7 +81,7 @@ class Server(LanguageServer):
         return read
 
     def importing(self, uri: str) -> list[str]:
-        """The other texts that import anything, taken anew: what they say rests on other files."""
+        """Return the other open texts with imports, reloaded, since their checks depend on other files."""
         found = [
             other
             for other, document in self.documents.items()
@@ -92,29 +92,29 @@ class Server(LanguageServer):
         return found
 
     def document(self, uri: str) -> Document:
-        """The present version of a text; an empty one where none is open."""
+        """Return the present version of a text; an empty one if it is not open."""
         return self.documents.get(uri) or Document("", uri)
 
-    def at(self, where: Where) -> tuple[Document, int]:
-        """The text and the offset that a request is about."""
+    def at(self, where: PositionRequest) -> tuple[Document, int]:
+        """Return the text and the offset that a request is about."""
         document = self.document(where.text_document.uri)
         return document, document.lines.offset(where.position)
 
     def supports(self, path: str) -> Any:
-        """What the editor says that it can do; None if it says nothing."""
+        """Return a capability of the editor, by its path; None if the editor does not declare it."""
         found: Any = self.client_capabilities
         for name in path.split("."):
             found = getattr(found, name, None)
         return found
 
     def markup(self, path: str) -> types.MarkupKind:
-        """Markdown, unless the editor knows plain text only."""
+        """Return Markdown, or plain text if the editor supports nothing else."""
         known: Sequence[types.MarkupKind] | None = self.supports(path)
         markdown = known is None or types.MarkupKind.Markdown in known
         return types.MarkupKind.Markdown if markdown else types.MarkupKind.PlainText
 
     def publish(self, uri: str) -> None:
-        """Send what is wrong with a text."""
+        """Send the diagnostics of a text now."""
         self.forget(uri)
         document = self.document(uri)
         related = bool(self.supports("text_document.publish_diagnostics.related_information"))
@@ -125,12 +125,12 @@ class Server(LanguageServer):
         )
 
     def publish_soon(self, uri: str) -> None:
-        """Send what is wrong with a text once nobody types any more."""
+        """Send the diagnostics of a text after a pause in typing."""
         self.forget(uri)
         self.waiting[uri] = asyncio.get_running_loop().call_later(PAUSE, self.publish, uri)
 
     def forget(self, uri: str) -> None:
-        """Do not send what was about to be sent."""
+        """Cancel the diagnostics that are waiting to be sent."""
         if waiting := self.waiting.pop(uri, None):
             waiting.cancel()
 
@@ -140,29 +140,29 @@ def start() -> None:
     logger = logging.getLogger("pygls")
     logger.setLevel(logging.ERROR)
     logging.getLogger("pygls.protocol.json_rpc").addFilter(_not_refused)
-    # The first check reads the grammar. What is loaded now stays, so it need not be searched for
-    # garbage while someone types.
+    # The first check loads the grammar. Everything loaded by now stays, so the garbage collector need
+    # not search it while someone types.
     check("")
     gc.freeze()
     build().start_io()
 
 
 def _not_refused(record: logging.LogRecord) -> bool:
-    """A refusal is an answer, and no error to write down."""
+    """Keep refusals out of the log: they are answers, not errors."""
     return not (record.exc_info and isinstance(record.exc_info[1], Refused))
 
 
 def build() -> Server:
-    """A server that knows every ability."""
+    """Return a server with every feature registered."""
     server = Server()
-    _watch(server)
-    _look(server)
-    _change(server)
+    _register_synchronization(server)
+    _register_views(server)
+    _register_edits(server)
     return server
 
 
-def _watch(server: Server) -> None:
-    """What happens as texts are opened, changed and closed."""
+def _register_synchronization(server: Server) -> None:
+    """Register the handlers for texts being opened, changed and closed."""
 
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def opened(params: types.DidOpenTextDocumentParams) -> None:
@@ -186,8 +186,8 @@ def _watch(server: Server) -> None:
             server.publish_soon(other)
 
 
-def _look(server: Server) -> None:
-    """What an editor shows."""
+def _register_views(server: Server) -> None:
+    """Register the requests that show something of a text."""
 
     @server.feature(types.TEXT_DOCUMENT_HOVER)
     def hovered(params: types.HoverParams) -> types.Hover | None:
@@ -214,8 +214,8 @@ def _look(server: Server) -> None:
         return folds(server.document(params.text_document.uri))
 
 
-def _change(server: Server) -> None:
-    """What changes a text."""
+def _register_edits(server: Server) -> None:
+    """Register the requests that change a text."""
 
     @server.feature(
         types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=TRIGGERS)
@@ -231,7 +231,7 @@ def _change(server: Server) -> None:
     @server.feature(
         types.TEXT_DOCUMENT_CODE_ACTION, types.CodeActionOptions(code_action_kinds=KINDS)
     )
-    def mended(params: types.CodeActionParams) -> list[types.CodeAction]:
+    def fixed(params: types.CodeActionParams) -> list[types.CodeAction]:
         document = server.document(params.text_document.uri)
         return actions(document, params.range, params.context.only)
 
@@ -240,7 +240,7 @@ def _change(server: Server) -> None:
         return format_document(server.document(params.text_document.uri))
 
     @server.feature(types.TEXT_DOCUMENT_PREPARE_RENAME)
-    def asked(params: types.PrepareRenameParams) -> types.PrepareRenamePlaceholder | None:
+    def prepared(params: types.PrepareRenameParams) -> types.PrepareRenamePlaceholder | None:
         return prepare(*server.at(params))
 
     @server.feature(types.TEXT_DOCUMENT_RENAME, types.RenameOptions(prepare_provider=True))

@@ -1,9 +1,5 @@
-"""From where a spec says a thing comes from to a local path. Nothing that is fetched is ever run.
+"""The sources of a spec: the local path of each, its pin in digests, and its entry in a lock.
 
-One file for each kind of place: `wheels.py`, `hub.py`, `releases.py`, `local.py`.
+A kind of source is a subclass of `source.Source`, and `registry.SOURCES` finds it by the call that a
+spec writes. Nothing that is fetched is ever run.
 """
-
-from recoverdsl.sources.fetcher import Fetcher
-from recoverdsl.sources.hub import DATA, Kind
-
-__all__ = ["DATA", "Fetcher", "Kind"]

@@ -1,4 +1,4 @@
-"""The tool's cache folder: fetched files, and the digests of large files, so that each is read once."""
+"""The cache folder: fetched files, and the digests of large files, so that each is read once."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import TypeAlias
 
-import platformdirs
-
 from recoverdsl.errors import UnavailableError
 
 ENVIRONMENT = "RECOVERDSL_CACHE"
 """The environment variable that moves the cache folder."""
 
 Progress: TypeAlias = Callable[[str], AbstractContextManager[object]]
-"""Called with a description of what may take seconds; the work is done inside what it returns."""
+"""Takes a description of work that may take seconds, and returns a context in which it is done."""
 
 WEIGHTS = frozenset({".safetensors", ".gguf", ".npz"})
 """Weight files that hold numbers alone, so that loading one cannot run code."""
@@ -30,7 +28,7 @@ PICKLES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth
 """Weight files that are pickles."""
 
 LOADED = WEIGHTS | {".jinja", ".json", ".model", ".tiktoken", ".txt"}
-"""Everything that is read from the folder of a model or an SAE."""
+"""Suffixes of all files that are read from the folder of a model or an SAE."""
 
 _STAMPED_FROM = 1 << 20
 _SLOW_FROM = 1 << 28
@@ -38,17 +36,16 @@ _SETTLED_NS = 2_000_000_000
 
 
 def cache_folder() -> Path:
-    """The cache folder: `RECOVERDSL_CACHE` where that is set, else the platform's own place."""
-    chosen = os.environ.get(ENVIRONMENT)
-    return (
-        Path(chosen).expanduser().absolute()
-        if chosen
-        else platformdirs.user_cache_path("recoverdsl")
-    )
+    """Return the cache folder: `RECOVERDSL_CACHE` where that is set, else the platform's default."""
+    if chosen := os.environ.get(ENVIRONMENT):
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return platformdirs.user_cache_path("recoverdsl")
 
 
 def size_text(size: int) -> str:
-    """A number of bytes for people: `93 MB`."""
+    """Return a number of bytes as people read it: `93 MB`."""
     if size < 1000:
         return f"{size} bytes"
     value, unit = size / 1e3, "kB"
@@ -61,7 +58,7 @@ def size_text(size: int) -> str:
 
 @contextmanager
 def writing(what: str, place: Path) -> Iterator[None]:
-    """Turns a failure to write, such as a full disk, into an error that says what was being written."""
+    """Turn a failure to write, such as a full disk, into an error that names the content."""
     try:
         yield
     except OSError as error:
@@ -69,8 +66,8 @@ def writing(what: str, place: Path) -> Iterator[None]:
 
 
 def write_error(error: OSError, what: str, place: Path) -> UnavailableError:
-    """The error for the person, for a failure of the operating system while writing."""
-    help = f"set {ENVIRONMENT} to a folder on a disk with room"
+    """Return the error to show for a failure of the operating system while writing."""
+    help = f"set {ENVIRONMENT} to a folder on a disk with free space"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UnavailableError(
             f"the disk is full: writing {what} failed",
@@ -81,10 +78,10 @@ def write_error(error: OSError, what: str, place: Path) -> UnavailableError:
 
 
 def digest_path(path: Path, *, cache: Path | None = None, progress: Progress = nullcontext) -> str:
-    """The sha256 of a file, or of the files in a folder that are loaded (`LOADED`), as 64 hex digits.
+    """Return the sha256 of a file, or of the files in a folder that are loaded (`LOADED`), as 64 hex digits.
 
-    A folder's digest covers relative names and contents, in sorted order. Other files do not count:
-    a hub snapshot, for one, differs between machines in what other tools have put there.
+    A folder's digest covers relative names and contents, in sorted order. Other files are
+    ignored: other tools put some into a snapshot of the hub, which then differ between machines.
 
     Args:
         path: a file, or a folder with the weights, configuration and tokenizer of a model or SAE.
@@ -101,7 +98,7 @@ def digest_path(path: Path, *, cache: Path | None = None, progress: Progress = n
 def digest_files(
     path: Path, *, cache: Path | None = None, progress: Progress = nullcontext
 ) -> dict[str, str]:
-    """The sha256 of a file, or of each file in a folder that is loaded, by relative name, in order."""
+    """Return the sha256 of a file, or of each file in a folder that is loaded, by relative name, in order."""
     cache = cache or cache_folder()
     if path.is_file():
         return {path.name: _digest_file(path, cache, progress)}

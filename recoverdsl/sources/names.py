@@ -1,4 +1,4 @@
-"""Names that come from a spec or from a stranger's program, made safe."""
+"""Names from a spec or from the output of another program, made safe."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from recoverdsl.errors import SpecError
 
 
 def plain(path: str, what: str) -> str:
-    """The path again, if it is a plain relative one, with forward slashes, that stays where it is."""
+    """Return the path if it is a plain relative one, with forward slashes, that leaves no folder."""
     parts = path.split("/")
     if not path.isprintable() or any(
         part in ("", ".", "..") or set(part) & set("\\:") for part in parts
     ):
         raise SpecError(
             f"{path!r} cannot be a {what}",
-            why="it has to be relative, with forward slashes, and without `..`",
+            why="it must be relative, with forward slashes, and without `..`",
         )
     return path
 
 
 def printable(line: str) -> str:
-    """A line of output without the characters that a terminal would obey."""
+    """Return a line of output without the characters that control a terminal."""
     return "".join(character if character.isprintable() else " " for character in line).strip()

@@ -13,13 +13,13 @@ from recoverdsl.errors import UnavailableError
 
 
 def releases() -> list[str]:
-    """The names of all releases."""
+    """Return the names of all releases."""
     return re.findall(r"^(\S+):$", text(), re.MULTILINE)
 
 
 @cache
 def section(release: str) -> Mapping[str, Any] | None:
-    """What the table says of one release; None if there is none. Reading all of it would take a second."""
+    """Return the entry of one release; None if there is none. Reading the whole table would take a second."""
     import yaml
 
     found = re.search(rf"^{re.escape(release)}:\n(?:[ -].*\n)+", text(), re.MULTILINE)
@@ -32,15 +32,15 @@ def section(release: str) -> Mapping[str, Any] | None:
 
 @cache
 def text() -> str:
-    """The whole table, as YAML.
+    """Return the whole table as YAML.
 
     Raises:
-        UnavailableError: it is not where sae_lens has it.
+        UnavailableError: sae_lens is not installed, or does not have it where it should be.
     """
     found = find_spec("sae_lens")
     path = Path(found.origin).with_name("pretrained_saes.yaml") if found and found.origin else None
     if path is None or not path.is_file():
         raise UnavailableError(
-            "the table of pretrained SAEs is not to be found", why="sae_lens brings it along"
+            "the table of pretrained SAEs was not found", why="it ships with sae_lens"
         )
     return path.read_text(encoding="utf-8")

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from recoverdsl.errors import SpecError, UnavailableError
-from recoverdsl.sources import DATA
 from recoverdsl.sources.cache import size_text
+
+TABLES = (".jsonl", ".csv", ".parquet")
+"""Suffixes of the tables that can be read."""
+
+MOST_ROWS = 1_000_000
+"""The most rows that are loaded."""
 
 LARGEST_FILE = 1 << 30
 """The largest table that is opened, in bytes."""
@@ -19,22 +24,20 @@ LONGEST_LINE = 16 << 20
 """The longest line of a table, in bytes."""
 
 Row: TypeAlias = tuple[int, Mapping[str, Any]]
-"""Where a row stands in its file, a line number or a row number, and its cells."""
+"""The line or row number of a row in its file, and its cells."""
 
 
 def read_rows(file: Path) -> Iterator[Row]:
-    """The rows of a table, one by one.
+    """Yield the rows of a table one by one.
 
     Raises:
-        SpecError: it is no table of a kind that can be read.
+        SpecError: the suffix is not one of `TABLES`.
         UnavailableError: it is too large, or a line cannot be read.
     """
     readers = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
     reader = readers.get(file.suffix.lower())
     if reader is None:
-        raise SpecError(
-            "is not a table that can be read", where=file.name, why=f"looked for {', '.join(DATA)}"
-        )
+        raise SpecError(f"is not a table: expected {', '.join(TABLES)}", where=file.name)
     size = file.stat().st_size
     if size > LARGEST_FILE:
         raise UnavailableError(
@@ -46,7 +49,7 @@ def read_rows(file: Path) -> Iterator[Row]:
 
 
 def _lines(file: Path) -> Iterator[str]:
-    """The lines, ends included. Decoded one by one, so that an error can name its line."""
+    """Yield the lines, ends included, decoded one by one so that an error can name its line."""
     with file.open("rb") as stream:
         for number, line in enumerate(
             iter(lambda: stream.readline(LONGEST_LINE + 1), b""), start=1
@@ -105,7 +108,7 @@ def _parquet(file: Path) -> Iterator[Row]:
                 raise UnavailableError(
                     "is too large",
                     where=file.name,
-                    why=f"a part unpacks to over {size_text(LARGEST_FILE)}",
+                    why=f"a row group unpacks to over {size_text(LARGEST_FILE)}",
                 )
             number = 0
             for batch in table.iter_batches(batch_size=1024, use_threads=False):

@@ -1,9 +1,25 @@
-"""Prompt templates that ship with the tool. Pure text: nothing here imports torch."""
+"""Prompt templates that ship with the tool, and the rows drawn from them as a source."""
 
 from __future__ import annotations
 
+import difflib
+import hashlib
+import json
 import random
 from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from attrs import frozen
+
+from recoverdsl.errors import SpecError
+from recoverdsl.language.schema import Template
+from recoverdsl.sources.contents import Contents, Look
+from recoverdsl.sources.fetcher import Fetcher
+from recoverdsl.sources.source import Source, Table
+from recoverdsl.sources.tables import MOST_ROWS
+
+Draw: TypeAlias = Callable[[int, int], list[dict[str, str]]]
+"""Draws a number of rows with a seed."""
 
 VERSION = 1
 """Part of the digest of every data block drawn from a template: raise it when a template changes."""
@@ -177,7 +193,7 @@ _IOI_SENTENCES = (
 
 
 def ioi(prompts: int, seed: int) -> list[dict[str, str]]:
-    """Indirect-object-identification prompts (Wang et al. 2022), in both name orders.
+    """Draw indirect-object-identification prompts (Wang et al. 2022), in both name orders.
 
     Each record has `prompt`, the indirect object `io` (the right answer), the subject `s` (the
     giver, named twice), and `template` and `order` for grouping. Sentences and orders alternate, so
@@ -209,5 +225,39 @@ def ioi(prompts: int, seed: int) -> list[dict[str, str]]:
     return records
 
 
-TEMPLATES: dict[str, Callable[[int, int], list[dict[str, str]]]] = {"ioi": ioi}
+TEMPLATES: dict[str, Draw] = {"ioi": ioi}
 """Name of a template, as a spec writes it, to the function that draws its records."""
+
+
+@frozen
+class DrawnRows(Source[Template]):
+    """Rows that are drawn from a template."""
+
+    def pin(self, fetcher: Fetcher) -> str:
+        self._template()
+        call = self.call
+        drawn: list[Any] = ["template", VERSION, call.name, call.prompts, call.seed]
+        return hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
+
+    def contents(self, fetcher: Fetcher, look: Look) -> Contents:
+        rows = self._template()(self.call.prompts, self.call.seed)
+        lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+        return Contents(sha256=hashlib.sha256(lines.encode()).hexdigest())
+
+    def tables(self, fetcher: Fetcher, limit: int | None) -> list[Table]:
+        count = min(self.call.prompts, limit or self.call.prompts)
+        rows = self._template()(count, self.call.seed)
+        return [Table(f"template({self.call.name!r})", enumerate(rows, start=1))]
+
+    def _template(self) -> Draw:
+        name = self.call.name
+        if name not in TEMPLATES:
+            close = difflib.get_close_matches(name, TEMPLATES, n=1, cutoff=0.5)
+            raise SpecError(
+                f"there is no template {name!r}",
+                why=f"templates: {', '.join(sorted(TEMPLATES))}",
+                help=f"did you mean {close[0]!r}?" if close else None,
+            )
+        if self.call.prompts > MOST_ROWS:
+            raise SpecError(f"expected at most {MOST_ROWS:,} prompts, found {self.call.prompts:,}")
+        return TEMPLATES[name]

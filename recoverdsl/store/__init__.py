@@ -1,1 +1,1 @@
-"""Results of steps by digest, appended part by part; and the folder that a run leaves behind."""
+"""Results of steps by digest, appended part by part; and the folder that a run writes."""

@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind: everything that the verdict rests on, and no text of prompts or
+"""The folder that a run writes: everything that the verdict rests on, without the text of prompts and
 completions unless the run reveals them."""
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def private(folder: Path) -> None:
-    """Makes a folder, and those above it that are missing, which only their owner may enter.
+    """Make a folder, and the missing ones above it, which only their owner may enter.
 
-    One that is there already stays as it is.
+    An existing folder stays as it is.
 
     Raises:
         UnavailableError: it cannot be made.
@@ -35,14 +35,31 @@ def private(folder: Path) -> None:
     guarded(folder, make)
 
 
+@frozen(eq=False)
+class Perturbations:
+    """The δ of one attack or control at one limit, or a part of it."""
+
+    name: str
+    """`ATTACK/LIMIT`, `ATTACK/smallest` or `ATTACK/LIMIT/PART`."""
+    delta_BLPD: Tensor
+    """(examples, sites, columns, d_model), float32."""
+    examples: Sequence[str]
+    """Ids of the examples, in the order of the first dimension."""
+    boundaries: Sequence[int]
+    """Of the residual stream, in the order of the second dimension; the output of layer L is boundary
+    L + 1."""
+    columns_after_prompt: int
+    """How many of the columns come after the prompt: the one before those is the prompt's last token."""
+
+
 @frozen
 class RunFolder:
-    """Writes one file each. A file is there whole or not at all."""
+    """Writes the files of a run. A file exists whole or not at all."""
 
     path: Path
 
     def clear(self) -> None:
-        """Removes an earlier run's files, so that no verdict stands beside another spec."""
+        """Remove the files of an earlier run, so that no verdict lies beside another spec."""
 
         def remove() -> None:
             for name in (
@@ -51,75 +68,75 @@ class RunFolder:
                 "spec.rec.lock",
             ):  # fmt: skip
                 (self.path / name).unlink(missing_ok=True)
-                # What a run that was killed while it wrote has left.
+                # Remains of a run that was killed while it wrote.
                 for unfinished in self.path.glob(f".{name}.*"):
                     unfinished.unlink(missing_ok=True)
 
         guarded(self.path, remove)
 
     def spec(self, text: str) -> None:
-        """`spec.rec`: the spec as run."""
+        """Write `spec.rec`: the spec as run."""
         write_atomically(self.path / "spec.rec", text.encode())
 
     def lock(self, text: str) -> None:
-        """`spec.rec.lock`: what the spec was held to, if it was."""
+        """Write `spec.rec.lock`: the lock that the run enforced."""
         write_atomically(self.path / "spec.rec.lock", text.encode())
 
     def result(self, text: str) -> None:
-        """`result.json`, schema `recoverdsl/result/1`."""
+        """Write `result.json`, schema `recoverdsl/result/1`."""
         write_atomically(self.path / "result.json", text.encode())
 
     def sweep(self, text: str, table: str) -> None:
-        """`sweep.json`, schema `recoverdsl/sweep/1`, and its figures as one table in `sweep.csv`."""
+        """Write `sweep.json`, schema `recoverdsl/sweep/1`, and its figures as one table in `sweep.csv`."""
         write_atomically(self.path / "sweep.csv", table.encode())
         write_atomically(self.path / "sweep.json", text.encode())
 
     def point(self, number: int) -> RunFolder:
-        """The folder of one point of a sweep, numbered from 1."""
+        """Return the folder of one point of a sweep, numbered from 1."""
         return RunFolder(self.path / "points" / f"{number:03}")
 
     def environment(self, environment: Mapping[str, Any]) -> None:
-        """`environment.json`: versions, device, threads, dtype, batch sizes, digests."""
+        """Write `environment.json`: versions, device, threads, dtype, batch sizes, digests."""
         text = json.dumps(environment, indent=2, ensure_ascii=False) + "\n"
         write_atomically(self.path / "environment.json", text.encode())
 
     def report(self, html: str) -> None:
-        """`report.html`, self-contained."""
+        """Write `report.html`, self-contained."""
         write_atomically(self.path / "report.html", html.encode())
 
     def texts(self, lines: str) -> None:
-        """`texts.jsonl`: prompts and completions, of a run that reveals them."""
+        """Write `texts.jsonl`: prompts and completions, of a run that reveals them."""
         write_atomically(self.path / "texts.jsonl", lines.encode())
 
     def examples(self, parquet: bytes) -> None:
-        """`examples.parquet`: one row per example and attack."""
+        """Write `examples.parquet`: one row per example and attack."""
         write_atomically(self.path / "examples.parquet", parquet)
 
-    def perturbations(
-        self,
-        deltas: Mapping[str, Tensor],
-        examples: Mapping[str, Sequence[str]],
-        places: Mapping[str, Mapping[str, Any]],
-    ) -> None:
-        """`perturbations.safetensors`: δ by attack and limit, (examples, sites, columns, d_model), float32.
+    def perturbations(self, deltas: Sequence[Perturbations]) -> None:
+        """Write `perturbations.safetensors`: δ by attack and limit, float32.
 
-        The header's `perturbations` says of each tensor: `examples`, the examples' ids in the order
-        of the first dimension; `boundaries` of the residual stream, in the order of the second (the
-        output of layer L is boundary L + 1); and `columns_behind_prompt`, how many of the columns
-        come behind the prompt: the one before those is the prompt's last token.
+        The header's `perturbations` says of each tensor: `examples`, `boundaries`, and
+        `columns_behind_prompt`, see `Perturbations`.
         """
         from safetensors.torch import save
 
         # In one entry, since several are written in no fixed order.
-        described = {name: {"examples": list(examples[name]), **places[name]} for name in deltas}
+        described = {
+            delta.name: {
+                "examples": list(delta.examples),
+                "boundaries": list(delta.boundaries),
+                "columns_behind_prompt": delta.columns_after_prompt,
+            }
+            for delta in deltas
+        }
         metadata = {"perturbations": json.dumps(described)}
         content = save(
-            {name: delta.contiguous() for name, delta in deltas.items()}, metadata=metadata
+            {delta.name: delta.delta_BLPD.contiguous() for delta in deltas}, metadata=metadata
         )
         write_atomically(self.path / "perturbations.safetensors", content)
 
     def event(self, **event: Any) -> None:
-        """Appends a line to `events.jsonl`: what happened when."""
+        """Append a line to `events.jsonl`, the log of the run."""
         line = json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False) + "\n"
 
         def append() -> None:

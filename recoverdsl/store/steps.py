@@ -1,6 +1,6 @@
 """The store: one folder per step digest, filled part by part.
 
-    <store>/<digest>/part-00000.safetensors    tensors, and rows of figures as JSON in the header
+    <store>/<digest>/part-00000.safetensors    tensors, and the rest of its record as JSON in the header
     <store>/<digest>/step.json                 what the step was; written when the last part is
     <store>/<digest>/batch_size                so that a resumed run makes the same batches
 
@@ -14,30 +14,29 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 from filelock import FileLock
 
 from recoverdsl.errors import UnavailableError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Row = dict[str, Any]
+R = TypeVar("R")
 
 
 @frozen(eq=False)
-class Part:
-    """One batch of a step's result: rows of figures, and tensors whose first dimension is the batch."""
+class Part(Generic[R]):
+    """One batch of a step's result."""
 
-    rows: Sequence[Row]
-    tensors: Mapping[str, Tensor]
+    count: int
+    """How many examples it has."""
+    record: R
+    """See `store.records`."""
     seconds: float = 0.0
-    """What it took to compute, on the machine that did."""
+    """How long it took to compute."""
 
 
 @frozen
@@ -66,7 +65,7 @@ class Entry:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Held while a step runs, so that a second run of the same spec waits and then finds it done."""
+        """Hold a lock while a step runs, so that a second run of the same spec waits and finds it done."""
         lock = FileLock(self.folder / "lock")
 
         def acquire() -> None:
@@ -79,9 +78,16 @@ class Entry:
         finally:
             lock.release()
 
-    def load(self, first: int) -> Part | None:
-        """The part that begins with example `first`, or None if it is not there or not whole."""
+    def load(self, first: int, kind: type[R]) -> Part[R] | None:
+        """Return the part that begins with example `first`, or None if it is not there or not whole.
+
+        Args:
+            kind: the class of the record that it holds.
+        """
+        from cattrs import BaseValidationError
         from safetensors import SafetensorError, safe_open
+
+        from recoverdsl.store.records import unpack
 
         path = self._part(first)
         if not path.exists():
@@ -90,47 +96,50 @@ class Entry:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                return Part(
-                    json.loads(metadata["rows"]), tensors, float(metadata.get("seconds", 0.0))
-                )
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+            record = unpack(kind, metadata["record"], tensors)
+            return Part(int(metadata["count"]), record, float(metadata["seconds"]))
+        except (
+            SafetensorError, BaseValidationError, OSError, ValueError, KeyError, TypeError,
+        ):  # fmt: skip
             path.unlink(missing_ok=True)  # torn by a crash of the machine: computed again
             return None
 
-    def append(self, first: int, part: Part) -> None:
-        """Keeps the part that begins with example `first`."""
+    def append(self, first: int, part: Part[Any]) -> None:
+        """Keep the part that begins with example `first`."""
         from safetensors.torch import save
 
-        rows = json.dumps(list(part.rows), allow_nan=True)
-        tensors = {
-            name: tensor.detach().cpu().contiguous() for name, tensor in part.tensors.items()
-        }
-        metadata = {"rows": rows, "seconds": f"{part.seconds:.3f}"}
+        from recoverdsl.store.records import pack
+
+        record, tensors = pack(part.record)
+        metadata = {
+            "count": str(part.count), "record": record, "seconds": f"{part.seconds:.3f}",
+        }  # fmt: skip
         write_atomically(self._part(first), save(tensors, metadata=metadata))
 
     def finish(self, parts: int, description: Mapping[str, Any]) -> None:
-        """Marks the result as whole."""
+        """Mark the result as complete."""
         content = {"parts": parts, **description}
         write_atomically(self.folder / "step.json", (json.dumps(content, indent=2) + "\n").encode())
 
-    def parts(self) -> list[Part]:
-        """All parts of a finished step, in order; empty if a part was lost, and then no longer done."""
+    def parts(self, kind: type[R]) -> list[Part[R]]:
+        """Return all parts of a finished step, in order; none if a part was lost, and then the step is
+        no longer done."""
         try:
             count = int(json.loads((self.folder / "step.json").read_text())["parts"])
         except (OSError, ValueError, KeyError, TypeError):
             count = None
-        parts: list[Part] = []
+        parts: list[Part[R]] = []
         first = 0
-        while count is not None and len(parts) < count and (part := self.load(first)):
+        while count is not None and len(parts) < count and (part := self.load(first, kind)):
             parts.append(part)
-            first += len(part.rows)
+            first += part.count
         if len(parts) == count:
             return parts
         (self.folder / "step.json").unlink(missing_ok=True)
         return []
 
     def remember_batch_size(self, size: int) -> None:
-        """Keeps the batch size, so that a resumed run makes the same batches."""
+        """Keep the batch size, so that a resumed run makes the same batches."""
         write_atomically(self.folder / "batch_size", str(size).encode())
 
     def batch_size(self) -> int | None:
@@ -144,7 +153,7 @@ class Entry:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that is there whole or not at all, also after a power cut.
+    """Write a file that exists whole or not at all, even after a power cut.
 
     Raises:
         UnavailableError: the disk is full or the folder cannot be written.
@@ -168,7 +177,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def guarded(path: Path, action: Callable[[], object]) -> None:
-    """Does what writes to `path`, and says so if it cannot be written."""
+    """Run an action that writes to `path`, and report it if that cannot be written."""
     try:
         action()
     except OSError as error:

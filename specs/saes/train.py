@@ -1,13 +1,13 @@
-"""Trains the sparse autoencoders (SAEs) that the specs use, on text sampled from the model itself.
+"""Trains the sparse autoencoders (SAEs) of the specs, on text sampled from the model itself.
 
     python specs/saes/train.py --model FOLDER --gguf FILE --layers 14 --out specs/saes/smollm2-135m
 
-The corpus is made here, so its licence is clean: answers of the model to plain requests, its
-continuations of neutral openings, and indirect-object prompts from the shipped template under
-another seed than the specs use. With `--refusals` a third of the answers are begun with a refusal,
-so that there are features of refusing. Activations are taken while the text is sampled, at the output of
-each named decoder layer. Attention sinks are left out: the first token of a text, and the few others
-whose norm is a hundred times that of the rest. So is the system prompt, the same in every request.
+The corpus is generated here, so its license is clean: the model's answers to plain requests, its
+continuations of neutral openings, and indirect-object prompts from the shipped template with a seed
+other than that of the specs. With `--refusals` a third of the answers begin with a refusal, so that
+the SAE learns features of refusal. Activations are taken during sampling, at the output of each named
+decoder layer. Attention sinks are left out: the first token of a text, and the few others whose norm
+is a hundred times that of the rest. So is the system prompt, which is the same in every request.
 
 The trainer is sae_lens's own BatchTopK, saved as JumpReLU and rounded to float16.
 """
@@ -76,7 +76,7 @@ I won't be able to|Unfortunately, I can't|I'm sorry for the confusion, but|I do 
 def prompts(
     count: int, tokenizer, seed: int, refusals: bool = False
 ) -> list[tuple[list[int], int]]:
-    """Token ids of `count` prompts, and from which position their activations are kept."""
+    """Return the token ids of `count` prompts, and the position from which activations are kept."""
     rng = random.Random(seed)
     made = []
     for index in range(count):
@@ -104,10 +104,10 @@ def without_sinks(activations: torch.Tensor) -> torch.Tensor:
 def sample(
     model, ids_BT, mask_BT, steps: int, end: int, generator, seen=lambda step, alive_B: None
 ):
-    """Samples `steps` tokens behind left-padded prompts, each among the 50 likeliest.
+    """Sample `steps` tokens after left-padded prompts, each among the 50 likeliest.
 
-    `seen` is called after every forward pass with the rows that have not ended. Returns the ids of
-    prompts and samples, and which of them are real.
+    `seen` is called after every forward pass with the rows that have not ended. Return the ids of
+    prompts and samples, and a mask of the real ones.
     """
     cache = transformers.DynamicCache(config=model.config)
     alive_B = torch.ones(len(ids_BT), dtype=torch.bool)
@@ -132,7 +132,7 @@ def sample(
 
 
 def padded(drawn: list[tuple[list[int], int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ids, mask, and the columns whose activations are kept, of left-padded prompts."""
+    """Left-pad prompts; return their ids, mask, and the columns whose activations are kept."""
     width = max(len(ids) for ids, _ in drawn)
     ids_BT = torch.tensor([[0] * (width - len(ids)) + ids for ids, _ in drawn])
     mask_BT = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids, _ in drawn])
@@ -146,7 +146,7 @@ def padded(drawn: list[tuple[list[int], int]]) -> tuple[torch.Tensor, torch.Tens
 def harvest(
     model, tokenizer, layers: list[int], tokens: int, seed: int, refusals: bool
 ) -> dict[int, torch.Tensor]:
-    """Samples text and returns the activations met on the way, one (tokens, d_model) per layer."""
+    """Sample text and return the activations of its tokens, one (tokens, d_model) per layer."""
     seen: dict[int, torch.Tensor] = {}
     kept: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
     for layer in layers:
@@ -178,7 +178,7 @@ def harvest(
     while total < tokens:
         drawn = sorted(prompts(128, tokenizer, seed + bunch, refusals), key=lambda p: len(p[0]))
         bunch += 1
-        # Openings are short and requests long: two batches without much padding between them.
+        # Openings are short and requests long: two batches need less padding.
         for half in (drawn[:64], drawn[64:]):
             ids_BT, mask_BT, keep_BT = padded(half)
 
@@ -195,7 +195,7 @@ def harvest(
 
 
 def batches(activations: torch.Tensor, size: int, seed: int) -> Iterator[torch.Tensor]:
-    """Shuffled float32 batches without end."""
+    """Yield shuffled float32 batches, endlessly."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         for index in torch.randperm(len(activations), generator=generator).split(size):
@@ -227,7 +227,7 @@ def train(activations: torch.Tensor, args: argparse.Namespace) -> BatchTopKTrain
 
 @torch.no_grad()
 def quality(sae, held_out: torch.Tensor) -> dict[str, float]:
-    """Fraction of variance unexplained, L0 and dead features on activations not trained on."""
+    """Measure the fraction of variance unexplained, L0 and dead features on held-out activations."""
     x = held_out.float()
     error = total = active = 0.0
     fired = torch.zeros(sae.cfg.d_sae)
@@ -247,10 +247,10 @@ def quality(sae, held_out: torch.Tensor) -> dict[str, float]:
 
 @torch.no_grad()
 def splice(model, tokenizer, layer: int, sae) -> dict[str, float]:
-    """What replacing the layer's output by its reconstruction does.
+    """Measure the effect of replacing the layer's output by its reconstruction.
 
-    Next-token loss on fresh text sampled from the model, and accuracy on fresh indirect-object
-    prompts. Attention sinks pass as they are: they are outside the SAE's domain.
+    The measures are the next-token loss on fresh text sampled from the model, and the accuracy on
+    fresh indirect-object prompts. Attention sinks are not replaced: they are outside the SAE's domain.
     """
     mode = {"now": "as is"}
 
@@ -307,7 +307,7 @@ def splice(model, tokenizer, layer: int, sae) -> dict[str, float]:
 
 
 def save(sae, folder: Path, layer: int) -> SAE:
-    """Writes float16 weights in sae_lens format and returns the SAE as a user will load it."""
+    """Write float16 weights in sae_lens's format, and return the SAE as a user will load it."""
     sae.cfg.metadata.hook_name = f"blocks.{layer}.hook_resid_post"
     sae.cfg.metadata.model_name = "SmolLM2-135M-Instruct"
     sae.cfg.metadata.hf_hook_name = f"model.layers.{layer}"

@@ -1,4 +1,4 @@
-"""Commands on a terminal, as a person types them, and in a pipe, as a script does."""
+"""Runs commands on a terminal, as a person does, and in a pipe, as a script does."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ for line in {{lines!r}}:
 
 
 def command_lines(lines: Iterable[Iterable[object]]) -> str:
-    """A program that runs one command line after the other; imports take longer than any of them."""
+    """Return a program that runs several command lines, since imports take longer than any of them."""
     return _RUN.format(lines=[[str(word) for word in line] for line in lines])
 
 
 def in_pipe(program: str, changes: Mapping[str, str]) -> list[str]:
-    """What each command line of a Python program prints into a pipe."""
+    """Return the output of each command line in a pipe."""
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=_environment(changes),
@@ -43,7 +43,7 @@ def in_pipe(program: str, changes: Mapping[str, str]) -> list[str]:
 
 
 def on_terminal(program: str, changes: Mapping[str, str]) -> list[str]:
-    """What each command line of a Python program prints on a terminal."""
+    """Return the output of each command line on a terminal."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -59,7 +59,7 @@ def on_terminal(program: str, changes: Mapping[str, str]) -> list[str]:
 
 
 def _environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """The environment, with nothing in it that decides about colours but what is given."""
+    """Return the environment with only the given variables that control colors."""
     kept = {name: value for name, value in os.environ.items() if name not in _DECIDE}
     return {**kept, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **changes}
 
@@ -70,7 +70,7 @@ def _read(leader: int) -> str:
         while part := os.read(leader, 1 << 16):
             said += part
     except OSError as error:
-        # How Linux says that the other end is closed.
+        # The error of Linux when the other end is closed.
         if error.errno != errno.EIO:
             raise
     os.close(leader)

@@ -1,4 +1,4 @@
-"""Colours: on a terminal only, unless someone says otherwise, and the same in every command."""
+"""Colors: on a terminal only, unless overridden, and by the same rules in every command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ for name in ("TERM", "FORCE_COLOR", "NO_COLOR"):
 
 @pytest.fixture
 def lines(tmp_path: Path) -> list[tuple[object, ...]]:
-    """One command line for each kind of output that has colours."""
+    """Return one command line for each kind of colored output."""
     wrong, untidy = tmp_path / "wrong.rec", tmp_path / "untidy.rec"
     wrong.write_text("recoverdsl   1\nattack a {\n  steps = = 3\n}\n")
     untidy.write_text("recoverdsl   1\n")
@@ -63,7 +63,7 @@ def lines(tmp_path: Path) -> list[tuple[object, ...]]:
         (in_pipe, {}, ["--color", "auto"], False),
     ],
 )
-def test_every_command_decides_alike(
+def test_every_command_follows_the_same_rules(
     lines: list[tuple[object, ...]],
     shown: Shown,
     changes: Mapping[str, str],
@@ -80,7 +80,7 @@ def test_a_command_takes_the_option_too(lines: list[tuple[object, ...]]) -> None
     assert ["\x1b[" in text for text in on_terminal(program, {})] == [False, True]
 
 
-def test_colours_change_no_letter(lines: list[tuple[object, ...]]) -> None:
+def test_colors_change_no_letter(lines: list[tuple[object, ...]]) -> None:
     program = command_lines(lines)
     plain = in_pipe(program, {})
     assert list(map(uncolored, on_terminal(program, {}))) == plain
@@ -91,12 +91,12 @@ def uncolored(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def test_the_verdict_and_the_bars_decide_like_the_rest() -> None:
+def test_the_verdict_and_the_bars_follow_the_same_rules() -> None:
     colored = [bool(re.search(r"\x1b\[[0-9;]*m", text)) for text in on_terminal(_VERDICTS, {})]
     assert colored == [True, True, False, True, True, False, False, True, False]
     said = in_pipe(_VERDICTS, {})
     colored = ["\x1b[" in text for text in said]
     assert colored == [False, True, False, True, True, False, False, True, False]
-    # A pipe is no terminal, even in colour: no cursor is moved and no bar is drawn.
+    # A pipe is no terminal, even in color: no cursor is moved and no bar is drawn.
     assert not re.search(r"\x1b\[[^m]*[A-Za-ln-z]", "".join(said))
     assert all("load the model …" in text for text in said)

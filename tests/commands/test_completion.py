@@ -1,4 +1,4 @@
-"""Completion: what is offered, and that the shells themselves make of it what they should."""
+"""Completion: the values offered, and their use by the shells themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from recoverdsl.cli import app
+from recoverdsl.commands.app import app
 from recoverdsl.commands.completion import SHELLS, VARIABLE, Lines
 from recoverdsl.language import check_file
 from tests.commands.terminals import ROOT
@@ -32,7 +32,7 @@ Offered = Callable[[str], list[str]]
 @pytest.fixture
 def offered(monkeypatch: pytest.MonkeyPatch) -> Offered:
     def offered(line: str) -> list[str]:
-        """What is offered at the end of a line, without its help; the kind, where the shell goes on."""
+        """Return what is offered at the end of a line, without help; the kind, if left to the shell."""
         monkeypatch.setenv("COMP_LINE", line)
         said = Lines(app, {}, "recoverdsl", VARIABLE).complete()
         rows = [row.split("\t") for row in said.splitlines()]
@@ -104,7 +104,7 @@ def test_every_path_that_is_offered_is_one_that_set_takes(offered: Offered) -> N
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with `recoverdsl` on its path, the shells' scripts, and a folder with specs."""
+    """Return a home with `recoverdsl` on its path, the shells' scripts, and a folder of specs."""
     home = tmp_path_factory.mktemp("home")
     program = home / "bin/recoverdsl"
     program.parent.mkdir()
@@ -141,7 +141,7 @@ INTERACTIVE = {
     "zsh": (["zsh", "-f", "-i"], "autoload -Uz compinit; compinit -u -d ~/.compdump; source ~/completion.zsh"),
 }  # fmt: skip
 PRESENT = [shell for shell in INTERACTIVE if shutil.which(shell)]
-"""bash is everywhere; the others are tried where they are."""
+"""bash is always tested, the other shells where they are installed."""
 
 
 @pytest.mark.parametrize("shell", PRESENT)
@@ -169,7 +169,7 @@ def test_a_shell_completes_what_is_typed(place: Path, shell: str) -> None:
 
 
 def until(leader: int, expected: str, seconds: float = 60) -> bool:
-    """Whether a text appears on a terminal."""
+    """Tell whether a text appears on a terminal."""
     said, end = "", time.monotonic() + seconds
     while time.monotonic() < end:
         if select.select([leader], [], [], 0.2)[0]:

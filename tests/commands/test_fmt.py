@@ -1,4 +1,4 @@
-"""`recoverdsl fmt`: what it writes, what it leaves alone, and the codes it ends with."""
+"""`recoverdsl fmt`: the files it writes, those it leaves unchanged, and its exit codes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def from_stdin(monkeypatch: pytest.MonkeyPatch, text: str, *options: str) -> Out
     return cli("fmt", "-", *options)
 
 
-# --- What is written --------------------------------------------------------------------------
+# --- Files ------------------------------------------------------------------------------------
 
 
 def test_a_spec_is_rewritten_and_named(untidy: Path) -> None:
@@ -60,7 +60,7 @@ def test_the_mode_of_a_file_stays(untidy: Path) -> None:
         assert untidy.read_text() == TIDY
 
 
-def test_a_link_stays_a_link_and_what_it_points_to_is_formatted(untidy: Path) -> None:
+def test_a_link_stays_a_link_and_its_target_is_formatted(untidy: Path) -> None:
     inner = untidy.with_name("inner.rec")
     outer = untidy.parent / "folder" / "outer.rec"
     outer.parent.mkdir()
@@ -96,10 +96,10 @@ def test_folders_are_walked_and_what_is_hidden_is_left_out(tmp_path: Path) -> No
 def test_an_empty_folder_is_a_mistake(tmp_path: Path) -> None:
     done = cli("fmt", tmp_path)
     assert done.code == 2
-    assert "there is no spec in this folder" in done.err
+    assert "expected a spec in this folder, found none" in done.err
 
 
-# --- What is only shown -----------------------------------------------------------------------
+# --- --check and --diff -----------------------------------------------------------------------
 
 
 def test_check_names_what_would_change_and_ends_with_1(untidy: Path) -> None:
@@ -160,10 +160,10 @@ def test_standard_input_is_checked_and_compared(monkeypatch: pytest.MonkeyPatch)
     assert (shown.code, shown.out.splitlines()[0]) == (0, "--- <stdin>")
 
 
-# --- What goes wrong --------------------------------------------------------------------------
+# --- Errors -----------------------------------------------------------------------------------
 
 
-def test_one_spec_that_cannot_be_read_does_not_keep_the_others_from_it(untidy: Path) -> None:
+def test_a_spec_that_cannot_be_parsed_does_not_stop_the_others(untidy: Path) -> None:
     broken = write(untidy.with_name("broken.rec"), BROKEN)
     nowhere = untidy.with_name("nowhere.rec")
     done = cli("fmt", nowhere, broken, untidy)

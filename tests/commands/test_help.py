@@ -1,4 +1,4 @@
-"""Help: complete, quick, with examples that are right; mistakes of the command line are told in one style."""
+"""Help: complete, quick, with correct examples; mistakes on the command line have one style."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 import pytest
 
 import recoverdsl.language as language
-from recoverdsl.cli import app
+from recoverdsl.commands.app import app
 from recoverdsl.commands.command import Command
 from recoverdsl.errors import EXIT_CODES
 from tests.commands.terminals import ROOT
@@ -56,7 +56,7 @@ def test_an_example_is_a_command_line_that_is_understood(line: str) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["run", "--help"]])
 def test_help_imports_nothing_that_takes_time(arguments: list[str]) -> None:
     code = (
-        "import sys; from recoverdsl.cli import app\n"
+        "import sys; from recoverdsl.commands.app import app\n"
         f"app.main({arguments!r}, standalone_mode=False)\n"
         "print(*sys.modules, file=sys.stderr)"
     )
@@ -71,13 +71,13 @@ def test_help_imports_nothing_that_takes_time(arguments: list[str]) -> None:
         (["chek"], "recoverdsl: there is no command `chek`", "did you mean `check`?"),
         (["check"], "recoverdsl check: SPEC.rec|FOLDER… is missing", "see `recoverdsl check --help`"),
         (["check", "--formt", "json", "x"], "recoverdsl check: there is no option `--formt`", "did you mean `--format`?"),
-        (["check", "--format", "xml", "x"], "recoverdsl check: `--format` cannot be this: 'xml' is not one of 'text', 'json', 'sarif'.", "see `recoverdsl check --help`"),
+        (["check", "--format", "xml", "x"], "recoverdsl check: invalid value of `--format`: 'xml' is not one of 'text', 'json', 'sarif'.", "see `recoverdsl check --help`"),
         (["run", "a", "b"], "recoverdsl run: got unexpected extra argument (b)", "see `recoverdsl run --help`"),
         (["run", "a", "--out"], "recoverdsl run: option '--out' requires an argument", "see `recoverdsl run --help`"),
-        (["run", "a", "--set", "x"], "recoverdsl run: `--set` cannot be this: 'x' is not PATH=VALUE", "see `recoverdsl run --help`"),
+        (["run", "a", "--set", "x"], "recoverdsl run: invalid value of `--set`: expected PATH=VALUE, such as projected.steps=50, found 'x'", "see `recoverdsl run --help`"),
     ],
 )  # fmt: skip
-def test_a_mistake_of_the_command_line_is_told_like_any_other(
+def test_a_mistake_on_the_command_line_is_reported_like_any_other(
     arguments: list[str], says: str, helps: str
 ) -> None:
     done = cli(*arguments)
@@ -93,7 +93,7 @@ def test_without_arguments_the_help_is_shown_and_the_code_is_2() -> None:
     assert done.err == cli("--help").out
 
 
-def test_what_a_command_line_quotes_cannot_drive_the_terminal() -> None:
+def test_a_quoted_argument_cannot_control_the_terminal() -> None:
     done = cli("check", "no\x1b[2Jthing.rec")
     assert done.code == 2
     assert "\x1b" not in done.said
@@ -101,7 +101,7 @@ def test_what_a_command_line_quotes_cannot_drive_the_terminal() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "specs/ioi.rec"], ["new", "-"]])
-def test_a_reader_that_has_had_enough_is_no_verdict_and_no_traceback(arguments: list[str]) -> None:
+def test_a_closed_pipe_is_no_verdict_and_no_traceback(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(

@@ -1,10 +1,10 @@
-"""`docs/commands.md` is what the commands say."""
+"""`docs/commands.md` is generated from the commands."""
 
 from __future__ import annotations
 
 import re
 
-from recoverdsl.cli import app
+from recoverdsl.commands.app import app
 from recoverdsl.commands.page import page
 from recoverdsl.errors import EXIT_CODES
 from tests.commands.terminals import ROOT
@@ -13,11 +13,11 @@ from tests.run.commands import cli
 PAGE = (ROOT / "docs/commands.md").read_text("utf-8")
 
 
-def test_the_page_is_the_one_that_is_made() -> None:
+def test_the_page_is_up_to_date() -> None:
     assert page() == PAGE, "run `make generated`"
 
 
-def test_the_page_says_of_every_command_what_its_help_says() -> None:
+def test_the_page_has_the_help_of_every_command() -> None:
     def words(text: str) -> list[str]:
         return text.split()
 

@@ -1,4 +1,4 @@
-"""What changes the digest of a step, and what leaves it alone."""
+"""Changes that change the digest of a step, and changes that do not."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from recoverdsl.compiler.compile import compile_spec
 from recoverdsl.compiler.graph import Graph
+from recoverdsl.compiler.steps import RandomDirections
 from recoverdsl.language import check
 from recoverdsl.language.schema import Data, Model, Sae
 from tests.run.claims import SPEC
@@ -38,13 +39,13 @@ def stored(graph: Graph) -> set[str]:
 
 
 def changed(before: Graph, after: Graph) -> set[str]:
-    """Keys of the steps whose digest is new."""
+    """Return the keys of the steps whose digest is new."""
     known = set(digests(before).values())
     return {key for key, digest in digests(after).items() if digest not in known}
 
 
 def dependents(graph: Graph, *keys: str) -> set[str]:
-    """The steps and all that take from them, directly or not."""
+    """Return the steps and all that take from them, directly or not."""
     found = set(keys)
     for node in graph:
         if found & set(node.inputs.values()):
@@ -53,13 +54,13 @@ def dependents(graph: Graph, *keys: str) -> set[str]:
 
 
 def reordered(text: str) -> str:
-    """The last block first."""
+    """Return a spec with its last block first."""
     kinds = "model|sae|data|behavior|protect|intervene|attack|control|measure"
     head, *blocks = re.split(rf"\n(?=(?:{kinds}) )", text[: text.index("expect")])
     return "\n".join([head, *reversed(blocks), text[text.index("expect") :]])
 
 
-# --- What leaves every digest alone ---
+# --- Changes that change no digest ---
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_renaming_a_block_changes_no_stored_digest(name: str) -> None:
     assert stored(graph) == stored(graph_of())
 
 
-# --- What changes which digests ---
+# --- Changes that change some digests ---
 
 
 def test_another_limit_changes_only_the_attack_at_it_and_what_takes_from_that() -> None:
@@ -203,9 +204,8 @@ def test_another_version_or_device_changes_every_digest(part: str) -> None:
 
 
 def test_a_step_of_a_newer_version_has_another_digest(monkeypatch: pytest.MonkeyPatch) -> None:
-    from recoverdsl.compiler.steps import RandomDirections
 
     before = graph_of()
     monkeypatch.setattr(RandomDirections, "version", RandomDirections.version + 1)
     after = graph_of()
-    assert changed(before, after) == dependents(after, *before.keys_of("RandomDirections"))
+    assert changed(before, after) == dependents(after, *before.keys_of(RandomDirections))

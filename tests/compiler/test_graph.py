@@ -117,7 +117,7 @@ def test_a_plan_of_kept_steps_says_that_nothing_is_to_run() -> None:
 @pytest.mark.parametrize("command", ["check", "plan", "graph"])
 def test_commands_that_only_read_load_no_model_library(command: str, claim: Path) -> None:
     code = (
-        "import sys; from recoverdsl.cli import app\n"
+        "import sys; from recoverdsl.commands.app import app\n"
         f"app([{command!r}, {str(claim)!r}], standalone_mode=False)\n"
         "print(sorted({'torch', 'transformers', 'sae_lens', 'pandas', 'rich.progress'} & set(sys.modules)))"
     )

@@ -1,4 +1,4 @@
-"""What cannot run yet is refused by name, and what can is not."""
+"""Specs that cannot run yet are refused by name, and others are not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recoverdsl.compiler.compile import compile_spec
 from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import Recover
 from recoverdsl.errors import NotYetError, SpecError
-from recoverdsl.language import check
+from recoverdsl.language import check, schema
 from tests.run import answers, claims
 
 SUFFIX = """
@@ -26,12 +26,12 @@ def graph_of(text: str) -> Graph:
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A spec of generated answers, several SAEs, stages, controls and attribution."""
+    """Return a spec of generated answers, several SAEs, stages, controls and attribution."""
     return answers.write(tmp_path_factory.mktemp("answers")).read_text()
 
 
 def refused(text: str) -> dict[str, str]:
-    """Path to what is refused there."""
+    """Return the refused parts of a spec by their paths."""
     with pytest.raises(NotYetError) as caught:
         graph_of(text)
     places = re.findall(r"^  - line \d+, ([\w.]+): (.*)$", str(caught.value), re.MULTILINE)
@@ -45,8 +45,8 @@ def test_the_specs_of_the_tests_are_not_refused(generated: str) -> None:
     kinds = {node.kind for node in graph}
     assert {"MeanActivations", "RandomDirections", "SplitDelta", "FindSmallestNorm"} <= kinds
     attacks = [node.step for node in graph if isinstance(node.step, Recover)]
-    assert {step.preserve for step in attacks} == {
-        "nothing", "jacobian", "jacobian_sketch", "by_construction",
+    assert {type(step.preserve) for step in attacks} == {
+        type(None), schema.Jacobian, schema.JacobianSketch, schema.ByConstruction,
     }  # fmt: skip
     assert {step.goal for step in attacks} == {"own_answer", "another_answer"}
     assert {len(step.stages) for step in attacks} == {1, 2}
@@ -83,7 +83,7 @@ def test_a_suffix_is_not_refused(generated: str) -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_run_is_named(old: str, new: str, path: str, what: str) -> None:
+def test_parts_that_cannot_run_are_named(old: str, new: str, path: str, what: str) -> None:
     more = {
         "protect.chosen.in": "\nsae again like mid {}\n",
         "attribute.elsewhere": "\nattack elsewhere like unconstrained "
@@ -109,7 +109,7 @@ def test_what_cannot_run_is_named(old: str, new: str, path: str, what: str) -> N
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_run_with_generated_answers_is_named(
+def test_parts_that_cannot_run_with_generated_answers_are_named(
     generated: str, old: str, new: str, path: str, what: str
 ) -> None:
     assert old in generated
@@ -125,13 +125,13 @@ def test_an_attack_without_a_clamp_is_named() -> None:
     )
 
 
-def test_a_delta_behind_the_prompt_needs_an_answer_as_its_goal() -> None:
+def test_a_delta_after_the_prompt_needs_an_answer_as_its_goal() -> None:
     text = claims.SPEC.replace("mid at last_token", "mid at target_tokens", 1)
-    assert "behind the prompt" in refused(text)["attack.unconstrained.perturb"]
+    assert "after the prompt" in refused(text)["attack.unconstrained.perturb"]
 
 
 def test_a_spec_without_anything_to_run_is_wrong() -> None:
-    with pytest.raises(SpecError, match="no behavior block"):
+    with pytest.raises(SpecError, match="expected a behavior block to run, found none"):
         graph_of(claims.SPEC[: claims.SPEC.index("behavior")])
 
 

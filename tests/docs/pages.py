@@ -10,7 +10,7 @@ from attrs import frozen
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
-    ROOT / "README.md",
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     ROOT / "editors/vscode/README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
@@ -27,7 +27,7 @@ class Code:
     line: int
     language: str
     words: tuple[str, ...]
-    """What stands behind the language."""
+    """The words after the language."""
     text: str
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Code:
 
 
 def blocks(*languages: str) -> Iterator[Code]:
-    """The blocks of code in these languages, in all pages."""
+    """Yield the blocks of code in these languages, from all pages."""
     for page in PAGES:
         text = page.read_text("utf-8")
         for found in _FENCE.finditer(text):

@@ -1,4 +1,4 @@
-"""Every command line in the documentation is one that the tool understands, and sessions show what one sees."""
+"""Every command line in the documentation is valid, and every session shows the real output."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pathlib import Path
 import click
 import pytest
 
-from recoverdsl.cli import app
+from recoverdsl.commands.app import app
 from tests.docs.pages import ROOT, SHELL, Code, blocks
 from tests.run import claims
 from tests.run.commands import cli
 
 
 def lines() -> list[tuple[str, str]]:
-    """Every line that calls the tool, with its place."""
+    """List every line that calls the tool, with its place."""
     found = []
     for code in blocks(*SHELL):
         text = code.text if code.language != "console" else "\n".join(c for c, _ in code.commands)
@@ -35,7 +35,7 @@ def lines() -> list[tuple[str, str]]:
 
 
 def calls(line: str) -> list[list[str]]:
-    """The arguments of each call of the tool in a line of a shell."""
+    """List the arguments of each call of the tool in a line of a shell."""
     lexer = shlex.shlex(line.partition(" #")[0], posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     found: list[list[str]] = []
@@ -47,7 +47,7 @@ def calls(line: str) -> list[list[str]]:
 
 
 def understood(arguments: list[str]) -> None:
-    """Parses a command line, and runs nothing.
+    """Parse a command line without running it.
 
     Raises:
         click.UsageError: there is no such command, option or value.
@@ -100,7 +100,7 @@ SESSIONS = {
 
 @pytest.fixture
 def workplace(tmp_path: Path, claim: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with `claim.rec`, an audit of a tiny random model, and the shipped specs; and an empty store."""
+    """Return a folder with `claim.rec`, an audit of a tiny random model, the shipped specs and an empty store."""
     shutil.copytree(claim.parent, tmp_path, dirs_exist_ok=True)
     shutil.copytree(ROOT / "specs", tmp_path / "specs", copy_function=_linked)
     assert (tmp_path / "claim.rec").read_text("utf-8") == claims.SPEC
@@ -117,7 +117,7 @@ def _linked(source: str, target: str) -> None:
 
 
 def said_by(command: str) -> str:
-    """What a line prints: first the progress, then the answer."""
+    """Return the output of a line: first the progress, then the answer."""
     if not command.startswith("recoverdsl "):
         done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
         return done.stdout
@@ -131,7 +131,7 @@ def said_by(command: str) -> str:
 
 
 def expected(said: str) -> str:
-    """What a session shows, as a pattern."""
+    """Convert the output shown in a session to a pattern."""
     return "".join(
         "(?:.*\n)*" if line == "…" else re.escape(line.rstrip()).replace("…", ".*") + r"\s*\n"
         for line in said.splitlines()
@@ -143,7 +143,7 @@ def expected(said: str) -> str:
     "page", [p for p, codes in SESSIONS.items() if codes], ids=lambda page: page.name
 )
 @pytest.mark.usefixtures("workplace")
-def test_a_session_shows_what_one_sees(page: Path) -> None:
+def test_a_session_shows_the_real_output(page: Path) -> None:
     for code in SESSIONS[page]:
         for command, said in code.commands:
             found = "".join(line + "\n" for line in said_by(command).splitlines() if line.strip())

@@ -1,4 +1,4 @@
-"""The site is built as `make docs` builds it, where a warning is an error; links within the repository lead somewhere."""
+"""The site builds without warnings, and every link within the repository has a target."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_code_has_a_page_and_a_place_in_the_index(site: Path) -> None:
     assert len(list((site / "errors").glob("REC*.html"))) == len(CODES)
 
 
-def test_specs_are_coloured(site: Path) -> None:
+def test_specs_are_colored(site: Path) -> None:
     home = (site / "index.html").read_text("utf-8")
     assert re.search(r'<span class="kd">protect</span>', home)
     assert "fragment" not in re.findall(r"<p><code>.*?</code></p>", home)
@@ -52,7 +52,7 @@ def test_every_shipped_spec_is_shown(site: Path) -> None:
 
 
 class Fetched(HTMLParser):
-    """What a browser fetches for a page, besides what the page links to."""
+    """The resources that a browser loads with a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,8 +80,8 @@ def links() -> Iterator[tuple[str, Path, str]]:
                 yield f"{page.relative_to(ROOT)} {link}", page, link
 
 
-def test_links_lead_somewhere() -> None:
-    """In the repository; pages of codes are only in the site, which checks links to them itself."""
+def test_links_within_the_repository_have_a_target() -> None:
+    """Pages of codes exist only on the site, whose build checks the links to them."""
     broken = [
         place
         for place, page, link in links()

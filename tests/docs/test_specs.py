@@ -1,8 +1,8 @@
 """Every spec in the documentation is checked.
 
-What stands behind ```` ```rec ```` says how:
+The words after ```` ```rec ```` say how:
 
-- nothing: a whole spec;
+- none: a whole spec;
 - `fragment`: blocks of `specs/ioi.rec`, which they replace or are added to; `fragment of refusal`: of another one;
   `fragment of examples`: of the examples of the reference;
 - `wrong REC302`: a fragment with this mistake;
@@ -24,19 +24,19 @@ from recoverdsl.language.syntax.printer import print_expression
 from tests.docs.pages import ROOT, Code, blocks
 
 QUOTING = {"README.md": "ioi", "docs/ioi.md": "ioi", "docs/refusal.md": "refusal"}
-"""Pages whose blocks are fragments of a shipped spec without saying so."""
+"""Pages whose blocks are unmarked fragments of a shipped spec."""
 
 ALL = list(blocks("rec"))
 
 
 def beside(name: str) -> str | None:
-    """A file of `specs/`, for imports."""
+    """Read a file of `specs/`, for imports."""
     path = ROOT / "specs" / name
     return path.read_text("utf-8") if path.is_file() else None
 
 
 def key(statement: nodes.Statement) -> tuple[str, str]:
-    """What two statements have in common of which one replaces the other."""
+    """Return the key of a statement; a statement replaces another with the same key."""
     match statement:
         case nodes.Block(kind, name):
             return kind.text, name.text if name else ""
@@ -50,7 +50,7 @@ def key(statement: nodes.Statement) -> tuple[str, str]:
 
 
 def completed(fragment: str, whole: str) -> str:
-    """A spec with the statements of a fragment in place of its own."""
+    """Return a spec with the statements of a fragment in place of its own."""
     tree, mistakes = parse(fragment)
     assert not mistakes, mistakes
     new = {key(statement) for statement in tree.statements}
@@ -62,7 +62,7 @@ def completed(fragment: str, whole: str) -> str:
 
 
 def context(code: Code) -> str:
-    """The spec that a fragment is of."""
+    """Return the spec that a fragment belongs to."""
     page = str(code.page.relative_to(ROOT))
     name = code.words[-1] if "of" in code.words else QUOTING.get(page, "ioi")
     return examples() if name == "examples" else (ROOT / f"specs/{name}.rec").read_text("utf-8")

@@ -11,25 +11,26 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from attrs import field, frozen
 from torch import Tensor
 
 from recoverdsl.compiler.steps import Behavior, Defense, Place, Recover, Stage
-from recoverdsl.engine.attack.constraints import normalized
-from recoverdsl.engine.attack.problem import Problem
-from recoverdsl.engine.attack.problem_factory import Problems
+from recoverdsl.engine.attack.geometry import normalized
+from recoverdsl.engine.attack.problem import AttackProblem
+from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.behavior.generation import Answers, generate
 from recoverdsl.engine.defense.autoencoders import Autoencoder
 from recoverdsl.engine.defense.clamp import Clamp, SetEach
 from recoverdsl.engine.defense.intervention import Delta, Intervention
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.model.families import adapt
-from recoverdsl.engine.model.judge import Judging
+from recoverdsl.engine.model.judge import Judges
 from recoverdsl.engine.model.loaded_model import LoadedModel
 from recoverdsl.engine.resources import Resources
-from recoverdsl.engine.steps.executors import Batch, Executors
+from recoverdsl.engine.steps.evaluation import FlipBatch
 from recoverdsl.language.schema import (  # fmt: skip
     Adam,
     Comparison,
@@ -41,8 +42,8 @@ from recoverdsl.language.schema import (  # fmt: skip
     Term,
 )
 from recoverdsl.measure.phrases import Cue, Phrases
-from recoverdsl.sources import Fetcher
 from recoverdsl.sources.data import Example
+from recoverdsl.sources.fetcher import Fetcher
 from tests.models import FAMILIES, jumprelu, tokenizer
 
 WIDTH, VOCABULARY = 24, 61
@@ -62,13 +63,13 @@ two_families = pytest.mark.parametrize("kind", ["llama", "gpt2"])
 
 
 def autoencoders(seed: int = 0) -> dict[int, Any]:
-    """SAEs of sae_lens by boundary."""
+    """Return SAEs of sae_lens by boundary."""
     return {site: jumprelu(seed=seed + site) for site in CLAMPED}
 
 
 @frozen(eq=False)
 class Edit:
-    """What a clamp does to features of one boundary."""
+    """A clamp of the features of one boundary."""
 
     ids: Sequence[int]
     target: Callable[[Tensor], Tensor]
@@ -93,7 +94,7 @@ class Plain:
         return self.model.model.layers if hasattr(self.model, "model") else self.model.transformer.h
 
     def clamped(self, site: int, h_TD: Tensor) -> Tensor:
-        """D(clamp(z)) + (h − D(z)), feature by feature, with all of the SAE."""
+        """Return D(clamp(z)) + (h − D(z)), feature by feature, with all of the SAE."""
         if site not in self.edits:
             return h_TD
         sae, edit = self.saes[site], self.edits[site]
@@ -117,8 +118,8 @@ class Plain:
         before: dict[int, Tensor],
         unclamped: dict[int, Tensor],
     ) -> Iterator[None]:
-        """δ (T, D) by boundary; what is seen there after δ, what after the clamp and before δ, and
-        what before the clamp."""
+        """Run with δ (T, D) by boundary, and fill `seen` with the states there after δ, `before` with those
+        after the clamp and before δ, and `unclamped` with those before the clamp."""
 
         def edited(site: int, h_1TD: Tensor) -> Tensor:
             unclamped[site] = h_1TD[0].float()
@@ -154,7 +155,7 @@ class Plain:
         before: dict[int, Tensor] | None = None,
         unclamped: dict[int, Tensor] | None = None,
     ) -> Tensor:
-        """Logits (T, V) of one text; δ (P, D) of each boundary from position 0 on, as far as it goes."""
+        """Return the logits (T, V) of one text; δ (P, D) of each boundary from position 0 on, as far as it goes."""
         fitted = {
             site: torch.nn.functional.pad(rows[: len(ids)], (0, 0, 0, max(0, len(ids) - len(rows))))
             for site, rows in (delta or {}).items()
@@ -170,7 +171,7 @@ class Plain:
     def write(
         self, prompt: Sequence[int], tokens: int, delta: Mapping[int, Tensor], ends: frozenset[int]
     ) -> tuple[list[int], Tensor, bool]:
-        """Greedy tokens, each from a pass over the whole text so far; logits (N, V); whether it ended."""
+        """Return greedy tokens, each from a pass over the whole text so far; logits (N, V); whether it ended."""
         ids, rows = list(prompt), []
         for _ in range(tokens):
             rows.append(self.logits(ids, delta)[-1])
@@ -183,7 +184,7 @@ class Plain:
 
 @frozen(eq=False)
 class Rig:
-    """A model, its clamps in the engine's form and in that of `Plain`, and what steps compute with."""
+    """A model, its clamps in the engine's form and in that of `Plain`, and the resources of steps."""
 
     resources: Resources
     protected: Protected
@@ -197,8 +198,8 @@ class Rig:
     def prompts(self) -> list[list[int]]:
         return self.resources.prompts
 
-    def executors(self) -> Executors:
-        return Executors(self.resources)
+    def problems(self) -> ProblemFactory:
+        return ProblemFactory(self.resources)
 
     def recover(self, *stages: Stage, **changes: Any) -> Recover:
         return Recover(
@@ -209,33 +210,33 @@ class Rig:
         )  # fmt: skip
 
     def answers(self, indices: list[int] | None = None, defended: bool = False) -> Answers:
-        """What the model writes, without a clamp unless it is asked for."""
+        """Return the texts that the model writes, without a clamp unless one is given."""
         indices = list(range(len(self.prompts))) if indices is None else indices
         assert self.behavior.generate is not None
         return generate(
             self.resources.model.family, self.resources.tokens(indices),
             self.intervention if defended else Intervention(),
-            tokens=self.behavior.generate, ends=self.resources.model.ends,
+            tokens=self.behavior.generate, end_ids=self.resources.model.end_ids,
         )  # fmt: skip
 
-    def problem(self, step: Recover, indices: list[int] | None = None) -> Problem:
-        """The first stage's problem, with the undefended answers as targets."""
+    def problem(self, step: Recover, indices: list[int] | None = None) -> AttackProblem:
+        """Return the first stage's problem, with the undefended answers as targets."""
         indices = list(range(len(self.prompts))) if indices is None else indices
         targets = None
         if step.goal != "score":
             targets = self.answers(indices).first(step.target_tokens)
-        return Problems(self.resources).problem(step, self.protected, indices, targets)
+        return self.problems().problem(step, self.protected, indices, targets)
 
-    def batch(self, indices: list[int] | None = None) -> Batch:
+    def batch(self, indices: list[int] | None = None) -> FlipBatch:
         indices = list(range(len(self.prompts))) if indices is None else indices
         others = [(index + 1) % len(self.prompts) for index in indices]
-        return Batch(indices, self.answers(indices), self.answers(others))
+        return FlipBatch(indices, self.answers(indices), self.answers(others))
 
 
 def stage(
     *places: tuple[int, Positions], limit: float = 4.0, steps: int = 6, lr: float = 0.1
 ) -> Stage:
-    """A stage with δ at boundaries; at the clamps' second one, on all of the answer, if none is named."""
+    """Return a stage with δ at boundaries; at the clamps' second one, on all of the answer, if none is named."""
     return Stage(
         tuple(Place(site - 1, "output", positions) for site, positions in places or [(2, ENDING)]),
         Adam(lr), steps, limit,
@@ -251,15 +252,15 @@ def rig(
     chosen: Mapping[int, list[int]] = CLAMPED,
     to: SetTo | ScaleBy = RAISED,
     tokens: int = 5,
-    ends: Sequence[int] = (),
+    end_ids: Sequence[int] = (),
     double: bool = False,
 ) -> Rig:
-    """Every boundary of `chosen` clamped in the same way; prompts of different lengths.
+    """Return a rig with every boundary of `chosen` clamped in the same way, and prompts of different lengths.
 
     Behaviors are judged by a text that `refuses` if it begins with the first word.
     """
     model = FAMILIES[kind](seed)
-    model.generation_config.eos_token_id = list(ends) or None
+    model.generation_config.eos_token_id = list(end_ids) or None
     if double:
         model = model.double()
     loaded = {site: (saes or autoencoders())[site] for site in chosen}
@@ -271,7 +272,7 @@ def rig(
     ]
     resources.prompts = [list(ids) for ids in prompts]
     resources.autoencoders = [Autoencoder(sae, site) for site, sae in loaded.items()]
-    resources.judging = Judging(PHRASES)
+    resources.judges = Judges(PHRASES)
     protected = Protected(
         {
             site: resources.features(at, chosen[site]) for at, site in enumerate(loaded)
@@ -290,7 +291,7 @@ def rig(
 
 
 def mixed(rig: Rig) -> tuple[Intervention, Plain]:
-    """Three kinds of clamps on the boundaries of `CLAMPED`: set where active, scale, set to means."""
+    """Return three kinds of clamps on the boundaries of `CLAMPED`: set where active, scale, set to means."""
     values = {site: torch.linspace(0.5, 2.0, len(ids)) for site, ids in CLAMPED.items()}
     features = rig.protected.features
     clamps = {
@@ -307,7 +308,7 @@ def mixed(rig: Rig) -> tuple[Intervention, Plain]:
 
 
 def own_rows(delta: Delta, at: int, length: int) -> dict[int, Tensor]:
-    """The δ (P, D) of one example by boundary, from position 0 of its own text on.
+    """Return the δ (P, D) of one example by boundary, from position 0 of its own text on.
 
     Args:
         length: how many tokens its prompt has.
@@ -323,22 +324,33 @@ def own_rows(delta: Delta, at: int, length: int) -> dict[int, Tensor]:
     return rows
 
 
-def of_problem(problem: Problem, delta_BLQD: Tensor) -> Delta:
-    """A problem's δ with its columns counted from the prompt's end."""
+def of_problem(problem: AttackProblem, delta_BLQD: Tensor) -> Delta:
+    """Return a problem's δ with its columns counted from the prompt's end."""
     return Delta(problem.sites, delta_BLQD, problem.tokens.prompt - problem.first)
 
 
-def onto(problem: Problem, delta: Delta) -> Tensor:
-    """A δ on the columns of a problem."""
+def onto(problem: AttackProblem, delta: Delta) -> Tensor:
+    """Return a δ on the columns of a problem."""
     parts = [delta.at(site, problem.tokens, problem.first) for site in problem.sites]
     return torch.stack([problem.zero_BLQD[:, 0] if p is None else p for p in parts], dim=1)
 
 
-def some(problem: Problem, size: float = 1.0, seed: int = 1) -> Tensor:
-    """A random δ of one norm for each example, where it may act."""
+def some(problem: AttackProblem, size: float = 1.0, seed: int = 1) -> Tensor:
+    """Return a random δ of one norm for each example, where it may act."""
     drawn = torch.randn(problem.zero_BLQD.shape, generator=torch.Generator().manual_seed(seed))
     placed = problem.place(drawn)
     return size * normalized(placed)
+
+
+def values_of(row: Any) -> dict[str, Any]:
+    """Return every value of a row by the name of its field, those of records within it included."""
+    values: dict[str, Any] = {}
+    for name in attrs.fields_dict(type(row)):
+        value = getattr(row, name)
+        inner = values_of(value) if attrs.has(type(value)) else {name: value}
+        assert not values.keys() & inner.keys()
+        values |= inner
+    return values
 
 
 SCORE = Score((Term(1.0, "logit", "{right}"), Term(-1.0, "logit", "{wrong}")), LAST)

@@ -1,4 +1,4 @@
-"""Compares the colours of VS Code's own engine with the lexer's. Needs node: run it by `make editors`."""
+"""Compares the colors of VS Code's own engine with the lexer's. Needs node; run it with `make editors`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILES = sorted(ROOT.glob("specs/*.rec")) + sorted(ROOT.glob("tests/language/**/*
 
 
 def main() -> int:
-    """0 if both see the same in every spec of the repository, wrong ones among them."""
+    """Return 0 if both agree in every spec of the repository, including the broken ones."""
     done = subprocess.run(
         ["node", "test/tokens.js", *map(str, FILES)],
         cwd=ROOT / "editors/vscode", stdout=subprocess.PIPE, check=True, text=True,

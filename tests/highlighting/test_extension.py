@@ -1,4 +1,4 @@
-"""The extension of VS Code holds together: what its manifest names is there, and is ours."""
+"""The VS Code extension is consistent: everything that its manifest names exists and belongs to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Highlighting: nothing of the language is without a role, and all lexers see the same."""
+"""Highlighting: every token of the language has a role, and all lexers agree."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPECS = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "specs").
 TEXTS = {"full": FULL, "ioi of the tests": IOI, "small": SMALL, **SPECS}
 
 READ = beside(ROOT / "specs/some.rec")
-"""Gives the files that shipped specs import."""
+"""Reads the files that shipped specs import."""
 
 by_name = pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 anything = st.one_of(
@@ -145,7 +145,7 @@ def test_a_valid_spec_has_no_error_tokens(text: str) -> None:
     assert Error not in {kind for _, kind, _ in RecLexer().get_tokens_unprocessed(text)}
 
 
-def test_what_can_stand_nowhere_is_an_error_token() -> None:
+def test_an_invalid_character_is_an_error_token() -> None:
     for text in ("x = $", 'x = "open\n', "x = 5 & 3"):
         assert Error in {kind for _, kind, _ in RecLexer().get_tokens_unprocessed(text)}
 
@@ -161,7 +161,7 @@ def test_pygments_finds_the_lexer() -> None:
 # --- TextMate ---------------------------------------------------------------------------------
 
 
-def test_the_grammar_is_the_one_that_is_made() -> None:
+def test_the_grammar_is_up_to_date() -> None:
     assert GRAMMAR.read_text("utf-8") == textmate.grammar(), "run `make generated`"
 
 

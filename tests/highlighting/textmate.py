@@ -1,7 +1,7 @@
-"""How an editor reads a TextMate grammar of `match` rules, in a few lines.
+"""An interpreter of TextMate grammars of `match` rules, as in an editor.
 
-It is another way to the same end than the lexer: line by line, at every place the rule that
-matches next, the first one where several do.
+It is independent of the lexer: it works line by line and applies at each place the rule that matches
+next, the first where several do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Stretch = tuple[str, int, int]
 
 
 def stretches(grammar: str, text: str) -> Iterator[Stretch]:
-    """The stretches of a text that have a scope, in order."""
+    """Yield the stretches of a text that have a scope, in order."""
     patterns = json.loads(grammar)["patterns"]
     offset = 0
     for line in text.split("\n"):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
 
-from recoverdsl.measure.features import Monitored, Perturbed, example_figures
+from recoverdsl.measure.features import Monitored, Perturbed, delta_figures, feature_figures
 
 B, P, S, D = 5, 3, 4, 7
 
@@ -29,15 +30,23 @@ def batch(seed: int) -> dict[str, torch.Tensor]:
 def figures_of(
     *sites: dict[str, torch.Tensor], where_BP: torch.Tensor | None = None, eta: float = 0.0
 ) -> dict[str, torch.Tensor]:
-    """Figures of a batch whose features are monitored at each site where δ is added."""
+    """Return the figures (B,) by name of a batch whose features are monitored at each site where δ is added."""
     if where_BP is None:
         where_BP = torch.ones(sites[0]["delta_BPD"].shape[:2], dtype=torch.bool)
-    return example_figures(
-        [Monitored(b["z_def_BPS"], b["z_rec_BPS"], b["W_dec_SD"]) for b in sites],
-        [Perturbed(b["delta_BPD"], b["h_def_BPD"], b["W_enc_DS"]) for b in sites],
-        where_BP,
-        eta=eta,
+    monitored = [Monitored(b["z_def_BPS"], b["z_rec_BPS"], b["W_dec_SD"]) for b in sites]
+    perturbed = [Perturbed(b["delta_BPD"], b["h_def_BPD"], b["W_enc_DS"]) for b in sites]
+    return by_name(
+        feature_figures(monitored, where_BP, eta=eta), delta_figures(perturbed, where_BP)
     )
+
+
+def by_name(*records: list[Any]) -> dict[str, torch.Tensor]:
+    """Return the figures of several lists of records, (B,), by name."""
+    return {
+        name: torch.tensor([getattr(figures, name) for figures in one], dtype=torch.float32)
+        for one in records
+        for name in attrs.fields_dict(type(one[0]))
+    }
 
 
 def by_hand(b: dict[str, np.ndarray], i: int, eta: float) -> dict[str, float]:
@@ -139,7 +148,7 @@ def test_relative_figures_do_not_depend_on_scale() -> None:
 
 
 def by_position(b: dict[str, torch.Tensor], change: Any) -> dict[str, torch.Tensor]:
-    """A batch with `change` applied to what has positions."""
+    """Return a batch with `change` applied to every tensor that has positions."""
     return {name: change(x) if name.endswith(("BPS", "BPD")) else x for name, x in b.items()}
 
 

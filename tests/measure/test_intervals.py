@@ -60,7 +60,7 @@ def test_largest_has_no_interval() -> None:
     assert largest([1.0, math.nan, 3.0]) == Estimate(3.0, None, None, 2)
 
 
-def test_what_makes_no_sense_is_refused() -> None:
+def test_values_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="successes"):
         wilson(3, 2)
     with pytest.raises(ValueError, match="confidence"):

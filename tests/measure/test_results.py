@@ -1,4 +1,4 @@
-"""The written form of a result: the golden file, the way back, and what is refused."""
+"""The written form of a result: the golden file, reading it back, and texts that are refused."""
 
 from __future__ import annotations
 
@@ -105,12 +105,12 @@ def test_verdict(passed: list[bool | None], verdict: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"schema": "recoverdsl/result/2"}', f'{{"schema": "{SCHEMA}"}}']
 )
-def test_what_is_not_a_result_is_refused(text: str) -> None:
+def test_text_that_is_not_a_result_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         from_json(text)
 
 
-def test_every_field_says_what_it_is() -> None:
+def test_every_field_is_documented() -> None:
     for cls in ast.parse(inspect.getsource(results)).body:
         if isinstance(cls, ast.ClassDef):
             for statement, following in zip(cls.body, [*cls.body[1:], None], strict=True):

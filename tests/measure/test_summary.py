@@ -1,4 +1,4 @@
-"""Planted tables: what the aggregates, the judgement and the curve must be."""
+"""Planted tables: the aggregates, the judgment and the curve that must follow from them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pandas as pd
 import pytest
 
@@ -13,17 +14,19 @@ from recoverdsl.language.schema import METRICS, Bootstrap, Expectation, Wilson
 from recoverdsl.measure import table
 from recoverdsl.measure.curve import recovery_curve
 from recoverdsl.measure.intervals import UNDEFINED, wilson
+from recoverdsl.measure.rows import ExampleRow, Recovery
 from recoverdsl.measure.summary import Planned, judge, summarize
+from tests.rows import example_row
 
 
-def row(example: str, name: str = "a", **more: Any) -> dict[str, Any]:
+def row(example: str, name: str = "a", **more: Any) -> ExampleRow:
     plain = {
         "example": example, "kind": "attack", "name": name, "limit": 20.0, "recovered": True,
         "steps": 10, "norm": 20.0, "relative_norm": 0.1, "activation_drift": 1.0,
         "decode_drift": 2.0, "drift": 0.5, "clamp_floor_violation": 0.0,
         "reactivated_fraction": 0.0, "zero_reactivation": True, "violation": 1e-8,
     }  # fmt: skip
-    return {**plain, **more}
+    return example_row(**{**plain, **more})
 
 
 def planted() -> pd.DataFrame:
@@ -31,11 +34,11 @@ def planted() -> pd.DataFrame:
     rows += [
         row(
             str(i), recovered=i < 8, steps=i, zero_reactivation=i >= 3, violation=i * 1e-9,
-            drift=None if i == 9 else i / 10,
+            drift=math.nan if i == 9 else i / 10,
         )
         for i in range(10)
     ]  # fmt: skip
-    rows.append({"example": "10", "kind": "attack", "name": "a", "limit": 20.0, "failed": "why"})
+    rows.append(example_row(example="10", kind="attack", name="a", limit=20.0, failed="why"))
     rows += [row(str(i), kind="smallest_norm", norm=i + 1.0, recovered=i < 4) for i in range(5)]
     rows += [row(str(i), "noise", kind="control", recovered=i == 0) for i in range(10)]
     return table.to_frame(rows)
@@ -104,7 +107,7 @@ def test_a_limit_at_which_all_failed_is_still_there() -> None:
     rows = table.to_frame(
         [
             row("0", limit=5.0),
-            {"example": "0", "kind": "attack", "name": "a", "limit": 9.0, "failed": "x"},
+            example_row(example="0", kind="attack", name="a", limit=9.0, failed="x"),
         ]
     )
     attack = summarize(rows, {}).attacks["a"]
@@ -220,15 +223,12 @@ def test_every_column_is_documented() -> None:
     assert all(field.metadata[b"doc"] for field in table.SCHEMA)
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"surprise": 1},
-        {"example": None},
-        {"kind": "other"},
-        {"recovered": None},
-    ],
-)
-def test_a_row_that_is_not_of_the_table_is_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="'"):
-        table.to_frame([{**row("0"), **bad}])
+@pytest.mark.parametrize("missing", ["example", "kind", "recovered"])
+def test_a_row_without_a_value_that_every_row_has_is_refused(missing: str) -> None:
+    with pytest.raises(ValueError, match=f"'{missing}'"):
+        table.to_frame([row("0"), row(**{"example": "1", missing: None})])
+
+
+def test_a_column_that_the_table_does_not_have_is_refused() -> None:
+    with pytest.raises(TypeError, match="surprise"):
+        Recovery(**{**attrs.asdict(row("0").recovery, recurse=False), "surprise": 1})

@@ -353,12 +353,18 @@ def test_the_digest_changes_with_the_meaning_only(tmp_path: Path) -> None:
         (GOOD.split("[opens")[0], "`opens_with_safety_cue` is missing"),
         (GOOD.replace("[refuses]", "[refuse]"), "did you mean `refuses`?"),
         (GOOD + "[rhymes]", "no section `rhymes`"),
-        ("refuses = 3\nopens_with_safety_cue = 3", "not a section"),
-        (GOOD.replace('opening = ["Nope"]', "opening = []"), "`opening` is empty"),
+        ("refuses = 3\nopens_with_safety_cue = 3", "expected a section, found 3"),
+        (
+            GOOD.replace('opening = ["Nope"]', "opening = []"),
+            "expected phrases in `opening`, found none",
+        ),
         (GOOD.replace('opening = ["Nope"]', ""), "`opening` is missing"),
-        (GOOD.replace('opening = ["Nope"]', 'opening = "Nope"'), "not a list of texts"),
-        (GOOD.replace('"Nope"', '"Nope", 3'), "not a list of texts"),
-        (GOOD.replace('"Nope"', '"Nope", "**"'), "no letter or digit"),
+        (
+            GOOD.replace('opening = ["Nope"]', 'opening = "Nope"'),
+            "expected a list of texts as `opening`",
+        ),
+        (GOOD.replace('"Nope"', '"Nope", 3'), "expected a list of texts as `opening`"),
+        (GOOD.replace('"Nope"', '"Nope", "**"'), "expected a phrase with a letter or digit"),
         (GOOD.replace("unless =", "unles ="), "did you mean `unless`?"),
         (GOOD.replace("within = 1", ""), "`within` is missing"),
         (GOOD.replace("within = 1", "within = 0"), "from 1 to"),
@@ -383,7 +389,7 @@ def test_a_file_that_is_not_text_says_so(tmp_path: Path) -> None:
         load_phrases(tmp_path / "own.toml")
 
 
-def test_a_file_that_cannot_be_had_says_so(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "large.toml").write_bytes(b"#" * (LARGEST_FILE + 1))
     for name in ("none.toml", "", "large.toml", "n" * 5000):
         with pytest.raises(UnavailableError) as caught:

@@ -24,9 +24,10 @@ from recoverdsl.language.schema import (
     Site,
     Template,
 )
-from recoverdsl.pinning.contents import contents
-from recoverdsl.pinning.sources import Block
-from recoverdsl.sources import Fetcher, templates
+from recoverdsl.sources import templates
+from recoverdsl.sources.fetcher import Fetcher
+from recoverdsl.sources.registry import source_of
+from recoverdsl.sources.source import Block
 from tests.hub import Hub
 
 SITE = Site("m", 8, "input")
@@ -106,12 +107,12 @@ def fetcher(tmp_path: Path, hub: Hub) -> Fetcher:
 def test_what_the_hub_says_is_what_is_fetched(
     block: Block, names: set[str], fetcher: Fetcher, hub: Hub
 ) -> None:
-    published = contents(block, fetcher, "published")
+    published = source_of(block).contents(fetcher, "published")
     large = [name for name in hub.fetched() if name.endswith((".safetensors", ".npz", ".gguf"))]
     assert large == []
     assert set(published.files or {}) == names
-    assert contents(block, fetcher, "fetched") == published
-    named = contents(block, fetcher, "named")
+    assert source_of(block).contents(fetcher, "fetched") == published
+    named = source_of(block).contents(fetcher, "named")
     assert (named.files, named.commit) == (None, published.commit)
     assert published.commit in {c for r in hub.repositories.values() for c in r.branches.values()}
     content = {name: data for files in REPOSITORIES.values() for name, data in files.items()}
@@ -123,28 +124,32 @@ def test_what_cannot_be_loaded_is_not_locked(
     block: Block, error: type[RecoverdslError], text: str, fetcher: Fetcher
 ) -> None:
     with pytest.raises(error, match=text):
-        contents(block, fetcher, "published")
+        source_of(block).contents(fetcher, "published")
     with pytest.raises(error, match=text):
-        contents(block, fetcher, "fetched")
+        source_of(block).contents(fetcher, "fetched")
 
 
 def test_what_was_sent_is_looked_at_and_not_what_was_promised(fetcher: Fetcher, hub: Hub) -> None:
     hub.corrupt["model-2.safetensors"] = b"3"
     block = Model(HuggingFace("a/model"))
-    assert (contents(block, fetcher, "published").files or {})["model-2.safetensors"] == sha(b"2")
-    assert (contents(block, fetcher, "fetched").files or {})["model-2.safetensors"] == sha(b"3")
+    assert (source_of(block).contents(fetcher, "published").files or {})[
+        "model-2.safetensors"
+    ] == sha(b"2")
+    assert (source_of(block).contents(fetcher, "fetched").files or {})[
+        "model-2.safetensors"
+    ] == sha(b"3")
 
 
 def test_a_file_that_another_tool_put_among_those_of_a_commit_is_noticed(
     fetcher: Fetcher, hub: Hub
 ) -> None:
     block = Model(HuggingFace("a/model"))
-    before = contents(block, fetcher, "fetched")
-    place = fetcher.huggingface(HuggingFace("a/model"), "model")
+    before = source_of(block).contents(fetcher, "fetched")
+    place = source_of(block).locate(fetcher)
     (place / "notes.md").write_text("nothing that is loaded")
-    assert contents(block, fetcher, "fetched") == before
+    assert source_of(block).contents(fetcher, "fetched") == before
     (place / "generation_config.json").write_text("{}")
-    assert contents(block, fetcher, "fetched") != before
+    assert source_of(block).contents(fetcher, "fetched") != before
 
 
 # --- Beside the spec --------------------------------------------------------------------------
@@ -157,30 +162,30 @@ def test_what_lies_beside_the_spec_is_read(fetcher: Fetcher) -> None:
     (folder / "sae_weights.safetensors").write_bytes(b"w")
     (folder / "README.md").write_bytes(b"not loaded")
     (fetcher.spec_folder / "rows.jsonl").write_bytes(b"{}\n")
-    sae = contents(Sae(Folder("sae"), SITE), fetcher, "named")
+    sae = source_of(Sae(Folder("sae"), SITE)).contents(fetcher, "named")
     assert sae.files == {"cfg.json": sha(b"{}"), "sae_weights.safetensors": sha(b"w")}
-    one = contents(Sae(Folder("sae/sae_weights.safetensors"), SITE), fetcher, "named")
+    one = source_of(Sae(Folder("sae/sae_weights.safetensors"), SITE)).contents(fetcher, "named")
     assert one.files == {"sae_weights.safetensors": sha(b"w")}
-    assert contents(Data(File("rows.jsonl")), fetcher, "named").files == {
+    assert source_of(Data(File("rows.jsonl"))).contents(fetcher, "named").files == {
         "rows.jsonl": sha(b"{}\n")
     }
     with pytest.raises(UnavailableError, match="not the ones that the spec pins"):
-        contents(Sae(Folder("sae"), SITE, sha(b"x")), fetcher, "named")
+        source_of(Sae(Folder("sae"), SITE, sha(b"x"))).contents(fetcher, "named")
     with pytest.raises(UnavailableError, match="not a file"):
-        contents(Data(File("sae")), fetcher, "named")
+        source_of(Data(File("sae"))).contents(fetcher, "named")
 
 
 def test_a_wheel_is_what_the_spec_itself_pins(fetcher: Fetcher) -> None:
     block = Model(PyPI("tiny==1.0", "tiny/model.gguf"), "A" * 64)
     for look in ("published", "named", "fetched"):
-        assert contents(block, fetcher, look).files == {"tiny/model.gguf": "a" * 64}  # type: ignore[arg-type]
+        assert source_of(block).contents(fetcher, look).files == {"tiny/model.gguf": "a" * 64}  # type: ignore[arg-type]
 
 
 def test_a_template_is_the_rows_that_are_drawn(
     fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def drawn(seed: int = 0) -> str | None:
-        return contents(Data(Template("ioi", 8, seed)), fetcher, "named").sha256
+        return source_of(Data(Template("ioi", 8, seed))).contents(fetcher, "named").sha256
 
     before = drawn()
     rows = templates.TEMPLATES["ioi"](8, 0)
@@ -193,7 +198,7 @@ def test_a_template_is_the_rows_that_are_drawn(
     assert drawn() != before
 
 
-def test_phrases_that_the_tool_brings_along_are_pinned_too(fetcher: Fetcher) -> None:
-    found = contents(None, fetcher, "named")
+def test_phrases_that_ship_with_the_tool_are_pinned_too(fetcher: Fetcher) -> None:
+    found = source_of(None).contents(fetcher, "named")
     assert found.sha256
     assert not found.files

@@ -12,7 +12,7 @@ from recoverdsl.pinning.coverage import uncovered
 from recoverdsl.pinning.lock import Lock, Pinned
 from recoverdsl.pinning.lockfile import lock_path, to_text
 from recoverdsl.pinning.sources import sources_of, written
-from recoverdsl.server.diagnosing import diagnose
+from recoverdsl.server.diagnostics import diagnose
 from recoverdsl.server.document import Document
 from tests.pinning.conftest import Published
 from tests.pinning.edits import edit

@@ -84,7 +84,7 @@ def test_check_without_a_lock_or_with_one_that_cannot_be_read(own: Path) -> None
     lock_path(own).write_text("<<<<<<< ours\n")
     done = cli("lock", "--check", own)
     assert done.code == 1
-    assert "no lock that can be read" in done.out
+    assert "not a valid lock" in done.out
     assert cli("lock", own).code == 0
 
 
@@ -93,7 +93,7 @@ def test_check_wants_the_very_text_that_would_be_written(own: Path) -> None:
     edit(lock_path(own), "\n[versions]", "\n# mine\n[versions]")
     done = cli("lock", "--check", own)
     assert done.code == 1
-    assert "says the same in other words" in done.out
+    assert "has the right content in another layout" in done.out
 
 
 def test_values_of_set_are_in_the_lock(own: Path) -> None:
@@ -104,13 +104,10 @@ def test_values_of_set_are_in_the_lock(own: Path) -> None:
     assert cli("lock", "--check", own, "--set", "projected.steps=5").code == 0
     done = cli("lock", "--check", own)
     assert done.code == 1
-    assert (
-        f"run it as it was locked: recoverdsl run --locked {own} --set projected.steps=5"
-        in done.out
-    )
+    assert f"run it as locked: recoverdsl run --locked {own} --set projected.steps=5" in done.out
 
 
-def test_all_that_cannot_be_had_is_said_at_once_and_nothing_is_written(own: Path) -> None:
+def test_all_unavailable_sources_are_listed_at_once_and_nothing_is_written(own: Path) -> None:
     (own.parent / "prompts.jsonl").unlink()
     shutil.rmtree(own.parent / "sae")
     done = cli("lock", own)
@@ -154,7 +151,7 @@ def test_a_folder_that_cannot_be_written_ends_with_3(
 
 def test_locking_loads_no_model_library(own: Path) -> None:
     code = (
-        "import sys; from recoverdsl.cli import app\n"
+        "import sys; from recoverdsl.commands.app import app\n"
         f"app(['lock', {str(own)!r}], standalone_mode=False)\n"
         "print(sorted({'torch', 'transformers', 'sae_lens', 'pandas'} & set(sys.modules)))"
     )

@@ -149,7 +149,7 @@ def test_without_a_lock_or_with_one_that_cannot_be_read(own: Path) -> None:
     assert cli("plan", "--locked", own).code == 2
 
 
-def test_what_cannot_be_had_is_3_and_beside_other_differences_2(locked: Path) -> None:
+def test_an_unavailable_source_is_3_and_beside_other_differences_2(locked: Path) -> None:
     (locked.parent / "prompts.jsonl").unlink()
     with pytest.raises(UnavailableError, match="does not exist"):
         recoverdsl.load(locked, locked=True)
@@ -278,7 +278,7 @@ def test_weights_that_the_hub_did_not_send_as_promised_are_refused(published: Pu
     assert not (published.spec.parent / "out" / "result.json").exists()
 
 
-def test_a_repository_that_is_gone_cannot_be_had(published: Published) -> None:
+def test_a_repository_that_is_gone_is_not_available(published: Published) -> None:
     cli("lock", published.spec)
     del published.hub.repositories["someone/saes"]
     done = run(published.spec, "--locked")

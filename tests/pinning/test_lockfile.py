@@ -84,17 +84,17 @@ def test_every_lock_reads_back_as_itself(lock: Lock) -> None:
     [
         (b"<<<<<<< HEAD\n", "line 1"),
         (b"\xff\xfe", "utf-8"),
-        (b"", "`recoverdsl-lock = 1` is expected, and None was found"),
-        (b"recoverdsl-lock = 2\n", "and 2 was found"),
-        (b"recoverdsl-lock = 1\n", "`spec` is not a table"),
-        (b'recoverdsl-lock = 1\n[spec]\ndigest = 3\n[versions]\n', "`spec.digest` is not a text"),
+        (b"", "expected `recoverdsl-lock = 1`, found None"),
+        (b"recoverdsl-lock = 2\n", "expected `recoverdsl-lock = 1`, found 2"),
+        (b"recoverdsl-lock = 1\n", "expected a table as `spec`, found nothing"),
+        (b'recoverdsl-lock = 1\n[spec]\ndigest = 3\n[versions]\n', "expected a string as `spec.digest`, found int"),
         (
             b'recoverdsl-lock = 1\n[spec]\ndigest = ""\n[versions]\n[sae]\nmid = 3\n',
-            "`sae.mid` is not a table",
+            "expected a table as `sae.mid`, found int",
         ),
         (
             b'recoverdsl-lock = 1\n[spec]\ndigest = ""\n[versions]\n[sae.mid]\nsource = ""\nfiles = []\n',
-            "`sae.mid.files` is not a table",
+            "expected a table as `sae.mid.files`, found list",
         ),
     ],
 )  # fmt: skip

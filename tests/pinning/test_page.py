@@ -19,7 +19,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "pinning.md").read_text("utf-8")
 
 
 def sessions() -> list[tuple[str, str]]:
-    """Every command of the page, in order, with what it is said to print; `…` stands for anything."""
+    """Every command of the page, in order, with what it is said to print; `…` matches anything."""
     blocks = re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     return [
         (command, said)

@@ -1,4 +1,4 @@
-"""A run that never happened: 70 valid flips, two attacks, two controls, plausible figures."""
+"""A made-up run: 70 valid flips, two attacks, two controls, plausible figures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import pytest
 
 from recoverdsl.language.schema import Bootstrap, Expectation, Wilson
 from recoverdsl.measure.results import Counts, Input, Result, SpecIdentity
+from recoverdsl.measure.rows import ExampleRow
 from recoverdsl.measure.summary import Planned, judge, summarize
 from recoverdsl.measure.table import to_frame
+from tests.rows import example_row
 
 SPEC = """recoverdsl 1
 
@@ -35,8 +37,8 @@ def planted_rows(n: int = 70, seed: int = 0) -> pd.DataFrame:
             for limit in (2.0, 5.0, 10.0, 20.0):
                 if name == "projected" and i == 3 and limit == 20.0:
                     rows.append(
-                        {"example": str(i), "kind": "attack", "name": name, "limit": limit,
-                         "failed": "the perturbation became infinite"}
+                        example_row(example=str(i), kind="attack", name=name, limit=limit,
+                                    failed="the perturbation became infinite")
                     )  # fmt: skip
                     continue
                 back = bool(needed[i] * factor <= limit)
@@ -58,15 +60,8 @@ def planted_rows(n: int = 70, seed: int = 0) -> pd.DataFrame:
 def _row(
     i: int, kind: str, name: str, limit: float, recovered: bool, drift: float, again: float,
     norm: float | None = None,
-) -> dict[str, object]:  # fmt: skip
-    return {
-        "example": str(i), "kind": kind, "name": name, "limit": limit, "recovered": recovered,
-        "score_base": 2.0, "score_defended": -1.0, "score_recovered": 1.0 if recovered else -0.5,
-        "steps": 40, "norm": norm or limit, "relative_norm": limit / 100,
-        "activation_drift": drift * 300, "decode_drift": drift * 250, "drift": drift,
-        "clamp_floor_violation": drift / 2, "reactivated_fraction": again,
-        "zero_reactivation": again < 0.01, "violation": 1e-8,
-    }  # fmt: skip
+) -> ExampleRow:  # fmt: skip
+    return example_row(example=str(i), kind=kind, name=name, limit=limit, recovered=recovered, score_base=2.0, score_defended=-1.0, score_recovered=1.0 if recovered else -0.5, steps=40, norm=norm or limit, relative_norm=limit / 100, activation_drift=drift * 300, decode_drift=drift * 250, drift=drift, clamp_floor_violation=drift / 2, reactivated_fraction=again, zero_reactivation=again < 0.01, violation=1e-8)  # fmt: skip
 
 
 def planted_result(rows: pd.DataFrame, *, audit: str | None = None) -> Result:

@@ -1,4 +1,4 @@
-"""A run that never happened, judged by generated texts: attacks with a δ, in stages and by suffix."""
+"""A made-up run, judged by generated texts: attacks with a δ, in stages and by suffix."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from recoverdsl.measure.results import Counts, Input, Result, SpecIdentity
 from recoverdsl.measure.summary import Planned, summarize
 from recoverdsl.measure.table import to_frame
 from recoverdsl.report.revealed import Revealed
+from tests.rows import example_row
 
 LIMITS = (5.0, 10.0, 20.0, 40.0)
 
@@ -58,21 +59,21 @@ PARTS = {
     "10": ((0.05, 0.0, 0.5), (0.9, 0.5, 1.1)),
     "residual": ((0.95, 0.6, 1.3), (0.1, 0.02, 0.9)),
 }
-"""Part to the odds of recovery and of a base-like text and its length, alone and taken away."""
+"""The odds of recovery and of a base-like text, and the relative norm, of each part alone and ablated."""
 
 
 def planted_rows(n: int = 43, seed: int = 1, *, unrelated: float = 0.4) -> pd.DataFrame:
-    """The table.
+    """Return the table of examples.
 
     Args:
-        unrelated: how large a share of the examples has its unrelated answer at the largest limit.
+        unrelated: the share of examples whose unrelated answer is elicited at the largest limit.
     """
     rng = np.random.default_rng(seed)
     needed = np.exp(rng.normal(np.log(12), 0.5, n)).clip(2, 38)
     rows: list[dict[str, Any]] = []
 
     def add(i: int, kind: str, name: str, limit: float | None, back: bool, **more: Any) -> None:
-        alike = more.pop("like", 0.8) > rng.random() and back
+        base_like = more.pop("like", 0.8) > rng.random() and back
         opening = rng.choice(["answer", "answer", "degenerate"]) if back else "refusal"
         if not back and rng.random() < 0.1:
             opening = "empty"
@@ -85,32 +86,32 @@ def planted_rows(n: int = 43, seed: int = 1, *, unrelated: float = 0.4) -> pd.Da
                 "generated_clamp_floor_violation": 0.0, "activation_drift": 1e-5, "decode_drift": 1e-5,
                 "clamp_floor_violation": 0.0, "reactivated_fraction": 0.0, "zero_reactivation": True,
                 "violation": 1e-8, "norm": limit, "relative_norm": 0.1, "opening": opening,
-                "refuses": opening == "refusal", "opens_with_safety_cue": False, "base_like": alike,
-                "strict_base_like": alike, "degenerate": opening == "degenerate", **more,
+                "refuses": opening == "refusal", "opens_with_safety_cue": False, "base_like": base_like,
+                "strict_base_like": base_like, "degenerate": opening == "degenerate", **more,
             }
         )  # fmt: skip
 
-    untold = dict.fromkeys(("opening", "refuses", "base_like", "strict_base_like", "degenerate"))
+    unjudged = dict.fromkeys(("opening", "refuses", "base_like", "strict_base_like", "degenerate"))
     for i in range(n):
         for limit in LIMITS:
             add(i, "attack", "recover", limit, bool(needed[i] <= limit))
             add(i, "control", "noise", limit, rng.random() < 0.02 * limit / 20)
-            bought = i < unrelated * n * (limit / 40) ** 3
-            add(i, "control", "unrelated", limit, bought)
+            elicited = i < unrelated * n * (limit / 40) ** 3
+            add(i, "control", "unrelated", limit, elicited)
             add(i, "control", "undefended", limit, True, norm=1e-6, forward_passes=3.0)
         add(i, "attack", "staged", 50.0, rng.random() < 0.9, norm=48.0, forward_passes=110.0)
         suffix = {"norm": None, "relative_norm": None, "drift": None, "generated_drift": 0.6}
         add(i, "attack", "suffix", None, rng.random() < 0.7, forward_passes=240.0, **suffix)
-        add(i, "smallest_norm", "recover", 40.0, True, **untold, norm=float(needed[i]))
+        add(i, "smallest_norm", "recover", 40.0, True, **unjudged, norm=float(needed[i]))
         far = float(needed[i] * (2 + 2 * rng.random()))
-        add(i, "smallest_norm_control", "unrelated", 40.0, far <= 40, **untold, norm=far)
+        add(i, "smallest_norm_control", "unrelated", 40.0, far <= 40, **unjudged, norm=far)
         for part, played in PARTS.items():
-            for how, (odds, alike, length) in zip(("alone", "without"), played, strict=True):
+            for how, (odds, base_like, length) in zip(("alone", "without"), played, strict=True):
                 add(
                     i, "part", "recover", 40.0, rng.random() < odds, part=part, how=how,
-                    norm=40 * length, like=alike,
+                    norm=40 * length, like=base_like,
                 )  # fmt: skip
-    return to_frame(rows)
+    return to_frame(example_row(**row) for row in rows)
 
 
 def planted_result(rows: pd.DataFrame, *, revealed: bool = False) -> Result:

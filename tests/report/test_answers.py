@@ -41,7 +41,7 @@ def page(result: Result, rows: pd.DataFrame) -> str:
 
 
 def with_rates(result: Result, control: str, successes: dict[float, int]) -> Result:
-    """The result with other recovery rates of a control at its limits."""
+    """Return the result with other recovery rates of a control at its limits."""
     old = result.controls[control]
     budgets = tuple(
         attrs.evolve(
@@ -61,11 +61,11 @@ def flat(text: str) -> str:
 # --- The table ---
 
 
-def test_the_table_tells_both_drifts_and_how_base_like_the_texts_are(result: Result) -> None:
-    assert {"alike", "drift", "generated_drift", "recovered"} <= set(headings(result))
+def test_the_table_shows_both_drifts_and_how_base_like_the_texts_are(result: Result) -> None:
+    assert {"base_like", "drift", "generated_drift", "recovered"} <= set(headings(result))
     last = next(row for row in table(result) if row.name == "recover" and row.limit == "40")
     metrics = result.attacks["recover"].metrics
-    assert last.alike == f"{100 * (metrics['base_like_rate'].value or 0):.1f}%"
+    assert last.base_like == f"{100 * (metrics['base_like_rate'].value or 0):.1f}%"
     assert (last.recovered, last.generated_drift) == ("100%", "0")
     assert last.drift.endswith("e-7")
     assert last.smallest_norm
@@ -84,29 +84,29 @@ def test_attacks_read_as_they_are_made(result: Result) -> None:
     said = {n: attack_sentence(a, written.get(n)) for n, a in result.attacks.items()}
     assert "in 2 stages of norm at most 30 and 40" in said["staged"]
     assert "together at most 50" in said["staged"]
-    assert "16 trained embeddings behind each request" in said["suffix"]
-    assert "internal state a little" not in said["suffix"]
-    assert "a suffix behind each request" in attack_sentence(result.attacks["suffix"])
+    assert "appends 16 trained embeddings to each request" in said["suffix"]
+    assert "residual stream, one" not in said["suffix"]
+    assert "appends a suffix to each request" in attack_sentence(result.attacks["suffix"])
     assert attacks_as_written("no spec at all {") == {}
 
 
 # --- The controls ---
 
 
-def test_an_unrelated_answer_that_is_bought_too_makes_recovery_weak_evidence(
+def test_an_unrelated_answer_that_is_also_elicited_makes_recovery_weak_evidence(
     result: Result, rows: pd.DataFrame
 ) -> None:
-    bought = with_rates(result, "unrelated", {5.0: 0, 10.0: 0, 20.0: 0, 40.0: 41})
-    found = finding(bought.controls["unrelated"], bought.attacks["recover"])
+    elicited = with_rates(result, "unrelated", {5.0: 0, 10.0: 0, 20.0: 0, 40.0: 41})
+    found = finding(elicited.controls["unrelated"], elicited.attacks["recover"])
     assert found is not None
-    assert "bought in 41 of 43" in found.found
+    assert "elicited in 41 of 43" in found.found
     assert "recovery at this budget is weak evidence" in found.shows
-    assert "At norm 20 it is bought in none" in found.shows
-    for text in (render_html(bought, rows), to_markdown(bought), printed(bought)):
+    assert "At norm 20 it is elicited in none" in found.shows
+    for text in (render_html(elicited, rows), to_markdown(elicited), printed(elicited)):
         assert "Recovery by the attack recover at norm 40 is weak evidence" in flat(text)
 
 
-def test_a_recovery_so_rare_that_chance_does_not_clearly_less_is_weak_evidence(
+def test_a_recovery_not_clearly_more_frequent_than_chance_is_weak_evidence(
     result: Result,
 ) -> None:
     rare = with_rates(result, "noise", {5.0: 0, 10.0: 0, 20.0: 0, 40.0: 0})
@@ -121,20 +121,20 @@ def test_a_recovery_so_rare_that_chance_does_not_clearly_less_is_weak_evidence(
     assert "too" not in found.caution.split()
 
 
-def test_where_it_is_bought_in_a_few_only_those_are_weak(result: Result) -> None:
+def test_where_it_is_elicited_in_a_few_only_those_are_weak(result: Result) -> None:
     few = with_rates(result, "unrelated", {5.0: 0, 10.0: 0, 20.0: 0, 40.0: 2})
     assert "weak evidence in 2 of 43 examples" in cautions(few)[0]
 
 
-def test_an_unrelated_answer_that_is_not_bought_is_no_reason_for_caution(result: Result) -> None:
+def test_an_unrelated_answer_that_is_not_elicited_is_no_reason_for_caution(result: Result) -> None:
     none = with_rates(result, "unrelated", {5.0: 0, 10.0: 0, 20.0: 0, 40.0: 0})
     found = finding(none.controls["unrelated"], none.attacks["recover"])
     assert found is not None
-    assert "does not buy an unrelated answer" in found.shows
+    assert "does not also elicit an unrelated answer" in found.shows
     assert cautions(none) == []
 
 
-def test_the_price_of_an_unrelated_answer_is_told(result: Result) -> None:
+def test_the_norm_of_an_unrelated_answer_is_reported(result: Result) -> None:
     ratio = result.controls["unrelated"].metrics["budget_ratio"]
     found = finding(result.controls["unrelated"], result.attacks["recover"])
     assert found is not None
@@ -157,45 +157,48 @@ def test_the_columns_of_a_terminal_have_the_names_of_the_report(result: Result) 
         assert name in shown
 
 
-def test_random_directions_that_do_as_well_are_a_caution(result: Result) -> None:
-    assert "it is the direction of the change" in str(
+def test_random_directions_that_recover_as_often_are_a_caution(result: Result) -> None:
+    assert "the direction of the change matters" in str(
         finding(result.controls["noise"], result.attacks["recover"])
     )
     many = with_rates(result, "noise", {5.0: 0, 10.0: 9, 20.0: 30, 40.0: 42})
     assert any("random directions of that norm" in said for said in cautions(many))
 
 
-@pytest.mark.parametrize("bought", [0, 20, N])
-def test_another_answer_without_the_clamp_says_nothing_of_the_clamp(
-    result: Result, bought: int
+@pytest.mark.parametrize("elicited", [0, 20, N])
+def test_another_answer_without_the_clamp_says_nothing_about_the_clamp(
+    result: Result, elicited: int
 ) -> None:
-    half = with_rates(result, "undefended", {5.0: 0, 10.0: 0, 20.0: 0, 40.0: bought})
+    half = with_rates(result, "undefended", {5.0: 0, 10.0: 0, 20.0: 0, 40.0: elicited})
     found = finding(half.controls["undefended"], half.attacks["recover"])
     assert found is not None and not found.caution
-    assert f"with nothing clamped, the unrelated answer is bought in {bought} of {N}" in found.found
-    assert "of the clamp it says nothing" in found.shows
+    assert (
+        f"with nothing clamped, the unrelated answer is elicited in {elicited} of {N}"
+        in found.found
+    )
+    assert "it says nothing about the clamp" in found.shows
     assert "times the norm" not in str(found)
     only = attrs.evolve(half, controls={"undefended": half.controls["undefended"]})
     assert "answer" not in headline(only).because
 
 
-def test_each_control_says_what_it_shows_in_every_form(result: Result, page: str) -> None:
+def test_each_control_states_its_finding_in_every_form(result: Result, page: str) -> None:
     for text in (page, to_markdown(result), printed(result)):
         for said in (
-            "random directions bring the behavior back", "the unrelated answer is bought in",
-            "with nothing clamped, the unrelated answer is bought in",
+            "random directions recover the behavior", "the unrelated answer is elicited in",
+            "with nothing clamped, the unrelated answer is elicited in",
         ):  # fmt: skip
             assert said in flat(text)
 
 
-def test_the_headline_says_what_the_same_budget_also_buys(result: Result) -> None:
-    assert "buys another example's answer in" in headline(result).because
+def test_the_headline_says_what_the_same_budget_also_elicits(result: Result) -> None:
+    assert "also elicits another example's answer in" in headline(result).because
 
 
 # --- Parts of δ ---
 
 
-def test_the_parts_are_told_alone_and_taken_away(result: Result) -> None:
+def test_the_parts_are_reported_alone_and_ablated(result: Result) -> None:
     alone, without = (parts.bars(result, "recover", how) for how in ("alone", "without"))
     labels = [bar.label for bar in alone]
     assert labels == [
@@ -207,7 +210,7 @@ def test_the_parts_are_told_alone_and_taken_away(result: Result) -> None:
 
 
 @pytest.mark.parametrize("how", ["alone", "without"])
-def test_the_bars_are_drawn_with_their_intervals_and_told_in_words(
+def test_the_bars_are_drawn_with_their_intervals_and_described_in_words(
     result: Result, how: str
 ) -> None:
     svg = part_bars(result, "recover", how, "x")
@@ -236,7 +239,7 @@ def test_parts_of_a_behavior_without_texts_have_no_base_like_rate(result: Result
         for n, a in result.attacks.items()
     }
     scored = attrs.evolve(result, attacks=attacks, controls={})
-    assert parts.headings(scored) == ["part", "norm, × δ", "recovered", "norm, × δ, taken away", "recovered, taken away"]  # fmt: skip
+    assert parts.headings(scored) == ["part", "norm, × δ", "recovered", "norm, × δ, ablated", "recovered, ablated"]  # fmt: skip
     assert {len(cells) for cells in parts.rows(scored, "recover")} == {5}
     assert "base-like" not in part_bars(scored, "recover", "alone", "x")
 
@@ -270,13 +273,13 @@ def test_several_draws_of_a_control_are_counted_as_one_example(
     assert openings(result, twice)
 
 
-def test_costs_are_told_for_every_attack(result: Result, page: str) -> None:
-    told = {cost.name: (cost.forward_passes, cost.gradient_steps) for cost in costs(result)}
-    assert told["recover"] == ("60", "31")
-    assert "What it cost" in page
+def test_costs_are_reported_for_every_attack(result: Result, page: str) -> None:
+    spent = {cost.name: (cost.forward_passes, cost.gradient_steps) for cost in costs(result)}
+    assert spent["recover"] == ("60", "31")
+    assert "<h2>Cost</h2>" in page
 
 
-def test_seconds_are_told_where_the_run_was(result: Result) -> None:
+def test_seconds_are_shown_only_in_the_terminal(result: Result) -> None:
     took = {"attack": {"recover": 28.53}}
     out = " ".join(printed(result, seconds=took).split())
     assert "recover 60 forward passes, 31 gradients, 28.5 s;" in out
@@ -286,19 +289,19 @@ def test_seconds_are_told_where_the_run_was(result: Result) -> None:
 # --- The whole ---
 
 
-def test_the_page_is_whole_and_its_ids_differ(page: str) -> None:
+def test_the_page_is_complete_and_its_ids_differ(page: str) -> None:
     read = Page(page)
     assert read.open == []
     ids = [a["id"] for _, a in read.elements if a.get("id")]
     assert len(ids) == len(set(ids))
     for heading in (
-        "drift on the generated text", "Which part of the change does it: recover",
-        "What the texts open with", "Recovery by category", "What it cost",
+        "drift on the generated text", "Attribution of δ to its parts: recover",
+        "Openings of the generated texts", "Recovery by category", "<h2>Cost</h2>",
     ):  # fmt: skip
         assert heading in page
 
 
-def test_figures_tell_of_drift_on_the_text_and_leave_suffixes_out_of_budgets(
+def test_figures_show_drift_on_the_text_and_leave_suffixes_out_of_budgets(
     result: Result, rows: pd.DataFrame
 ) -> None:
     assert "drift on the generated text" in recovery_against_drift(result)
@@ -318,7 +321,7 @@ def test_markdown_tables_are_even(result: Result, rows: pd.DataFrame) -> None:
     text = to_markdown(result, rows)
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
-    for words in ("what they open with", "by category", "forward passes"):
+    for words in ("Openings of the generated texts", "by category", "forward passes"):
         assert words in text
 
 
@@ -334,8 +337,8 @@ def test_texts_are_folded_and_escaped(rows: pd.DataFrame) -> None:
     assert "&lt;b&gt;boil&lt;/b&gt;" in text
     assert "\x1b" not in text
     assert '<details class="texts">' in text
-    assert "This run is revealed" in text
-    assert "This run is revealed" in printed(revealed)
+    assert "This run reveals texts" in text
+    assert "This run reveals texts" in printed(revealed)
 
 
 def test_a_redacted_run_says_so(page: str, result: Result) -> None:

@@ -1,4 +1,4 @@
-"""The report: what it says, that it is safe with hostile names, and that it needs nothing else."""
+"""The report: its content, its safety with hostile names, and its self-containedness."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_headline_says_what_happened(result: Result) -> None:
     said = headline(result)
     assert said.verdict == "The clamp does not hold"
     assert "at norm 20 a perturbation orthogonal to the clamped features" in said.because
-    assert "back in 69 of 69 examples" in said.because
+    assert "recovers the behavior in 69 of 69 examples" in said.because
     assert "random directions of that norm do so in" in said.because
 
 
@@ -123,7 +123,7 @@ def test_the_page_holds_the_result(result: Result, rows: pd.DataFrame, spec: str
     assert page.open == []
     assert len(page.scripts) == 1
     assert from_json(page.scripts[0]) == result
-    for word in [*METRICS, "What this does and does not show", "graph TD", "ioi.rec", "ab" * 32]:
+    for word in [*METRICS, "Scope of this result", "graph TD", "ioi.rec", "ab" * 32]:
         assert word in text, word
     ids = [a["id"] for _, a in page.elements if a.get("id")]
     assert len(ids) == len(set(ids))
@@ -177,7 +177,7 @@ def test_hostile_names_in_markdown(result: Result, rows: pd.DataFrame) -> None:
     assert cells == {9, 4}
 
 
-def test_eighty_columns_without_colour(result: Result) -> None:
+def test_eighty_columns_without_color(result: Result) -> None:
     text = printed(result)
     assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text

@@ -38,7 +38,7 @@ FLIPS = 70
 
 
 def at(result: Result, recovered: int) -> Result:
-    """The result with so many examples recovered by every attack at its largest limit."""
+    """Return the result with `recovered` examples recovered by every attack at its largest limit."""
     attacks = {
         name: attrs.evolve(a, metrics=a.metrics | {"recovery_rate": wilson(recovered, FLIPS)})
         for name, a in result.attacks.items()
@@ -115,7 +115,7 @@ def test_the_axis_along_which_something_changes_comes_first(result: Result) -> N
     assert axes_of(points) == ("b", "a")
 
 
-def test_the_page_tells_every_point_and_links_its_report(swept: SweepResult) -> None:
+def test_the_page_shows_every_point_and_links_its_report(swept: SweepResult) -> None:
     page = render_sweep(swept, spec="recoverdsl 1\n# <b>\n")
     read = Page(page)
     assert read.open == []
@@ -148,9 +148,9 @@ def test_the_page_says_at_which_points_an_expectation_is_met(swept: SweepResult)
         for p, passed in zip(swept.points, outcomes, strict=True)
     ]
     mixed = attrs.evolve(swept, points=tuple(points))
-    told, *_ = sweep_expectations(mixed)
+    expected, *_ = sweep_expectations(mixed)
     says = "met at points 1–2 and 7, not met at points 3 and 5–6, undefined at point 4"
-    assert (told.text, str(told)) == (first.text, says)
+    assert (expected.text, str(expected)) == (first.text, says)
     assert says in render_sweep(mixed)
     console = Console(file=io.StringIO(), width=200, highlight=False)
     show_sweep(mixed, console)
@@ -170,7 +170,7 @@ def test_numbers_that_have_no_room_on_the_axis_are_left_out(result: Result) -> N
     assert not {"2.5", "3"} <= set(shown)
 
 
-def test_figures_stand_where_their_numbers_are(swept: SweepResult) -> None:
+def test_figures_are_drawn_at_their_numbers(swept: SweepResult) -> None:
     drawn = over_axis(swept.sweeps["budgets"], "recovery_rate", "one", rate=True)
     label = re.search(r'aria-label="([^"]*)"', drawn)
     assert label is not None

@@ -1,4 +1,4 @@
-"""How well the constraint held is said where the attack is described."""
+"""The violation of the constraint is reported in the description of the attack."""
 
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import AttackResult
@@ -10,9 +10,9 @@ def attack(preserve: str | None) -> AttackResult:
     return AttackResult(metrics, 20.0, (), preserve=preserve)
 
 
-def test_an_orthogonal_attack_says_how_orthogonal_it_was() -> None:
+def test_an_orthogonal_attack_reports_its_violation() -> None:
     assert "4.9e-9 of ‖A_S‖·‖δ‖" in attack_sentence(attack("orthogonal"))
 
 
-def test_an_attack_without_a_constraint_claims_none() -> None:
+def test_an_attack_without_a_constraint_reports_none() -> None:
     assert "‖A_S‖" not in attack_sentence(attack(None))

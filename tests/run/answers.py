@@ -105,7 +105,7 @@ def sae(name: str) -> str:
 
 
 def write(folder: Path, attacks: str = ATTACKS, seed: int = 3) -> Path:
-    """Writes model, SAEs, texts and `answers.rec` into a folder; gives the path of the spec."""
+    """Write model, SAEs, texts and `answers.rec` into a folder, and return the path of the spec."""
     words = [*WORDS, *(f" {word}" for word in WORDS)]
     model = models.llama(seed=seed, vocab_size=len(words) + 1)
     models.save(model, models.tokenizer(words), folder / "model")

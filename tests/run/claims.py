@@ -83,7 +83,7 @@ expect recovery_rate(noise) <= 100%
 
 
 def rows(count: int = 24, seed: int = 0) -> list[dict[str, str]]:
-    """Prompts of three lengths, with the recipient, the giver, and a column that no step reads."""
+    """Return prompts of three lengths, with the recipient, the giver, and a column that no step reads."""
     draw = random.Random(seed)
     made = []
     for index in range(count):
@@ -96,14 +96,14 @@ def rows(count: int = 24, seed: int = 0) -> list[dict[str, str]]:
 
 
 def vocabulary() -> list[str]:
-    """Every word of the prompts, at the beginning of a text and behind a space."""
+    """Return every word of the prompts, at the beginning of a text and after a space."""
     plain = " ".join(SENTENCES).replace("{", "").replace("}", "").split()
     words = sorted({*plain, *NAMES, *PLACES, *THINGS})
     return [*words, *(f" {word}" for word in words)]
 
 
 def write(folder: Path) -> Path:
-    """Writes model, SAE, prompts and `claim.rec` into a folder; gives the path of the spec."""
+    """Write model, SAE, prompts and `claim.rec` into a folder, and return the path of the spec."""
     words = vocabulary()
     models.save(
         models.llama(seed=8, vocab_size=len(words) + 1), models.tokenizer(words), folder / "model"

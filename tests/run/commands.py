@@ -36,7 +36,7 @@ class Outcome:
 
 
 def cli(*arguments: object) -> Outcome:
-    """Runs `recoverdsl ARGUMENTS` in this process, through its entry point."""
+    """Run `recoverdsl ARGUMENTS` in this process, through its entry point."""
     from recoverdsl.cli import main
 
     out, err = io.StringIO(), io.StringIO()
@@ -72,7 +72,7 @@ class Process:
         self.process.start()
 
     def wait_until(self, happened: Callable[[], bool], seconds: float = 60) -> None:
-        """Returns at once when something happened, or when the process ended."""
+        """Wait until something has happened, or the process has ended."""
         end = time.monotonic() + seconds
         while not happened() and self.process.is_alive():
             assert time.monotonic() < end, f"nothing happened: {self.log.read_text()}"
@@ -83,7 +83,7 @@ class Process:
         os.kill(self.process.pid, number)
 
     def end(self, seconds: float = 60) -> Outcome:
-        """Waits for the end. A negative code is the signal that ended it."""
+        """Wait for the end, and return the outcome; a negative exit code is the signal that ended it."""
         self.process.join(seconds)
         if self.process.exitcode is None:
             self.process.kill()

@@ -1,4 +1,4 @@
-"""A whole audit of generated answers, and what of it another reader can compute again."""
+"""A whole audit of generated answers, and the figures of it that another program can compute again."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Audit:
         return own if limit is None else own[own.limit == limit]
 
     def deltas(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Each δ that the run left behind, and what the header says of it."""
+        """Return each δ of the run folder, and its entry in the header."""
         path = self.folder / "out/perturbations.safetensors"
         with safe_open(path, "pt") as file:
             described = json.loads(file.metadata()["perturbations"])
@@ -100,7 +100,7 @@ def test_by_construction_no_protected_feature_moves(audit: Audit, name: str) -> 
     assert (rows.zero_reactivation | (rows.generated_drift > 1e-3)).all()
 
 
-def test_on_what_is_written_they_do_not_move_either_once_the_target_is_reached(
+def test_features_do_not_move_on_the_generated_text_once_the_target_is_reached(
     audit: Audit,
 ) -> None:
     """There the text is the one that δ was found on."""
@@ -139,7 +139,7 @@ def test_another_answer_without_the_clamp_is_not_compared_with_recovery(audit: A
     assert "budget_ratio" in controls["unrelated"].metrics
 
 
-def test_another_answer_counts_only_when_it_was_bought(audit: Audit) -> None:
+def test_another_answer_counts_only_when_it_was_elicited(audit: Audit) -> None:
     rows = audit.rows("control", "unrelated")
     assert (rows.recovered == (rows.reached | rows.base_like)).all()
 
@@ -148,10 +148,10 @@ def test_each_stage_keeps_within_its_own_limit(audit: Audit) -> None:
     deltas, described = audit.deltas()
     (name,) = (name for name in deltas if name.startswith("staged/"))
     delta_BLPD = deltas[name]
-    behind = described[name]["columns_behind_prompt"]
-    assert behind == answers.TOKENS - 1
-    opening = delta_BLPD[:, :, : delta_BLPD.shape[2] - behind].flatten(1).norm(dim=1)
-    answer = delta_BLPD[:, :, delta_BLPD.shape[2] - behind :].flatten(1).norm(dim=1)
+    after = described[name]["columns_behind_prompt"]
+    assert after == answers.TOKENS - 1
+    opening = delta_BLPD[:, :, : delta_BLPD.shape[2] - after].flatten(1).norm(dim=1)
+    answer = delta_BLPD[:, :, delta_BLPD.shape[2] - after :].flatten(1).norm(dim=1)
     assert ((opening > 0.2) & (opening <= 4 * (1 + 1e-4))).all()
     assert ((answer > 0.2) & (answer <= 6 * (1 + 1e-4))).all()
     norms = audit.rows("attack", "staged").norm.to_numpy()
@@ -161,10 +161,10 @@ def test_each_stage_keeps_within_its_own_limit(audit: Audit) -> None:
 def test_one_vector_for_all_generated_positions_is_one(audit: Audit) -> None:
     deltas, described = audit.deltas()
     delta_BLPD = deltas["shared/8"]
-    behind = delta_BLPD[:, :, -described["shared/8"]["columns_behind_prompt"] :]
-    assert torch.equal(behind, behind[:, :, :1].expand_as(behind))
-    assert (behind[:, :, 0].norm(dim=-1) > 0.1).all()
-    assert not delta_BLPD[:, :, : delta_BLPD.shape[2] - behind.shape[2]].any()
+    after = delta_BLPD[:, :, -described["shared/8"]["columns_behind_prompt"] :]
+    assert torch.equal(after, after[:, :, :1].expand_as(after))
+    assert (after[:, :, 0].norm(dim=-1) > 0.1).all()
+    assert not delta_BLPD[:, :, : delta_BLPD.shape[2] - after.shape[2]].any()
 
 
 def test_the_smallest_norm_is_no_larger_than_what_recovered_and_still_reaches_the_goal(
@@ -204,7 +204,7 @@ class Reader:
 
     @classmethod
     def of(cls, audit: Audit) -> Reader:
-        """Clamps are set to three times the means over the refusing texts, computed here."""
+        """Return clamps set to three times the means over the refusing texts, computed here."""
         from sae_lens import SAE
 
         model = transformers.AutoModelForCausalLM.from_pretrained(audit.folder / "model").eval()
@@ -270,7 +270,7 @@ def test_the_valid_flips_are_those_that_another_program_finds(audit: Audit, read
 
 
 @pytest.mark.parametrize("name", ["recover/12", "recover/3", "staged", "shared/8", "exact/6", "noise/12"])  # fmt: skip
-def test_with_the_delta_that_was_left_behind_another_program_writes_what_was_judged(
+def test_with_the_delta_of_the_run_folder_another_program_writes_the_text_that_was_judged(
     audit: Audit, reader: Reader, name: str
 ) -> None:
     deltas, described = audit.deltas()
@@ -319,7 +319,7 @@ def test_the_batch_size_changes_no_flag_and_no_norm(
 
 
 def stamps(store: Path) -> dict[str, int]:
-    """Finished parts, with what changes when one is written again."""
+    """Return the finished parts, each with a stamp that changes when it is written again."""
     return {str(p.relative_to(store)): p.stat().st_ino for p in store.glob("*/part-*.safetensors")}
 
 
@@ -358,7 +358,7 @@ def test_a_run_that_was_killed_goes_on_and_finds_the_same(audit: Audit, tmp_path
 
 @pytest.fixture
 def copy(audit: Audit, tmp_path: Path) -> Path:
-    """The audit's folder with its store, to be changed."""
+    """Return a copy of the audit's folder with its store, which a test may change."""
     for name in ("model", *answers.LAYERS, "store"):
         shutil.copytree(audit.folder / name, tmp_path / name)
     for path in audit.folder.iterdir():
@@ -402,12 +402,12 @@ def test_examples_that_could_be_meant_twice_are_an_error_and_naming_them_helps(c
     text = copy.read_text()
     more = 'data more { from = file("answering.jsonl") }\n'
     copy.write_text(text + more)
-    told = cli("run", copy, "--store", copy.parent / "store", "--device", "cpu")
-    assert told.code == 2
-    assert "which examples" in told.said
-    assert "requests" in told.said and "more" in told.said
-    assert "over = requests" in told.said
-    assert "Traceback" not in told.said
+    outcome = cli("run", copy, "--store", copy.parent / "store", "--device", "cpu")
+    assert outcome.code == 2
+    assert "expected one data block of examples" in outcome.said
+    assert "requests" in outcome.said and "more" in outcome.said
+    assert "over = requests" in outcome.said
+    assert "Traceback" not in outcome.said
     copy.write_text(text.replace("  holds    =", "  over     = requests\n  holds    =") + more)
     assert set(states(copy).values()) == {"kept"}
 
@@ -434,8 +434,8 @@ control noise { of = recover; with = random_direction; draws = 2 }
 """
 
 
-def judging(folder: Path, label: str = "answering") -> Path:
-    """The audit with a random classifier instead of phrases."""
+def with_classifier(folder: Path, label: str = "answering") -> Path:
+    """Return the audit with a random classifier instead of phrases."""
     spec = answers.write(folder, attacks=FEW, seed=SEED)
     text = spec.read_text()
     start, end = text.index("behavior answers"), text.index("protect refusal")
@@ -454,7 +454,7 @@ def judging(folder: Path, label: str = "answering") -> Path:
 
 
 def test_a_classifier_decides_what_holds(tmp_path: Path) -> None:
-    spec = judging(tmp_path)
+    spec = with_classifier(tmp_path)
     done = cli("run", spec, "--store", tmp_path / "store", "--out", tmp_path / "out", "--device", "cpu")  # fmt: skip
     assert done.code == 0, done.said
     result = json.loads((tmp_path / "out/result.json").read_text())
@@ -478,14 +478,14 @@ def test_a_classifier_decides_what_holds(tmp_path: Path) -> None:
 
 
 def test_a_label_that_the_classifier_does_not_have_is_an_error_of_the_spec(tmp_path: Path) -> None:
-    spec = judging(tmp_path, label="polite")
-    told = cli("run", spec, "--store", tmp_path / "store", "--device", "cpu")
-    assert told.code == 2
-    assert "no label 'polite'" in told.said and "its labels: other, answering" in told.said
+    spec = with_classifier(tmp_path, label="polite")
+    outcome = cli("run", spec, "--store", tmp_path / "store", "--device", "cpu")
+    assert outcome.code == 2
+    assert "no label 'polite'" in outcome.said and "its labels: other, answering" in outcome.said
 
 
 def test_another_classifier_is_another_behavior(tmp_path: Path) -> None:
-    spec = judging(tmp_path)
+    spec = with_classifier(tmp_path)
     states(spec)
     config = tmp_path / "judge/config.json"
     config.write_text(config.read_text().replace('"other"', '"else"'))

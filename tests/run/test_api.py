@@ -1,4 +1,4 @@
-"""The Python interface, what a run keeps to itself, and how the store serves a run."""
+"""The Python interface, the privacy of a run's files, and the store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import recoverdsl
-from recoverdsl.engine.steps.executors import Batch
+from recoverdsl.engine.steps.evaluation import FlipBatch
 from recoverdsl.errors import NotYetError, SpecError, UnavailableError, UsageError
 from recoverdsl.measure import table
 from recoverdsl.measure.results import to_json
@@ -26,7 +26,7 @@ from tests.run.commands import cli
 
 @pytest.fixture(scope="module")
 def folder(claim: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the command line ran the claim: `out` and `store`."""
+    """Return a folder in which the command line ran the claim: `out` and `store`."""
     folder = tmp_path_factory.mktemp("command")
     done = cli(
         "run", claim, "--out", folder / "out", "--store", folder / "store", "--batch-size", 4
@@ -37,7 +37,7 @@ def folder(claim: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(claim: Path, tmp_path_factory: pytest.TempPathFactory) -> recoverdsl.Run:
-    """The claim, run from Python in a store of its own, and without an output folder."""
+    """Return the claim, run from Python in a store of its own, and without an output folder."""
     store = tmp_path_factory.mktemp("python")
     return recoverdsl.load(claim).run(store=store, batch_size=4)
 
@@ -187,7 +187,7 @@ def test_a_notebook_shows_names_as_text(claim: Path, tmp_path: Path) -> None:
     assert "&lt;script&gt;" in shown
 
 
-# --- What is kept out of every file ---
+# --- Texts in no file ---
 
 
 def _texts(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -218,12 +218,12 @@ def test_the_spec_of_a_run_is_kept_as_run(folder: Path, claim: Path) -> None:
 
 @pytest.fixture
 def store(folder: Path, tmp_path: Path) -> Path:
-    """A copy of the store of a finished run, which a test may damage."""
+    """Return a copy of the store of a finished run, which a test may damage."""
     return Path(shutil.copytree(folder / "store", tmp_path / "store"))
 
 
 def steps(store: Path) -> dict[str, Path]:
-    """Key of a stored step to its folder."""
+    """Return the folder of each stored step by its key."""
     return {json.loads(path.read_text())["key"]: path.parent for path in store.glob("*/step.json")}
 
 
@@ -250,21 +250,21 @@ def test_a_part_that_was_lost_from_a_finished_step_is_computed_again_and_nothing
 
 
 COMPUTED_BY = {
-    "base and defended": "recoverdsl.engine.steps.runner.observe",
-    "attribution": "recoverdsl.engine.steps.runner.attribution",
-    "recover": "recoverdsl.engine.steps.executors.Executors.recover",
+    "base and defended": "recoverdsl.engine.steps.observations.observe",
+    "attribution": "recoverdsl.engine.steps.features.attribution",
+    "recover": "recoverdsl.engine.steps.recovery.recover",
 }
-"""What computes one batch of a kind of step."""
+"""The function that computes one batch of a kind of step."""
 
 
 def before_each_batch(
     patch: pytest.MonkeyPatch, kind: str, happens: Callable[[list[int]], None]
 ) -> None:
-    """Lets something happen, given the batch's examples, before a kind of step computes it."""
+    """Call a function with the batch's examples before a kind of step computes it."""
     real: Any = pkgutil.resolve_name(COMPUTED_BY[kind])
 
     def wrapped(*arguments: Any) -> Any:
-        batch = next(a for a in arguments if isinstance(a, list | Batch))
+        batch = next(a for a in arguments if isinstance(a, list | FlipBatch))
         happens(batch if isinstance(batch, list) else batch.indices)
         return real(*arguments)
 

@@ -1,4 +1,4 @@
-"""The command line: what it prints, the codes it ends with, and what it says when something is wrong."""
+"""The command line: its output, its exit codes and its errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FULL = Path(__file__).parent.parent / "language" / "full.rec"
 
 @frozen
 class Bench:
-    """A claim, and a store in which it has been run."""
+    """A claim, and a store that holds a run of it."""
 
     claim: Path
     store: Path
@@ -30,7 +30,7 @@ class Bench:
     first: Outcome
 
     def run(self, out: Path, *options: object) -> Outcome:
-        """Runs the claim again, on the same store."""
+        """Run the claim again, on the same store."""
         return cli(
             "run", self.claim, "--out", out, "--store", self.store, "--batch-size", 4, *options
         )
@@ -46,7 +46,7 @@ def bench(claim: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.fixture
 def own(claim: Path, tmp_path: Path) -> Path:
-    """A copy of the claim that a test may break."""
+    """Return a copy of the claim that a test may change."""
     shutil.copytree(claim.parent, tmp_path / "own")
     return tmp_path / "own" / claim.name
 
@@ -57,7 +57,7 @@ def edit(spec: Path, old: str, new: str) -> None:
 
 
 def run(spec: Path, *options: object) -> Outcome:
-    """Runs a spec that is expected to end soon, beside itself."""
+    """Run a spec that is expected to end soon, with its results beside it."""
     out, store = spec.parent / "out", spec.parent / "store"
     return cli("run", spec, "--out", out, "--store", store, *options)
 
@@ -92,7 +92,7 @@ def test_a_second_run_computes_nothing_says_so_and_finds_the_same(
 ) -> None:
     again = bench.run(tmp_path / "out")
     assert again.code == 0
-    assert "Nothing was computed: every step was kept from an earlier run." in again.out
+    assert "Nothing was computed: the results of all steps are from an earlier run." in again.out
     events = [json.loads(line) for line in (tmp_path / "out/events.jsonl").read_text().splitlines()]
     assert {event["state"] for event in events if event["event"] == "ended"} == {"kept"}
     assert not [event for event in events if event["event"] == "began"]
@@ -132,7 +132,10 @@ def test_a_changed_limit_runs_only_the_steps_that_depend_on_it(
     states = {event["step"]: event["state"] for event in events if event["event"] == "ended"}
     computed = {step for step, state in states.items() if state != "kept"}
     assert computed == {"recover projected at norm 3", "control noise at norm 3"}
-    assert f"{len(states) - 2} of {len(states)} steps were kept from an earlier run." in done.out
+    assert (
+        f"The results of {len(states) - 2} of {len(states)} steps are from an earlier run."
+        in done.out
+    )
 
 
 def test_set_replaces_a_value_and_is_noted_in_the_result(bench: Bench, tmp_path: Path) -> None:
@@ -157,7 +160,9 @@ def test_out_names_the_folder_and_runs_is_the_default(
     assert (tmp_path / "runs/claim/result.json").exists()
 
 
-def test_a_plan_says_what_an_earlier_run_has_kept(bench: Bench, tmp_path: Path) -> None:
+def test_a_plan_lists_the_steps_that_an_earlier_run_has_stored(
+    bench: Bench, tmp_path: Path
+) -> None:
     before = cli("plan", bench.claim, "--store", tmp_path / "empty")
     after = cli("plan", bench.claim, "--store", bench.store)
     assert (before.code, after.code) == (0, 0)
@@ -196,7 +201,7 @@ def test_graph_draws(bench: Bench, format: str, begins: str) -> None:
 
 @pytest.fixture(scope="module")
 def unmoved(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
-    """A run whose clamp sets every feature to what it is."""
+    """Return a run whose clamp changes no feature."""
     out = tmp_path_factory.mktemp("unmoved")
     return bench.run(out, "--set", "clamp.to=1.0 * activation", "--json"), out
 
@@ -221,7 +226,7 @@ def test_without_valid_flips_an_expectation_is_undefined_and_the_run_ends_with_1
     assert [e["passed"] for e in json.loads(done.out)["expectations"]] == [None, None]
 
 
-def test_without_valid_flips_the_report_is_written_all_the_same(
+def test_without_valid_flips_the_report_is_still_written(
     unmoved: tuple[Outcome, Path],
 ) -> None:
     _, out = unmoved
@@ -250,8 +255,8 @@ def test_a_spec_without_a_clamp_runs_the_base_model(bench: Bench, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--set", "clamp.to"], "is not PATH=VALUE"),
-        (["--set", "=3"], "is not PATH=VALUE"),
+        (["--set", "clamp.to"], "expected PATH=VALUE"),
+        (["--set", "=3"], "expected PATH=VALUE"),
         (["--set", "clap.to=3"], "did you mean"),
         (["--set", "clamp.too=3"], "did you mean"),
         (["--set", "clamp.to=("], "--set"),
@@ -283,13 +288,13 @@ def test_mistakes_of_a_spec_are_all_printed_with_their_lines(own: Path) -> None:
     assert "Traceback" not in done.said
 
 
-def test_check_accepts_what_cannot_run_yet() -> None:
+def test_check_accepts_a_spec_that_cannot_run_yet() -> None:
     done = cli("check", FULL)
     assert (done.code, done.out) == (0, "1 spec is valid.\n")
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "graph"])
-def test_what_cannot_run_yet_is_refused_with_every_place_and_its_line(command: str) -> None:
+def test_a_spec_that_cannot_run_yet_is_refused_with_every_place_and_its_line(command: str) -> None:
     done = cli(command, FULL)
     assert done.code == 2
     assert "Traceback" not in done.said
@@ -332,7 +337,7 @@ def test_a_link_that_leaves_the_folder_is_refused(own: Path) -> None:
     assert "leaves the folder of the spec" in done.err
 
 
-# --- What cannot be had ends with 3 ---
+# --- A source that is not available ends with 3 ---
 
 
 def remove_model(spec: Path) -> None:
@@ -408,7 +413,7 @@ def lengthen(spec: Path) -> None:
         (lengthen, "has 100 tokens, and the model reads 64"),
     ],
 )
-def test_what_cannot_be_had_ends_with_3_and_says_what(
+def test_a_source_that_is_not_available_ends_with_3_and_is_named(
     own: Path, damage: Callable[[Path], None], says: str
 ) -> None:
     damage(own)
@@ -420,7 +425,7 @@ def test_what_cannot_be_had_ends_with_3_and_says_what(
     assert "Traceback" not in done.said
 
 
-def test_a_spec_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_spec_is_named(tmp_path: Path) -> None:
     for command in ("run", "check", "plan", "graph"):
         done = cli(command, tmp_path / "nowhere.rec")
         assert done.code == 2
@@ -428,7 +433,7 @@ def test_a_spec_that_is_not_there_is_named(tmp_path: Path) -> None:
         assert "Traceback" not in done.said
 
 
-def test_a_device_that_is_not_there_is_named(own: Path) -> None:
+def test_a_missing_device_is_named(own: Path) -> None:
     done = run(own, "--device", "cuda:77")
     assert done.code == 3
     assert "the device 'cuda:77' cannot be used" in done.err

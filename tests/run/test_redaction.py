@@ -18,7 +18,15 @@ from attrs import frozen
 
 import recoverdsl
 from recoverdsl.audit.texts import shown_ids, texts
+from recoverdsl.compiler.graph import Graph
+from recoverdsl.compiler.steps import Behavior, KeepValidFlips, RunBase
+from recoverdsl.engine.behavior.generation import Answers
+from recoverdsl.engine.behavior.observation import Observations
+from recoverdsl.engine.steps.delta_split import DeltaPart, DeltaParts, Replay
+from recoverdsl.engine.steps.output import Output, StepResult, ValidFlips
 from recoverdsl.errors import UnavailableError
+from recoverdsl.language.schema import Detector
+from recoverdsl.measure.keys import TableKey
 from recoverdsl.report.revealed import Revealed, to_lines
 from recoverdsl.sources.data import Example
 from recoverdsl.store.run_folder import RunFolder, private
@@ -76,7 +84,7 @@ def prompts_and_completions(run: recoverdsl.Run) -> set[str]:
 
 
 def fragments(text: str) -> Iterator[str]:
-    """The text, and every three words in a row of it; with longer runs these come by themselves."""
+    """Return the text, and every three consecutive words of it; longer runs hold these."""
     if text.strip():
         yield text.strip()
     words = text.split()
@@ -85,7 +93,7 @@ def fragments(text: str) -> Iterator[str]:
 
 
 def contents(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file of a folder in every way that it can be read as text, with single spaces."""
+    """Yield every file of a folder in every way that it can be read as text, with single spaces."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = path.read_bytes()
         ways = [content.decode("utf-8", "ignore"), content.decode("utf-16-le", "ignore")]
@@ -104,7 +112,7 @@ def contents(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def found_in(folder: Path, wanted: set[str]) -> dict[str, set[str]]:
-    """Which of some fragments are in which file, whatever their case."""
+    """Return which of some fragments are in which file, whatever their case."""
     found: dict[str, set[str]] = {}
     for name, text in contents(folder):
         lower = text.casefold()
@@ -154,12 +162,14 @@ def test_no_file_of_a_redacted_run_holds_tokens(runs: Runs) -> None:
     assert dtypes == {"F32"}
 
 
-def test_what_stands_for_the_texts_is_there(runs: Runs) -> None:
+def test_figures_replace_the_texts(runs: Runs) -> None:
     rows = pq.read_table(runs.redacted / "examples.parquet").to_pandas()
-    told = rows[rows["kind"] == "attack"]
-    assert told["example"].str.fullmatch(r"r\d+").all()
-    assert set(told["category"]) <= {"a", "b"}
-    assert told[["opening", "words", "characters", "answer_tokens", "jaccard"]].notna().all().all()
+    attacked = rows[rows["kind"] == "attack"]
+    assert attacked["example"].str.fullmatch(r"r\d+").all()
+    assert set(attacked["category"]) <= {"a", "b"}
+    assert (
+        attacked[["opening", "words", "characters", "answer_tokens", "jaccard"]].notna().all().all()
+    )
 
 
 def test_a_revealed_run_has_every_text(runs: Runs, wanted: set[str]) -> None:
@@ -173,18 +183,18 @@ def test_the_lines_of_a_revealed_run_are_its_texts(runs: Runs) -> None:
     written = (runs.revealed / "texts.jsonl").read_text()
     assert written == to_lines(runs.run.texts)
     lines = [json.loads(line) for line in written.splitlines()]
-    told = {"example", "kind", "name", "limit", "part", "how", "prompt", "base", "defended", "text"}
-    assert all(told <= set(line) for line in lines)
-    # What the judge found is what these texts say.
+    keys = {"example", "kind", "name", "limit", "part", "how", "prompt", "base", "defended", "text"}
+    assert all(keys <= set(line) for line in lines)
+    # The judge found what these texts say.
     rows = pq.read_table(runs.revealed / "examples.parquet").to_pandas()
     lengths = {
         (line["kind"], line["name"], line["limit"], line["example"]): len(line["text"].strip())
         for line in lines
         if line["kind"] in ("attack", "control")
     }
-    told_rows = rows[rows["kind"].isin(["attack", "control"])]
-    assert len(told_rows) == len(lengths)
-    for row in told_rows.itertuples():
+    attacked = rows[rows["kind"].isin(["attack", "control"])]
+    assert len(attacked) == len(lengths)
+    for row in attacked.itertuples():
         assert lengths[row.kind, row.name, row.limit, row.example] == row.characters
 
 
@@ -196,9 +206,9 @@ def test_a_redacted_run_leaves_none_of_an_earlier_revealed_one(
 
 
 def test_a_revealed_run_says_so_and_finds_the_same(runs: Runs) -> None:
-    assert "This run is revealed" in runs.said["revealed"].out
+    assert "This run reveals texts" in runs.said["revealed"].out
     assert "revealed" not in runs.said["redacted"].out
-    assert "This run is revealed" in (runs.revealed / "report.html").read_text()
+    assert "This run reveals texts" in (runs.revealed / "report.html").read_text()
     results = [json.loads((p / "result.json").read_text()) for p in (runs.redacted, runs.revealed)]
     assert [result["environment"].pop("revealed") for result in results] == [False, True]
     assert results[0] == results[1]
@@ -247,7 +257,7 @@ def test_the_cache_can_be_entered_by_its_owner_alone(
 
 
 @pytest.mark.parametrize(
-    ("id", "prompt", "told"),
+    ("id", "prompt", "reveals"),
     [
         ("r1", "one two three four", False),
         ("one-two", "one two three four", False),
@@ -261,10 +271,12 @@ def test_the_cache_can_be_entered_by_its_owner_alone(
         ("0001", "", False),
     ],
 )
-def test_an_id_that_holds_text_of_its_prompt_is_not_shown(id: str, prompt: str, told: bool) -> None:
+def test_an_id_that_holds_text_of_its_prompt_is_not_shown(
+    id: str, prompt: str, reveals: bool
+) -> None:
     examples = [Example("first", "something else altogether", {}), Example(id, prompt, {})]
     shown = shown_ids(examples)
-    assert shown == ({"first": "0001", id: "0002"} if told else {"first": "first", id: id})
+    assert shown == ({"first": "0001", id: "0002"} if reveals else {"first": "first", id: id})
 
 
 def test_no_file_holds_ids_that_are_prompts(tmp_path: Path) -> None:
@@ -280,28 +292,36 @@ def test_no_file_holds_ids_that_are_prompts(tmp_path: Path) -> None:
     assert run.examples["example"].str.fullmatch(r"\d{4}").all()
 
 
-def test_texts_of_parts_are_told_where_they_were_kept() -> None:
-    length = torch.tensor([2])
-    parts = {
-        f"{what} {part} {how}": value
-        for part, how, first in (("residual", "alone", 1), ("5", "without", 4))
-        for what, value in (("answer", torch.tensor([[first, first + 1, 9]])), ("length", length))
-    }
-    results = {
-        "base": SimpleNamespace(tensors={"answer": torch.tensor([[7, 8]]), "length": length}),
-        "split": SimpleNamespace(tensors=parts),
-    }
+def test_texts_of_parts_are_revealed_where_they_were_stored() -> None:
+    def answers(*ids: int) -> Answers:
+        ids_BN = torch.tensor([[*ids, 9]])
+        flag_B = torch.tensor([False])
+        return Answers(ids_BN, torch.tensor([len(ids)]), flag_B, flag_B)
+
+    def part(alone: Answers | None, without: Answers | None) -> DeltaPart:
+        return DeltaPart(torch.zeros(1, 1, 1, 1), Replay((), alone), Replay((), without))
+
+    parts = {"residual": part(answers(1, 2), None), "5": part(None, answers(4, 5))}
+    graph = Graph({})
+    behavior = Behavior(Detector("refuses"), generate=2)
+    base = graph.add("base", RunBase(behavior))
+    graph.tables[TableKey("part", "recover", 8.0)] = "split"
+    output = Output(
+        graph,
+        {
+            base: StepResult(Observations((), answers=answers(7, 8))),
+            "keep": StepResult(ValidFlips((0,))),
+            "split": StepResult(DeltaParts(torch.tensor([[1]]), parts)),
+        },
+    )
+    graph.add("keep", KeepValidFlips())
     resources = SimpleNamespace(
         examples=[Example("r0", "why?", {})], model=SimpleNamespace(decode=str)
     )
-    output = SimpleNamespace(results=results, valid_flips=[0])
-    told = texts(
-        cast(Any, resources), cast(Any, output), "base", None,
-        [("part", "recover", 8.0, "split")], {"r0": "r0"},
-    )  # fmt: skip
+    revealed = texts(cast(Any, resources), output, {"r0": "r0"})
     first = Revealed("r0", None, "defended", None, None, "why?", "[7, 8]", None)
-    assert told[0] == first
-    assert [(t.kind, t.name, t.limit, t.part, t.how, t.text) for t in told[1:]] == [
+    assert revealed[0] == first
+    assert [(t.kind, t.name, t.limit, t.part, t.how, t.text) for t in revealed[1:]] == [
         ("part", "recover", 8.0, "residual", "alone", "[1, 2]"),
         ("part", "recover", 8.0, "5", "without", "[4, 5]"),
     ]
@@ -311,6 +331,6 @@ def test_clearing_a_folder_that_is_not_there_is_no_mistake(tmp_path: Path) -> No
     RunFolder(tmp_path / "none").clear()
 
 
-def test_the_name_of_a_category_in_many_ids_tells_nothing() -> None:
+def test_the_name_of_a_category_in_many_ids_reveals_nothing() -> None:
     examples = [Example(f"writing-{n:03d}", f"A writing task, number {n}.", {}) for n in range(20)]
     assert shown_ids(examples) == {example.id: example.id for example in examples}

@@ -20,7 +20,7 @@ Stamp = tuple[int, int]
 
 
 def parts(store: Path) -> dict[Path, Stamp]:
-    """Finished parts, each with what changes when it is written again."""
+    """Return the finished parts, each with a stamp that changes when it is written again."""
     found = {}
     for path in store.glob("*/part-*.safetensors"):
         status = path.stat()
@@ -29,14 +29,14 @@ def parts(store: Path) -> dict[Path, Stamp]:
 
 
 def result_of(out: Path) -> dict[str, Any]:
-    """What a run found, without what names the machine and the batches."""
+    """Return the result of a run, without the entries that name the machine and the batches."""
     result: dict[str, Any] = json.loads((out / "result.json").read_text())
     del result["environment"]
     return result
 
 
 def files_of(out: Path) -> dict[str, bytes]:
-    """The files that hold figures, byte by byte."""
+    """Return the bytes of the files that hold figures."""
     return {
         name: (out / name).read_bytes()
         for name in ("examples.parquet", "perturbations.safetensors")
@@ -74,7 +74,7 @@ def start(claim: Path, out: Path, store: Path) -> Process:
 
 @pytest.fixture(scope="module")
 def undisturbed(claim: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nothing happened to."""
+    """Return the folder of a run that was not stopped."""
     folder = tmp_path_factory.mktemp("undisturbed")
     done = start(claim, folder / "out", folder / "store").end()
     assert done.code == 0, done.said
@@ -83,7 +83,8 @@ def undisturbed(claim: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def history(claim: Path, undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> History:
-    """Three times killed, once interrupted, once asked to terminate, each a few batches later."""
+    """Return the history of a run that is killed three times, interrupted once and asked to terminate once,
+    each a few batches later."""
     folder = tmp_path_factory.mktemp("stopped")
     out, store = folder / "out", folder / "store"
     draw = random.Random(SEED)

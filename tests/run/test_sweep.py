@@ -1,4 +1,4 @@
-"""A sweep runs the spec at every point, and what points share once."""
+"""A sweep runs the spec at every point, and computes once what points share."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 import recoverdsl
-from recoverdsl.audit.sweep import SweepRun
+from recoverdsl.audit.records import SweepRun
 from recoverdsl.errors import UsageError
 from recoverdsl.language import check_file
 from recoverdsl.measure.sweeps import from_json
 from tests.run import claims
 from tests.run.commands import cli
-from tests.run.watching import Watching
+from tests.run.recording_observer import RecordingObserver
 
 LIMITS = [0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10]
 BUDGETS = (
@@ -33,28 +33,28 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def swept(spec: Path) -> tuple[SweepRun, Watching]:
+def swept(spec: Path) -> tuple[SweepRun, RecordingObserver]:
     spec.write_text(PLAIN + BUDGETS)
-    watching = Watching()
+    observer = RecordingObserver()
     audit = recoverdsl.load(spec)
-    run = audit.run_sweep(spec.parent / "out", store=spec.parent / "store", observer=watching)
-    return run, watching
+    run = audit.run_sweep(spec.parent / "out", store=spec.parent / "store", observer=observer)
+    return run, observer
 
 
-def test_ten_budgets_load_select_and_filter_once(swept: tuple[SweepRun, Watching]) -> None:
-    _, watching = swept
-    assert watching.loaded == {"loading model tiny": 1, "loading SAE mid": 1}
-    computed = {kind: n for (kind, state), n in watching.steps.items() if state == "computed"}
+def test_ten_budgets_load_select_and_filter_once(swept: tuple[SweepRun, RecordingObserver]) -> None:
+    _, observer = swept
+    assert observer.loaded == {"loading model tiny": 1, "loading SAE mid": 1}
+    computed = {kind: n for (kind, state), n in observer.steps.items() if state == "computed"}
     # One attack is swept, and the other and its control follow it.
     assert computed == {
-        "RunBase": 1, "RankFeatures": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 10,
+        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 10,
     }  # fmt: skip
-    assert [state for _, state in watching.steps] == ["computed"] * len(watching.steps)
-    assert watching.points[0] == "point 1 of 10: unconstrained.limit = norm <= 0.5"
+    assert [state for _, state in observer.steps] == ["computed"] * len(observer.steps)
+    assert observer.points[0] == "point 1 of 10: unconstrained.limit = norm <= 0.5"
 
 
 def test_each_point_is_what_the_spec_with_that_value_finds(
-    spec: Path, swept: tuple[SweepRun, Watching], tmp_path: Path
+    spec: Path, swept: tuple[SweepRun, RecordingObserver], tmp_path: Path
 ) -> None:
     run, _ = swept
     other = spec.parent / "alone.rec"
@@ -71,8 +71,18 @@ def test_each_point_is_what_the_spec_with_that_value_finds(
         assert "sweep" not in written.read_text()
 
 
+def test_a_point_is_an_audit_that_runs_alone(
+    spec: Path, swept: tuple[SweepRun, RecordingObserver]
+) -> None:
+    run, _ = swept
+    spec.write_text(PLAIN + BUDGETS)
+    alone = recoverdsl.load(spec).points[3].audit.run(store=spec.parent / "store")
+    assert alone.result == run.swept.points[3].result
+    assert set(alone.states.values()) == {"kept"}
+
+
 def test_more_budget_never_recovers_less_and_the_table_says_so(
-    swept: tuple[SweepRun, Watching],
+    swept: tuple[SweepRun, RecordingObserver],
 ) -> None:
     run, _ = swept
     table = run.table
@@ -83,7 +93,7 @@ def test_more_budget_never_recovers_less_and_the_table_says_so(
 
 
 def test_the_folder_holds_the_table_the_page_and_every_point(
-    spec: Path, swept: tuple[SweepRun, Watching]
+    spec: Path, swept: tuple[SweepRun, RecordingObserver]
 ) -> None:
     run, _ = swept
     out = spec.parent / "out"
@@ -97,7 +107,7 @@ def test_the_folder_holds_the_table_the_page_and_every_point(
 
 
 def test_run_again_nothing_is_computed_and_the_command_says_the_same(
-    spec: Path, swept: tuple[SweepRun, Watching]
+    spec: Path, swept: tuple[SweepRun, RecordingObserver]
 ) -> None:
     run, _ = swept
     again = spec.parent / "again"
@@ -117,7 +127,7 @@ def test_a_plan_and_a_drawing_hold_what_points_share_once(spec: Path) -> None:
     assert (
         kinds["LoadModel"]
         == kinds["RunBase"]
-        == kinds["RankFeatures"]
+        == kinds["RankByAttribution"]
         == kinds["SelectFeatures"]
         == 1
     )
@@ -148,10 +158,10 @@ def test_how_many_are_selected_changes_no_ranking(spec: Path, tmp_path: Path) ->
         PLAIN.replace("top(10,", "top(many,")
         + "\nparam many = 10\nsweep counts { many = [2, 5, 10] }\n"
     )
-    watching = Watching()
-    run = recoverdsl.load(spec).run_sweep(store=tmp_path, observer=watching)
-    computed = {kind: n for (kind, state), n in watching.steps.items() if state == "computed"}
-    assert (computed["RankFeatures"], computed["SelectFeatures"]) == (1, 3)
+    observer = RecordingObserver()
+    run = recoverdsl.load(spec).run_sweep(store=tmp_path, observer=observer)
+    computed = {kind: n for (kind, state), n in observer.steps.items() if state == "computed"}
+    assert (computed["RankByAttribution"], computed["SelectFeatures"]) == (1, 3)
     chosen = [
         sae["ids"]
         for point in run.swept.points

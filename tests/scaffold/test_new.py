@@ -1,4 +1,4 @@
-"""`recoverdsl new`: what it writes is valid and in the one style, whatever it is asked for."""
+"""`recoverdsl new`: what it writes is valid and in canonical style, for every combination of options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recoverdsl.compiler.support import refuse_what_cannot_run
+from recoverdsl.compiler.support import refuse_unsupported
 from recoverdsl.errors import UsageError
 from recoverdsl.language import format_text, load_spec
 from recoverdsl.language.schema import Folder, HuggingFace, Release, Site
@@ -49,7 +49,7 @@ def test_what_is_written_passes_check_and_fmt_and_can_run(
     assert cli("check", "claim.rec").code == 0
     assert cli("fmt", "--check", "claim.rec").code == 0
     assert cli("new", "-", "--kind", kind, *options).out == Path("claim.rec").read_text()
-    refuse_what_cannot_run(load_spec(Path("claim.rec")))
+    refuse_unsupported(load_spec(Path("claim.rec")))
 
 
 def test_the_default_is_the_model_and_the_saes_of_the_shipped_specs() -> None:
@@ -132,7 +132,7 @@ def test_a_file_is_replaced_only_by_force(tmp_path: Path) -> None:
     spec.write_text("mine")
     done = cli("new", spec)
     assert (done.code, done.out) == (2, "")
-    assert "this file is there already" in done.err and "--force" in done.err
+    assert "this file exists already" in done.err and "--force" in done.err
     assert spec.read_text() == "mine"
     assert cli("new", spec, "--force").code == 0
     assert spec.read_text().startswith("recoverdsl 1\n")
@@ -160,17 +160,17 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--sae", SCOPE.format(12), "--layer", "11"], "reads layers[12].output, and not layer 11"),
+        (["--sae", SCOPE.format(12), "--layer", "11"], "expected layer 12, found 11"),
         (["--sae", SCOPE.format(99)], "did you mean layer_"),
         (["--sae", "release:gemma-scope-2b-pt-mlp-canonical/layer_12/width_16k/canonical"], "does not read the residual stream"),
         (["--sae", "release:gemma-scope-2b-pt-mlp-canonical/layer_12/width_16k/canonical", "--layer", "12"], "does not read the residual stream"),
-        (["--sae", "gemma"], "names no SAE"),
-        (["--sae", "folder:nowhere", "--model", "folder:m"], "say it by --layer"),
-        (["--sae", "folder:nowhere", "--layer", "1"], "which model do these SAEs read?"),
-        (["--model", "folder:m"], "which SAE reads this model?"),
-        (["--model", "gemma", "--sae", SCOPE.format(12)], "names no model"),
+        (["--sae", "gemma"], "expected an SAE, found 'gemma'"),
+        (["--sae", "folder:nowhere", "--model", "folder:m"], "name it with --layer"),
+        (["--sae", "folder:nowhere", "--layer", "1"], "the model that these SAEs read is not known"),
+        (["--model", "folder:m"], "expected an SAE of this model, found none"),
+        (["--model", "gemma", "--sae", SCOPE.format(12)], "expected a model, found 'gemma'"),
         (["--sae", SCOPE.format(12), "--sae", SCOPE.format(12)], "two SAEs read the same point"),
-        (["--sae", SCOPE.format(12), "--layer", "12", "--layer", "13"], "there are 1 SAEs and 2 layers"),
+        (["--sae", SCOPE.format(12), "--layer", "12", "--layer", "13"], "expected one --layer for each --sae, found 2 for 1"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_and_nothing_is_written(
@@ -185,12 +185,12 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
 def test_a_spec_is_a_file_that_is_named_so(tmp_path: Path) -> None:
     done = cli("new", tmp_path / "claim.txt")
     assert done.code == 2
-    assert "a spec is a file `*.rec`" in done.err
+    assert "expected a file name ending in .rec" in done.err
 
 
 def test_sae_lens_is_not_imported(tmp_path: Path) -> None:
     code = (
-        "import sys; from recoverdsl.cli import app\n"
+        "import sys; from recoverdsl.commands.app import app\n"
         f"app.main(['new', {str(tmp_path / 'claim.rec')!r}, '--sae', {SCOPE.format(12)!r}], standalone_mode=False)\n"
         "assert not {'torch', 'transformers', 'sae_lens', 'numpy'} & sys.modules.keys()"
     )

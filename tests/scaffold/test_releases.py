@@ -72,9 +72,9 @@ def test_where_an_sae_reads_is_what_sae_lens_says(everything: list[Pretrained]) 
     }
     compared = 0
     for sae in everything:
-        converter = offline.get(sae.of.get("conversion_func", ""))
+        converter = offline.get(sae.entry.get("conversion_func", ""))
         if converter:
-            hook = converter(sae.of["repo_id"], sae.path, "cpu")["hook_name"]
+            hook = converter(sae.entry["repo_id"], sae.path, "cpu")["hook_name"]
             point = re.fullmatch(r"blocks\.(\d+)\.hook_resid_post", hook)
             assert sae.site == ((int(point[1]), "output") if point else None), sae.id
             compared += 1
@@ -88,7 +88,7 @@ def test_the_model_is_found_where_the_table_names_a_repository() -> None:
     assert (small.repository, small.site) == ("openai-community/gpt2", (8, "input"))
 
 
-def test_a_name_that_is_nearly_right_is_told_the_right_one() -> None:
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
     with pytest.raises(UsageError) as unknown:
         pretrained("gemma-scope-2b-pt-res-canonica", "layer_12/width_16k/canonical")
     assert "did you mean gemma-scope-2b-pt-res-canonical," in str(unknown.value)

@@ -1,4 +1,4 @@
-"""Code actions do what the fixes of the diagnostics say, and nothing else."""
+"""Code actions make the edits that the diagnostics carry, and no others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def whole(document: Document) -> Range:
 
 
 def after(document: Document, action: CodeAction) -> str:
-    """The text with the edits of an action made, the last one first."""
+    """Return the text with the edits of an action applied, the last one first."""
     assert action.edit
     assert action.edit.changes
     text = document.text
@@ -45,8 +45,8 @@ def test_every_fix_is_an_action(path: Path) -> None:
     assert kinds(found) == [CodeActionKind.QuickFix] * len(fixes)
     for action, diagnostic in zip(found, fixes, strict=True):
         assert after(document, action) == apply_edits(document.text, diagnostic.fix)
-        (mended,) = action.diagnostics or ()
-        assert mended.code == diagnostic.code
+        (fixed,) = action.diagnostics or ()
+        assert fixed.code == diagnostic.code
         assert action.title
 
 
@@ -62,7 +62,7 @@ def test_all_of_a_file_at_once() -> None:
     document = Document(TWO)
     found = actions(document, document.lines.range(0, 0))
     assert kinds(found) == [CodeActionKind.SourceFixAll]
-    assert found[0].title == "Mend 2 mistakes of this file"
+    assert found[0].title == "Fix 2 mistakes in this file"
     assert check(after(document, found[0])).diagnostics == ()
     assert kinds(actions(document, whole(document), ["source"])) == [CodeActionKind.SourceFixAll]
     assert actions(document, whole(document), ["refactor"]) == []

@@ -31,7 +31,7 @@ ABLE = types.ClientCapabilities(
         publish_diagnostics=types.PublishDiagnosticsClientCapabilities(related_information=True),
     )
 )
-"""What a large editor says that it can do."""
+"""The capabilities that a full-featured editor declares."""
 
 
 class Editor(LanguageClient):
@@ -60,11 +60,11 @@ class Editor(LanguageClient):
         self.text_document_did_change(types.DidChangeTextDocumentParams(where, [change]))
 
     async def diagnostics(self) -> types.PublishDiagnosticsParams:
-        """The next that are shown."""
+        """Wait for the next diagnostics."""
         return await asyncio.wait_for(self.shown.get(), 20)
 
     def at(self, word: str, further: int = 1) -> types.Position:
-        """Inside the first occurrence of an ASCII word."""
+        """Return a position inside the first occurrence of an ASCII word."""
         offset = self.text.index(word) + further
         before = self.text[:offset]
         return types.Position(before.count("\n"), offset - before.rfind("\n") - 1)
@@ -72,7 +72,7 @@ class Editor(LanguageClient):
 
 @asynccontextmanager
 async def editing(able: types.ClientCapabilities = ABLE) -> AsyncIterator[Editor]:
-    """A session of an editor, which has to end well."""
+    """Open a session with the server, which has to end without an error."""
     editor = Editor()
     await editor.start_io(sys.executable, "-m", "recoverdsl.cli", "lsp", "--stdio")
     process = editor._server
@@ -97,7 +97,7 @@ def session(
     asyncio.run(run())
 
 
-def test_what_it_says_that_it_can_do() -> None:
+def test_capabilities_are_announced() -> None:
     async def run() -> None:
         editor = Editor()
         await editor.start_io(sys.executable, "-m", "recoverdsl.cli", "lsp")
@@ -158,7 +158,7 @@ def test_every_ability_on_a_shipped_spec(name: str) -> None:
         assert renamed
         assert renamed.changes
         assert {edit.new_text for edit in renamed.changes[URI]} == {"small"}
-        with pytest.raises(JsonRpcException, match="`at` cannot be a name") as refused:
+        with pytest.raises(JsonRpcException, match="expected a name, found `at`") as refused:
             await editor.text_document_rename_async(types.RenameParams(TEXT, where, "at"))
         assert refused.value.code == types.LSPErrorCodes.RequestFailed
 
@@ -227,7 +227,7 @@ def test_a_change_that_is_not_shown_yet_is_forgotten_as_the_file_is_closed() -> 
     session(what)
 
 
-def test_a_mistake_is_mended() -> None:
+def test_a_mistake_is_fixed() -> None:
     async def what(editor: Editor) -> None:
         editor.open(SMALL + "expect drit(go) <= 5%\n")
         (found,) = (await editor.diagnostics()).diagnostics

@@ -1,4 +1,4 @@
-"""Completion: it knows every word of the shipped specs, offers nothing that is no word, and works while one types."""
+"""Completion offers every word of the shipped specs and none that is invalid, also in incomplete text."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from recoverdsl.language.schema import KINDS
 from recoverdsl.language.schema.fields import keys
 from recoverdsl.server.completion import MOST, complete
 from recoverdsl.server.document import Document
-from recoverdsl.server.wanted import required
+from recoverdsl.server.expected_type import required
 from tests.language.texts import FULL, SMALL
 from tests.server.places import SPECS, TEXTS, at
 
 
 def items(text: str, *, whole: bool = False, snippets: bool = True) -> dict[str, CompletionItem]:
-    """What is offered at the `|`, in order."""
+    """Return what is offered at the `|`, in order."""
     document, offset = at(text, whole=whole)
     found = complete(document, offset, snippets=snippets).items
     return {item.label: item for item in sorted(found, key=lambda item: item.sort_text or "")}
@@ -32,7 +32,7 @@ def labels(text: str, *, whole: bool = False) -> list[str]:
 
 
 def words(text: str) -> list[tuple[int, int]]:
-    """Every word of a text that is not the name of what is defined there, or a number."""
+    """Return the place of every word of a text, except numbers and the names in definitions."""
     document = Document(text)
     index = document.checked.index
     given = {d.place.span.start for found in index.definitions.values() for d in found}
@@ -46,7 +46,7 @@ def words(text: str) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("typed", [0, 1])
 def test_every_word_is_offered_where_it_stands(name: str, typed: int) -> None:
-    """With the rest of the file behind the cursor, as when one changes a word."""
+    """Complete with the rest of the file after the cursor, as when one changes a word."""
     text = TEXTS[name]
     for start, end in words(text)[typed::2]:
         if text[start - 1] == "." and not typed:
@@ -59,7 +59,7 @@ def test_every_word_is_offered_where_it_stands(name: str, typed: int) -> None:
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("typed", [0, 1])
 def test_every_word_is_offered_at_the_end_of_a_file(name: str, typed: int) -> None:
-    """With nothing behind the cursor, as when one types a file from its top."""
+    """Complete with nothing after the cursor, as when one types a file from its top."""
     text = TEXTS[name]
     defined = {symbol.name for symbol in check(text).index.definitions}
     for start, end in words(text)[typed::2]:
@@ -69,7 +69,7 @@ def test_every_word_is_offered_at_the_end_of_a_file(name: str, typed: int) -> No
 
 
 UNKNOWN = {"REC201", "REC203", "REC204", "REC205", "REC206", "REC210", "REC211", "REC212"}
-"""Mistakes of someone who writes a word that is none here."""
+"""The codes of unknown words."""
 
 
 @pytest.mark.parametrize("name", ["ioi", "full"])
@@ -132,7 +132,7 @@ def test_an_attribute_can_be_changed_for_another() -> None:
     assert found["steps"].text_edit.new_text == "steps"
 
 
-def test_names_behind_like() -> None:
+def test_names_after_like() -> None:
     text = "attack a { maximize = says }\nattack b like |"
     assert labels(text) == ["a", "go"]
     assert labels("attack b |") == ["like"]

@@ -1,4 +1,4 @@
-"""Hover: every word of the vocabulary says what it means, every name what it stands for."""
+"""Hover explains every word of the vocabulary and shows the definition of every name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_word_of_the_specs_says_something(name: str) -> None:
 
 
 def vocabulary() -> Iterator[tuple[str, str]]:
-    """A text with a cursor for every word, and a sentence that has to be there."""
+    """Yield a text with a cursor for every word, and a sentence that its hover must contain."""
     for kind, cls in schema.BLOCKS.items():
         yield f"|{kind} x {{}}" if kind != "stage" else "attack x { |stage y {} }", str(cls.__doc__)
         for key, a in keys(cls).items():
@@ -71,7 +71,7 @@ def vocabulary() -> Iterator[tuple[str, str]]:
 
 
 def uses(cls: type) -> list[tuple[str, str]]:
-    """An attribute that may call a function."""
+    """Yield the attributes that may call a function."""
     return [
         (kind, key)
         for kind, block in schema.BLOCKS.items()

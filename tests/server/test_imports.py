@@ -10,7 +10,7 @@ from pygls.uris import from_fs_path
 from recoverdsl.errors import UsageError
 from recoverdsl.server.actions import actions
 from recoverdsl.server.completion import complete
-from recoverdsl.server.diagnosing import diagnose
+from recoverdsl.server.diagnostics import diagnose
 from recoverdsl.server.document import Document
 from recoverdsl.server.hover import hover
 from recoverdsl.server.navigation import definitions, references

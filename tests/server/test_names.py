@@ -23,7 +23,7 @@ from tests.server.places import SPECS, TEXTS, at, on
 
 
 def shown(document: Document, found: Sequence[Location]) -> list[str]:
-    """Each place with what follows it on its line."""
+    """Return the rest of the line from each place on."""
     lines = document.text.split("\n")
     return [lines[one.range.start.line][one.range.start.character :] for one in found]
 
@@ -105,14 +105,14 @@ def edited(document: Document, edits: Sequence[TextEdit]) -> str:
 
 
 def meaning(text: str, old: str, new: str) -> Any:
-    """What a spec means, with another name in place of one."""
+    """Return the meaning of a spec with one name replaced by another."""
     spec = check(text).spec
     assert spec
     whole = rf"(?<!\w){old}(?!\w)"
 
     def change(value: Any, field: str = "") -> Any:
         if isinstance(value, dict):
-            # What has a class has fields, and the other mappings have names.
+            # A mapping with a class holds fields, any other holds names.
             fields = (
                 value.items()
                 if "class" in value
@@ -136,7 +136,7 @@ PLAIN = [
     (name, symbol)
     for name, text in TEXTS.items()
     for symbol in check(text).index.definitions
-    # Not what shares its name with something else, so that it can be told in the meaning.
+    # Only symbols whose name nothing else has, so that the name identifies them in the meaning.
     if len(check(text).index.named(symbol.name)) == 1
 ]
 names = st.from_regex(r"n_[a-z0-9_é𝒜]{0,9}", fullmatch=True)
@@ -161,7 +161,7 @@ def test_after_a_rename_the_spec_is_the_same_up_to_the_name(
 
 
 def digests(text: str) -> set[str]:
-    """Those of the steps whose results are kept."""
+    """Return the digests of the steps whose results are stored."""
     spec = check(text).spec
     assert spec
     graph = compile_spec(spec, lambda block: type(block).__name__, {"device": "cpu"})
@@ -183,20 +183,20 @@ def test_a_rename_changes_no_digest_of_a_step(name: str) -> None:
 @pytest.mark.parametrize(
     ("new", "why"),
     [
-        ("", "cannot be a name"),
-        ("2x", "cannot be a name"),
-        ("a b", "cannot be a name"),
-        ("a.b", "cannot be a name"),
-        ("a-b", "cannot be a name"),
-        ("at", "cannot be a name"),
-        ("in", "cannot be a name"),
-        ("like", "cannot be a name"),
-        ("true", "cannot be a name"),
-        ("x # y", "cannot be a name"),
-        ("x\n", "cannot be a name"),
-        ("suffix", "already the name"),
-        ("noise", "already the name"),
-        ("layer", "already the name"),
+        ("", "expected a name"),
+        ("2x", "expected a name"),
+        ("a b", "expected a name"),
+        ("a.b", "expected a name"),
+        ("a-b", "expected a name"),
+        ("at", "expected a name"),
+        ("in", "expected a name"),
+        ("like", "expected a name"),
+        ("true", "expected a name"),
+        ("x # y", "expected a name"),
+        ("x\n", "expected a name"),
+        ("suffix", "already defined"),
+        ("noise", "already defined"),
+        ("layer", "already defined"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(new: str, why: str) -> None:
@@ -210,19 +210,19 @@ def test_names_of_other_spaces_are_free() -> None:
     document, offset = on(FULL, "direct {")
     assert rename(document, offset, "smollm2")
     document, offset = on(FULL, "layer = 14")
-    with pytest.raises(UsageError, match="already the name"):
+    with pytest.raises(UsageError, match="already defined"):
         rename(document, offset, "smollm2")
 
 
 @pytest.mark.parametrize("word", ["norm", "first", "refuses", "never"])
 def test_a_param_cannot_take_the_place_of_a_word(word: str) -> None:
     text = "param p = 3\nattack a like go { steps = |p; stop = never }\n"
-    with pytest.raises(UsageError, match="mean something else"):
+    with pytest.raises(UsageError, match="change the meaning"):
         rename(*at(text), word)
 
 
 def test_a_name_that_also_stands_where_nothing_can_be_read_is_not_changed() -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be parsed"):
         rename(*at("attack |a like go {}\nexpect drift(a) <= = 3\n"), "b")
     assert rename(*at("attack |a like go {}\nexpect drift(go) <= = 3\n"), "b")
 
@@ -235,7 +235,7 @@ def test_a_stage_that_replaces_another_keeps_doing_so() -> None:
     assert after.count("stage two") == 2
     other = text.replace("like a { stage one", "like a { stage other { perturb = mid at last_token; limit = norm <= 1 }; stage one")  # fmt: skip
     document, offset = at(other.replace("|stage one", "stage |one"))
-    with pytest.raises(UsageError, match="mean something else"):
+    with pytest.raises(UsageError, match="change the meaning"):
         rename(document, offset, "other")
 
 

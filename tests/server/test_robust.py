@@ -1,4 +1,4 @@
-"""No text and no place in it makes an ability fail, and each answers at once."""
+"""No text and no place in it makes a feature of the server fail, and each answers at once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from recoverdsl.errors import UsageError
 from recoverdsl.language import check
 from recoverdsl.server.actions import actions
 from recoverdsl.server.completion import complete
-from recoverdsl.server.diagnosing import diagnose
+from recoverdsl.server.diagnostics import diagnose
 from recoverdsl.server.document import Document
-from recoverdsl.server.formatting import format_document
+from recoverdsl.server.format import format_document
 from recoverdsl.server.hover import hover
 from recoverdsl.server.navigation import definitions, highlights, references
 from recoverdsl.server.outline import folds, symbols
@@ -27,15 +27,15 @@ from tests.language.texts import FULL
 from tests.server.places import SPECS
 
 
-def mend(document: Document, offset: int) -> list[CodeAction]:
+def quick_fixes(document: Document, offset: int) -> list[CodeAction]:
     return actions(document, document.lines.range(offset, offset))
 
 
-HERE = (complete, hover, definitions, references, highlights, prepare, mend)
-"""Abilities that are asked about one place."""
+HERE = (complete, hover, definitions, references, highlights, prepare, quick_fixes)
+"""The features that take one place."""
 
 WHOLE = (diagnose, symbols, folds, format_document)
-"""Abilities that are asked about the whole text."""
+"""The features that take the whole text."""
 
 
 def ask_everything(document: Document, offset: int) -> None:
@@ -76,7 +76,7 @@ def test_a_text_that_is_far_too_long() -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_every_ability_answers_at_once(name: str) -> None:
-    """Within a tenth of a second of processor time, the check of the text included."""
+    """Answer within a tenth of a second of processor time, the check of the text included."""
     check("")
     offset = SPECS[name].index("perturb") + 3
     asked = [lambda d, a=a: a(d) for a in WHOLE] + [lambda d, a=a: a(d, offset) for a in HERE]
@@ -92,10 +92,12 @@ def test_every_ability_answers_at_once(name: str) -> None:
 
 
 def test_it_knows_the_language_and_locks_and_nothing_else() -> None:
+    others = ["recoverdsl.version", "recoverdsl.sources", *(f"recoverdsl.sources.{m}" for m in ("contents", "sae_lens_table"))]  # fmt: skip
     code = (
         "import sys, recoverdsl.server.server; "
         "print(sorted(m for m in sys.modules if m.split('.')[0] in ('torch', 'sae_lens', 'transformers', 'numpy')"
-        " or m.startswith('recoverdsl.') and m.split('.')[1] not in ('language', 'pinning', 'server', 'errors', 'sae_lens_table')))"
+        " or m.startswith('recoverdsl.') and m.split('.')[1] not in ('language', 'pinning', 'server', 'errors', 'version')"
+        f" and m not in {others}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -19,9 +19,9 @@ from pygls.uris import from_fs_path
 
 from recoverdsl.language import beside, check, format_text
 from recoverdsl.language.diagnostics import MOST
-from recoverdsl.server.diagnosing import diagnose
+from recoverdsl.server.diagnostics import diagnose
 from recoverdsl.server.document import Document
-from recoverdsl.server.formatting import format_document
+from recoverdsl.server.format import format_document
 from recoverdsl.server.lines import Lines
 from recoverdsl.server.outline import folds, symbols
 from tests.language.texts import DIAGNOSTICS, FULL, SMALL
@@ -32,7 +32,7 @@ UNITS = {
     PositionEncodingKind.Utf16: lambda text: sum(1 + (c > "\uffff") for c in text),
     PositionEncodingKind.Utf32: len,
 }
-"""How each encoding counts."""
+"""The units of each encoding."""
 
 
 # --- Positions --------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def test_positions_go_back_and_forth(encoding: PositionEncodingKind, text: str) 
 
 
 @pytest.mark.parametrize(("encoding", "character"), [("utf-8", 21), ("utf-16", 14), ("utf-32", 13)])
-def test_what_stands_behind_wide_characters(encoding: str, character: int) -> None:
+def test_positions_after_wide_characters(encoding: str, character: int) -> None:
     document = Document('recoverdsl 1\naudit "é😀模型" oops\n', encoding=encoding)
     (found,) = diagnose(document)
     assert found.range.start == Position(1, character)
@@ -69,7 +69,7 @@ def test_lines_end_where_an_editor_ends_them() -> None:
     assert Lines(text).offset(Position(4, 0)) == text.index("foo")
 
 
-def test_positions_behind_the_end() -> None:
+def test_positions_past_the_end() -> None:
     lines = Lines("ab\ncd")
     assert lines.offset(Position(0, 99)) == 2
     assert lines.offset(Position(9, 0)) == 5

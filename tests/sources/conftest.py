@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recoverdsl.sources import Fetcher
+from recoverdsl.sources.fetcher import Fetcher
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from recoverdsl.sources import Fetcher
 from recoverdsl.sources import cache as cache_module
 from recoverdsl.sources.cache import digest_path
+from recoverdsl.sources.fetcher import Fetcher
 
 CONTENT = b"weights, or so they say"
 SHA = hashlib.sha256(CONTENT).hexdigest()

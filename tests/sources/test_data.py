@@ -14,9 +14,12 @@ import pytest
 
 from recoverdsl.errors import RecoverdslError, SpecError, UnavailableError
 from recoverdsl.language.schema import Data, File, HuggingFace, Template
-from recoverdsl.sources import Fetcher, tables, templates
 from recoverdsl.sources import data as data_module
-from recoverdsl.sources.data import LAYOUTS, Example, data_digest, load_examples
+from recoverdsl.sources import tables, templates
+from recoverdsl.sources.data import LAYOUTS, Example, load_examples
+from recoverdsl.sources.fetcher import Fetcher
+from recoverdsl.sources.registry import source_of
+from recoverdsl.sources.repositories import Repository
 
 ROWS = [{"prompt": f"p{number}", "io": "Mary", "weight": number / 2} for number in range(4)]
 
@@ -198,7 +201,7 @@ def test_a_table_is_known_by_its_columns(
     assert examples[0].fields == {name: str(cell) for name, cell in rows[0].items()}
 
 
-def test_each_known_table_is_told_from_the_others() -> None:
+def test_each_known_table_is_distinguished_from_the_others() -> None:
     for layout in LAYOUTS:
         named = {layout.prompt, *layout.ids, *layout.categories, layout.context or layout.prompt}
         assert named - {"id", "category"} <= set(layout.columns)
@@ -253,7 +256,7 @@ def test_an_unknown_answer_column_names_those_there_are(fetcher: Fetcher, tmp_pa
         ({"Behavior": "Why?", "BehaviorID": "x"}, 'prompt = "…"'),
     ],
 )
-def test_an_unknown_table_is_told_what_was_looked_for(
+def test_an_unknown_table_is_answered_with_the_expected_columns(
     fetcher: Fetcher, tmp_path: Path, row: dict[str, object], help: str
 ) -> None:
     with pytest.raises(SpecError) as caught:
@@ -267,7 +270,7 @@ def test_an_unknown_table_is_told_what_was_looked_for(
 def test_the_digest_does_not_cover_which_column_is_read(fetcher: Fetcher, tmp_path: Path) -> None:
     data = table(tmp_path, "csv", ADVBENCH)
     named = attrs.evolve(data, prompt="target", answer="goal")
-    assert data_digest(named, fetcher) == data_digest(data, fetcher)
+    assert source_of(named).pin(fetcher) == source_of(data).pin(fetcher)
 
 
 @pytest.mark.parametrize(
@@ -321,25 +324,25 @@ def test_other_files_are_not_read(fetcher: Fetcher, tmp_path: Path, name: str) -
 
 
 @pytest.mark.parametrize("path", ["../rows.jsonl", "missing.jsonl", "."])
-def test_a_file_that_cannot_be_had(fetcher: Fetcher, path: str) -> None:
+def test_a_file_that_is_not_available(fetcher: Fetcher, path: str) -> None:
     with pytest.raises(RecoverdslError):
-        data_digest(Data(File(path)), fetcher)
+        source_of(Data(File(path))).pin(fetcher)
 
 
 def test_the_digest_of_a_file_is_its_sha256(fetcher: Fetcher, tmp_path: Path) -> None:
     data = write(tmp_path, "rows.jsonl", "not even JSON")
-    assert data_digest(data, fetcher) == hashlib.sha256(b"not even JSON").hexdigest()
+    assert source_of(data).pin(fetcher) == hashlib.sha256(b"not even JSON").hexdigest()
 
 
 def test_the_digest_of_a_template_covers_all_that_changes_its_rows(
     fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = [
-        data_digest(Data(Template("ioi", prompts, seed)), fetcher)
+        source_of(Data(Template("ioi", prompts, seed))).pin(fetcher)
         for prompts, seed in ((4, 0), (4, 0), (5, 0), (4, 1))
     ]
     monkeypatch.setattr(templates, "VERSION", templates.VERSION + 1)
-    digests.append(data_digest(Data(Template("ioi", 4, 0)), fetcher))
+    digests.append(source_of(Data(Template("ioi", 4, 0))).pin(fetcher))
     assert digests[0] == digests[1]
     assert len(set(digests)) == 4
 
@@ -358,7 +361,7 @@ def test_a_repository_of_tables(
             pyarrow.Table.from_pylist(rows), snapshot / "data" / f"{part}.parquet"
         )
     (snapshot / "retrain.parquet").write_bytes(b"not of the split")
-    monkeypatch.setattr(Fetcher, "huggingface", lambda *_: snapshot)
+    monkeypatch.setattr(Repository, "_fetched", lambda *_: snapshot)
 
     def data(split: str | None) -> Data:
         return Data(HuggingFace("someone/rows", split=split))
@@ -372,7 +375,7 @@ def test_a_repository_of_tables(
     assert [
         example.prompt for example in load_examples(attrs.evolve(data("train"), limit=2), fetcher)
     ] == ["p0", "p1"]
-    assert data_digest(data("train"), fetcher) != data_digest(data("test"), fetcher)
+    assert source_of(data("train")).pin(fetcher) != source_of(data("test")).pin(fetcher)
     with pytest.raises(SpecError, match="several tables"):
         load_examples(data(None), fetcher)
     with pytest.raises(UnavailableError, match="validation"):

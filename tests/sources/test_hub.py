@@ -9,14 +9,19 @@ import pytest
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema import HuggingFace
-from recoverdsl.sources import Fetcher
-from recoverdsl.sources.hub import commit_of, digests, patterns_of, published
+from recoverdsl.sources.fetcher import Fetcher, Revision
+from recoverdsl.sources.hub import at_commit, digests, published
+from recoverdsl.sources.repositories import Repository
 from tests.hub import Hub
 from tests.sources.files import files_in
 
 GOOD = {
     "model.safetensors": b"w", "config.json": b"{}", "pytorch_model.bin": b"pickle", "run.py": b"x", "q4.gguf": b"g",
 }  # fmt: skip
+
+
+def locate(source: HuggingFace, fetcher: Fetcher) -> Path:
+    return Repository(source, "model").locate(fetcher)
 
 
 @pytest.fixture
@@ -28,21 +33,21 @@ def hub(hub: Hub) -> Hub:
 
 
 def test_a_repository_is_fetched_without_its_pickles_and_code(fetcher: Fetcher, hub: Hub) -> None:
-    place = fetcher.huggingface(HuggingFace("someone/good"), "model")
+    place = locate(HuggingFace("someone/good"), fetcher)
     assert files_in(place) == ["config.json", "model.safetensors"]
     assert (place / "model.safetensors").read_bytes() == b"w"
 
 
 def test_a_fetched_repository_needs_no_network(fetcher: Fetcher, hub: Hub, tmp_path: Path) -> None:
-    place = fetcher.huggingface(HuggingFace("someone/good"), "model")
+    place = locate(HuggingFace("someone/good"), fetcher)
     hub.asked.clear()
     offline = Fetcher(tmp_path, cache=tmp_path / "cache", offline=True)
-    assert offline.huggingface(HuggingFace("someone/good"), "model") == place
+    assert locate(HuggingFace("someone/good"), offline) == place
     assert hub.asked == []
 
 
 def test_one_named_file_is_fetched_alone(fetcher: Fetcher, hub: Hub) -> None:
-    place = fetcher.huggingface(HuggingFace("someone/good", file="q4.gguf"), "model")
+    place = locate(HuggingFace("someone/good", file="q4.gguf"), fetcher)
     assert place.read_bytes() == b"g"
     assert files_in(place.parent) == ["q4.gguf"]
 
@@ -73,7 +78,7 @@ def test_what_the_hub_refuses_is_said_in_words(
     text: str,
 ) -> None:
     with pytest.raises(error, match=text):
-        fetcher.huggingface(source, "model")
+        locate(source, fetcher)
 
 
 def test_an_absent_hub_is_said_with_where_it_was_looked_for(
@@ -82,20 +87,20 @@ def test_an_absent_hub_is_said_with_where_it_was_looked_for(
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UnavailableError, match="the hub cannot be asked") as caught:
-        fetcher.huggingface(HuggingFace("someone/good"), "model")
+    with pytest.raises(UnavailableError, match="the hub cannot be reached") as caught:
+        locate(HuggingFace("someone/good"), fetcher)
     assert str(tmp_path / "hub") in str(caught.value)
 
 
 # --- Commits ----------------------------------------------------------------------------------
 
 
-def test_a_branch_stands_for_one_commit_throughout_a_run(fetcher: Fetcher, hub: Hub) -> None:
-    before = fetcher.huggingface(HuggingFace("someone/good"), "model")
+def test_a_branch_means_one_commit_throughout_a_run(fetcher: Fetcher, hub: Hub) -> None:
+    before = locate(HuggingFace("someone/good"), fetcher)
     hub.commit("someone/good", GOOD | {"model.safetensors": b"moved"})
-    assert fetcher.huggingface(HuggingFace("someone/good"), "model") == before
+    assert locate(HuggingFace("someone/good"), fetcher) == before
     again = Fetcher(fetcher.spec_folder, cache=fetcher.cache)
-    after = again.huggingface(HuggingFace("someone/good"), "model")
+    after = locate(HuggingFace("someone/good"), again)
     assert (after / "model.safetensors").read_bytes() == b"moved"
 
 
@@ -104,21 +109,21 @@ def test_a_commit_that_is_known_is_taken_whatever_the_branch_has_become(
 ) -> None:
     old = hub.repositories["someone/good"].branches["main"]
     hub.commit("someone/good", GOOD | {"model.safetensors": b"moved"})
-    known = {("model", "someone/good", "main"): old}
+    known = {Revision("someone/good"): old}
     fetcher = Fetcher(tmp_path, cache=tmp_path / "cache", commits=known)
-    place = fetcher.huggingface(HuggingFace("someone/good"), "model")
+    place = locate(HuggingFace("someone/good"), fetcher)
     assert (place / "model.safetensors").read_bytes() == b"w"
 
 
 def test_without_the_network_a_branch_is_where_it_was_when_it_was_fetched(
     fetcher: Fetcher, tmp_path: Path, hub: Hub
 ) -> None:
-    commit = commit_of(fetcher, "someone/good", None, "model")
+    commit = at_commit(fetcher, Revision("someone/good"))
     offline = Fetcher(tmp_path, cache=tmp_path / "cache", offline=True)
     hub.commit("someone/good", GOOD | {"model.safetensors": b"moved"})
-    assert commit_of(offline, "someone/good", None, "model") == commit
-    with pytest.raises(UnavailableError, match="the hub cannot be asked"):
-        commit_of(offline, "someone/good", "v2", "model")
+    assert at_commit(offline, Revision("someone/good")) == commit
+    with pytest.raises(UnavailableError, match="the hub cannot be reached"):
+        at_commit(offline, Revision("someone/good", "v2"))
 
 
 def test_what_a_commit_holds_is_known_without_fetching_the_weights(
@@ -126,11 +131,12 @@ def test_what_a_commit_holds_is_known_without_fetching_the_weights(
 ) -> None:
     tag = hub.commit("someone/good", GOOD | {"model.safetensors": b"tagged"}, branch="v2")
     source = HuggingFace("someone/good", revision="v2")
-    patterns = patterns_of(source, "model")
-    commit, files = published(fetcher, source.repository, source.revision, "model", patterns)
+    repository = Repository(source, "model")
+    patterns = repository.patterns()
+    commit, files = published(fetcher, repository.revision(), patterns)
     assert commit == tag
     assert hub.fetched() == ["config.json"]
-    place = fetcher.huggingface(source, "model")
+    place = locate(source, fetcher)
     assert place.name == tag
     assert files == digests(fetcher, place, patterns)
     assert files == {

@@ -5,18 +5,24 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema import Folder
-from recoverdsl.sources import Fetcher
+from recoverdsl.sources.fetcher import Fetcher
+from recoverdsl.sources.local import LocalFolder
+
+
+def locate(path: str, fetcher: Fetcher) -> Path:
+    return LocalFolder(Folder(path), "sae").locate(fetcher)
 
 
 def test_a_folder_is_relative_to_the_spec(fetcher: Fetcher, tmp_path: Path) -> None:
     (tmp_path / "spec" / "sae").mkdir()
     (tmp_path / "spec" / "sae" / "sae_weights.safetensors").write_bytes(b"x")
-    assert fetcher.folder(Folder("sae")) == (tmp_path / "spec" / "sae").resolve()
+    assert locate("sae", fetcher) == (tmp_path / "spec" / "sae").resolve()
 
 
 @pytest.mark.parametrize("path", ["../outside", "link", "sae/../../outside", "{absolute}", "held"])
@@ -29,16 +35,16 @@ def test_a_path_that_leaves_the_spec_is_refused(
     (outside / "w.safetensors").write_bytes(b"x")
     (tmp_path / "spec" / "link").symlink_to(outside)
     (held / "w.safetensors").symlink_to(outside / "w.safetensors")
-    source = Folder(path.format(absolute=outside))
+    path = path.format(absolute=outside)
     with pytest.raises(SpecError, match="--allow-outside"):
-        fetcher.folder(source)
-    assert Fetcher(tmp_path / "spec", cache=tmp_path, allow_outside=True).folder(source).is_dir()
+        locate(path, fetcher)
+    assert locate(path, attrs.evolve(fetcher, allow_outside=True)).is_dir()
 
 
 @pytest.mark.parametrize("path", ["missing", "a\0b"])
 def test_a_path_that_is_not_there(fetcher: Fetcher, path: str) -> None:
     with pytest.raises((UnavailableError, SpecError), match=r"does not exist|not a path"):
-        fetcher.folder(Folder(path))
+        locate(path, fetcher)
 
 
 @pytest.mark.parametrize(
@@ -53,10 +59,10 @@ def test_pickles_are_refused(fetcher: Fetcher, tmp_path: Path, name: str) -> Non
         (sae / name).write_bytes(pickle.dumps({}))
     (sae / "cfg.json").write_text("{}")
     with pytest.raises(UnavailableError, match="they can run code") as caught:
-        fetcher.folder(Folder("sae"))
+        locate("sae", fetcher)
     assert name in str(caught.value)
 
 
 def test_arrays_without_objects_are_weights(fetcher: Fetcher, tmp_path: Path) -> None:
     np.savez(tmp_path / "spec" / "params.npz", w=np.zeros(3, dtype=np.float32))
-    assert fetcher.folder(Folder("params.npz")).name == "params.npz"
+    assert locate("params.npz", fetcher).name == "params.npz"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from recoverdsl.engine.defense.autoencoders import load_release
+from recoverdsl.engine.defense.autoencoders import load_sae_release
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Release, Sae, Site
-from recoverdsl.sources import Fetcher
-from recoverdsl.sources.pins import pin, release_file
+from recoverdsl.sources.fetcher import Fetcher
+from recoverdsl.sources.registry import source_of
 from recoverdsl.sources.releases import Place, find
 from tests.hub import Hub
 from tests.models import jumprelu
@@ -28,9 +28,9 @@ def block(sha256: str | None = None) -> Sae:
 
 def load(fetcher: Fetcher, sae: Sae) -> torch.Tensor:
     """The SAE's encoder, as a run loads it."""
-    made = load_release(
-        SOURCE.release, SOURCE.id, CPU, lambda name: release_file(sae, name, fetcher)
-    )
+    named = source_of(sae).pretrained(fetcher)
+    assert named is not None
+    made = load_sae_release(named.release, named.id, CPU, named.fetch)
     encoder: torch.Tensor = made.W_enc.detach()
     return encoder
 
@@ -82,7 +82,7 @@ def test_a_release_is_loaded_at_one_commit(
     assert torch.equal(load(fetcher, block()), before)
     fresh = Fetcher(tmp_path, cache=tmp_path / "cache")
     assert torch.equal(load(fresh, block()), jumprelu(seed=1).W_enc)
-    assert pin(block(), fresh) != pin(block(), fetcher)
+    assert source_of(block()).pin(fresh) != source_of(block()).pin(fetcher)
 
 
 def test_a_release_that_was_fetched_needs_no_network(
@@ -92,13 +92,13 @@ def test_a_release_that_was_fetched_needs_no_network(
     hub.asked.clear()
     offline = Fetcher(tmp_path, cache=tmp_path / "cache", offline=True)
     assert torch.equal(load(offline, block()), before)
-    assert pin(block(), offline) == pin(block(), fetcher)
+    assert source_of(block()).pin(offline) == source_of(block()).pin(fetcher)
     assert hub.asked == []
 
 
-def test_without_the_network_and_never_fetched_it_cannot_be_had(tmp_path: Path, hub: Hub) -> None:
+def test_offline_and_never_fetched_it_is_not_available(tmp_path: Path, hub: Hub) -> None:
     offline = Fetcher(tmp_path, cache=tmp_path / "cache", offline=True)
-    with pytest.raises(UnavailableError, match="the hub cannot be asked"):
+    with pytest.raises(UnavailableError, match="the hub cannot be reached"):
         load(offline, block())
 
 

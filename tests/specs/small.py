@@ -1,4 +1,4 @@
-"""The shipped specs on small random models: what stands in for the real ones, and for how little.
+"""The shipped specs on small random models in place of the real ones, with small budgets.
 
 A spec is copied with its neighbors into a folder in which its SAEs are random, its data made-up words,
 and the hub one on this machine. It is then run as it stands, but for the model that comes from the
@@ -44,13 +44,14 @@ class Small:
     """How a shipped spec is run small."""
 
     stand_in: Callable[[Path, Hub, pytest.MonkeyPatch], Mapping[str, str]]
-    """Makes what the spec names; gives the values that name it, where the spec's own cannot."""
+    """Prepares the model, SAEs and data that the spec names; returns the values that name them where the
+    spec's own cannot."""
     cheaper: Mapping[str, str]
     """Values that make it cheap."""
 
 
 def copied(folder: Path) -> Path:
-    """The shipped specs in a folder of their own, without SAEs and data."""
+    """Return the shipped specs in a folder of their own, without SAEs and data."""
     for spec in SPECS.glob("*.rec"):
         shutil.copy(spec, folder)
     return folder
@@ -60,14 +61,14 @@ def copied(folder: Path) -> Path:
 
 
 def _ioi_words() -> list[str]:
-    """Every word of the prompts that are run, at the beginning of a text and behind a space."""
+    """Return every word of the prompts that are run, at the beginning of a text and after a space."""
     rows = ioi(PROMPTS, 0)
     words = sorted({w for row in rows for w in [*row["prompt"].split(), row["io"], row["s"]]})
     return [*words, *(f" {word}" for word in words)]
 
 
-def _chatting() -> Any:
-    """A tokenizer of made-up words with a chat template."""
+def _chat_tokenizer() -> Any:
+    """Return a tokenizer of made-up words with a chat template."""
     made = models.tokenizer([*answers.WORDS, *(f" {word}" for word in answers.WORDS)])
     made.chat_template = _CHAT
     # Texts are read as the tokens that they were, as a search for a suffix wants it.
@@ -76,7 +77,7 @@ def _chatting() -> Any:
 
 
 def _write_texts(folder: Path, seed: int) -> None:
-    """Requests and replies in made-up words, in the files and columns of the shipped ones, and lists of
+    """Write requests and replies in made-up words, in the files and columns of the shipped ones, and lists of
     phrases that such a text may hold."""
     draw = random.Random(seed)
 
@@ -104,7 +105,7 @@ def _write_texts(folder: Path, seed: int) -> None:
 
 
 def _smollm2(folder: Path, model: Any, tokenizer: Any) -> dict[str, str]:
-    """Saves a model in the place of the one from the package index."""
+    """Save a model in the place of the one from the package index."""
     models.save(model, tokenizer, folder / "model")
     weights = (folder / "model/model.safetensors").read_bytes()
     return {
@@ -121,10 +122,10 @@ def _save_saes(folder: Path, layers: Iterable[int], width: int, features: int) -
         made.save_model(folder / f"saes/smollm2-135m/layer{layer}")
 
 
-def _naming(
+def _ioi_model(
     folder: Path, *_: object, width: int = WIDTH, features: int = 4608
 ) -> Mapping[str, str]:
-    """For the audits of ioi.rec's kind: as many features as the shipped SAE has, and as many layers
+    """Prepare the audits of ioi.rec's kind: as many features as the shipped SAE has, and as many layers
     below it."""
     words = _ioi_words()
     model = models.llama(
@@ -135,15 +136,15 @@ def _naming(
     return _smollm2(folder, model, models.tokenizer(words))
 
 
-def _naming_widely(folder: Path, *_: object) -> Mapping[str, str]:
-    """The same, with a stream wider than features are clamped."""
-    return _naming(folder, width=528, features=640)
+def _wide_ioi_model(folder: Path, *_: object) -> Mapping[str, str]:
+    """Prepare the same, with a residual stream wider than the number of clamped features."""
+    return _ioi_model(folder, width=528, features=640)
 
 
-def _answering(folder: Path, *_: object) -> Mapping[str, str]:
-    """For the audits of refusal.rec's kind."""
+def _refusal_model(folder: Path, *_: object) -> Mapping[str, str]:
+    """Prepare the audits of refusal.rec's kind."""
     _write_texts(folder, seed=3)
-    tokenizer = _chatting()
+    tokenizer = _chat_tokenizer()
     model = models.llama(seed=3, vocab_size=len(tokenizer), num_hidden_layers=22)
     _save_saes(folder, [8, 14, 20], 24, 64)
     return {**_smollm2(folder, model, tokenizer), "answers.phrases": 'file("phrases.toml")'}
@@ -153,8 +154,8 @@ def _of_folder(folder: Path, prefix: str = "") -> dict[str, bytes]:
     return {f"{prefix}{file.name}": file.read_bytes() for file in folder.iterdir()}
 
 
-def _gpt2(folder: Path, hub: Hub, _: object) -> Mapping[str, str]:
-    """A model at the commit that the spec names, and a release, both on the hub: nothing is replaced."""
+def _gpt2_model(folder: Path, hub: Hub, _: object) -> Mapping[str, str]:
+    """Prepare a model at the commit that the spec names, and a release, both on the hub: nothing is replaced."""
     words = _ioi_words()
     model = models.gpt2(seed=2, vocab_size=len(words) + 1, n_layer=6, n_embd=WIDTH)
     with tempfile.TemporaryDirectory() as place:
@@ -171,10 +172,10 @@ def _gpt2(folder: Path, hub: Hub, _: object) -> Mapping[str, str]:
     return {}
 
 
-def _gemma(folder: Path, hub: Hub, patch: pytest.MonkeyPatch) -> Mapping[str, str]:
-    """A Gemma 2 of as many layers as are read, and SAEs in Gemma Scope's format, both on the hub."""
+def _gemma_model(folder: Path, hub: Hub, patch: pytest.MonkeyPatch) -> Mapping[str, str]:
+    """Prepare a Gemma 2 of as many layers as are read, and SAEs in Gemma Scope's format, both on the hub."""
     _write_texts(folder, seed=3)
-    tokenizer = _chatting()
+    tokenizer = _chat_tokenizer()
     model = models.gemma2(vocab_size=len(tokenizer), num_hidden_layers=20)
     saved = models.save(model, tokenizer, folder / "gemma")
     hub.commit("google/gemma-2-2b-it", _of_folder(saved))
@@ -210,28 +211,28 @@ _SHORT = {"answers.generate": "greedy(tokens = 6)", "requests.limit": "16"}
 _RAISED = {**_SHORT, "clamp.to": "3.0 * mean_when(refusing)"}
 
 SMALL = {
-    "ioi": Small(_naming, {**_FEW, **_QUICK}),
-    "budgets": Small(_naming, {**_FEW, "spent.steps": "8", "unconstrained.with": "adam(lr = 1)"}),
+    "ioi": Small(_ioi_model, {**_FEW, **_QUICK}),
+    "budgets": Small(_ioi_model, {**_FEW, "spent.steps": "8", "unconstrained.with": "adam(lr = 1)"}),
     "features": Small(
-        _naming_widely,
+        _wide_ioi_model,
         {**_FEW, "projected.steps": "3", "projected.find": "smallest_norm(within = 50%)"},
     ),
-    "chosen_features": Small(_naming, {**_FEW, **_QUICK}),
-    "gpt2": Small(_gpt2, {**_FEW, **_QUICK}),
+    "chosen_features": Small(_ioi_model, {**_FEW, **_QUICK}),
+    "gpt2": Small(_gpt2_model, {**_FEW, **_QUICK}),
     "refusal": Small(
-        _answering,
+        _refusal_model,
         {**_RAISED, "recover.steps": "3", "staged.opening.steps": "2", "staged.answer.steps": "3"},
     ),
-    "preserve": Small(_answering, {**_RAISED, "nothing_kept.steps": "3"}),
+    "preserve": Small(_refusal_model, {**_RAISED, "nothing_kept.steps": "3"}),
     "suffixes": Small(
-        _answering,
+        _refusal_model,
         {
             **_RAISED, "recover.steps": "3", "soft.steps": "3", "typed.steps": "2",
             "typed.token_suffix": "gcg(tokens = 2, candidates = 4, top = 8)",
         },
     ),
     "gemma": Small(
-        _gemma, {**_RAISED, "staged.opening.steps": "2", "staged.answer.steps": "3"}
+        _gemma_model, {**_RAISED, "staged.opening.steps": "2", "staged.answer.steps": "3"}
     ),
 }  # fmt: skip
 """Each spec of the folder, by its name."""

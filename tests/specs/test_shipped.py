@@ -11,7 +11,7 @@ import pytest
 from attrs import frozen
 
 import recoverdsl
-from recoverdsl.audit.sweep import SweepRun
+from recoverdsl.audit.records import SweepRun
 from recoverdsl.language import check_file
 from recoverdsl.language.schema import Features, Release, Spec
 from recoverdsl.measure.results import Result, from_json
@@ -20,7 +20,7 @@ from recoverdsl.report.words import clean_line
 from recoverdsl.sources.releases import find
 from tests.hub import Hub
 from tests.run.commands import cli
-from tests.run.watching import Watching
+from tests.run.recording_observer import RecordingObserver
 from tests.specs.small import GPT2, PROMPTS, SMALL, SPECS, copied
 
 NAMES = sorted(path.stem for path in SPECS.glob("*.rec"))
@@ -66,13 +66,13 @@ class Ran:
 
     audit: recoverdsl.Audit
     out: Path
-    watching: Watching
+    observer: RecordingObserver
     results: tuple[Result, ...]
     """One, or one for each point of its sweeps."""
 
 
 def ran(name: str, tmp_path: Path, hub: Hub, patch: pytest.MonkeyPatch) -> Ran:
-    """Runs a shipped spec small, in a folder of its own, with a hub on this machine."""
+    """Return a function that runs a shipped spec small, in a folder of its own, with a hub on this machine."""
     # What is asked of the hub is counted; a cache of the session would hide it.
     patch.setenv("RECOVERDSL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "specs").mkdir()
@@ -85,18 +85,18 @@ def ran(name: str, tmp_path: Path, hub: Hub, patch: pytest.MonkeyPatch) -> Ran:
     planned = cli("plan", path, "--json", *sets)
     assert planned.code == 0, planned.said
     assert {"LoadModel", "RunBase"} <= {row["kind"] for row in json.loads(planned.out)}
-    out, watching = tmp_path / "out", Watching()
+    out, observer = tmp_path / "out", RecordingObserver()
     run = audit.run_sweep if audit.points else audit.run
-    done = run(out, store=tmp_path / "store", observer=watching)
+    done = run(out, store=tmp_path / "store", observer=observer)
     results = (
         tuple(p.result for p in done.swept.points) if isinstance(done, SweepRun) else (done.result,)
     )
     assert_whole(audit, out, results)
-    return Ran(audit, out, watching, results)
+    return Ran(audit, out, observer, results)
 
 
 def assert_whole(audit: recoverdsl.Audit, out: Path, results: tuple[Result, ...]) -> None:
-    """The run folder holds the spec as run, results of the schema, and pages."""
+    """Assert that the run folder holds the spec as run, results of the schema, and pages."""
     page = (out / "report.html").read_text()
     assert html.escape(clean_line(audit.spec.audit or ""), quote=False) in page.replace(
         "&#39;", "'"
@@ -117,7 +117,7 @@ def assert_whole(audit: recoverdsl.Audit, out: Path, results: tuple[Result, ...]
 
 
 def assert_of(spec: Spec, result: Result) -> None:
-    """A result tells of every attack, control, metric and expectation of its spec."""
+    """Assert that a result holds every attack, control, metric and expectation of its spec."""
     assert list(result.attacks) == list(spec.attacks)
     assert list(result.controls) == list(spec.controls)
     assert set(result.attributions) == set(spec.attributes)
@@ -132,7 +132,7 @@ def assert_of(spec: Spec, result: Result) -> None:
 
 
 def features(result: Result) -> dict[str, list[int]]:
-    """The protected features of each SAE, as the run notes them."""
+    """Return the protected features of each SAE, as the run records them."""
     (selected,) = result.environment["features"].values()
     return {name: found["ids"] for name, found in selected.items()}
 
@@ -164,11 +164,11 @@ def test_ioi_is_run(run: Ran) -> None:
 @small("budgets")
 def test_the_sweep_of_budgets_has_ten_points_that_share_what_they_can(run: Ran) -> None:
     assert len(run.results) == 10
-    assert len(run.watching.points) == 10
-    assert run.watching.loaded == {"loading model smollm2": 1, "loading SAE mid": 1}
-    computed = {kind: n for (kind, state), n in run.watching.steps.items() if state == "computed"}
+    assert len(run.observer.points) == 10
+    assert run.observer.loaded == {"loading model smollm2": 1, "loading SAE mid": 1}
+    computed = {kind: n for (kind, state), n in run.observer.steps.items() if state == "computed"}
     assert computed == {
-        "RunBase": 1, "RankFeatures": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 10,
+        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 10,
     }  # fmt: skip
     assert len({(r.counts, tuple(features(r)["mid"])) for r in run.results}) == 1
     # The budget is shared: each attack has the point's limit, and so has the control.
@@ -188,10 +188,10 @@ def test_the_sweep_of_features_clamps_the_first_of_one_ranking(run: Ran) -> None
     chosen = [features(result)["mid"] for result in run.results]
     assert [len(ids) for ids in chosen] == [1, 2, 4, 16, 64, 128, 256, 512]
     assert all(chosen[-1][: len(ids)] == ids for ids in chosen)
-    assert run.watching.loaded == {"loading model smollm2": 1, "loading SAE mid": 1}
-    assert run.watching.steps["RunBase", "computed"] == 1
-    assert run.watching.steps["RunDefended", "computed"] == 8
-    # Where the clamp removes nothing there is nothing to say, and that is said.
+    assert run.observer.loaded == {"loading model smollm2": 1, "loading SAE mid": 1}
+    assert run.observer.steps["RunBase", "computed"] == 1
+    assert run.observer.steps["RunDefended", "computed"] == 8
+    # Where the clamp removes nothing, the verdict is undefined.
     without = [r for r in run.results if r.counts.valid_flips == 0]
     assert without
     assert {r.verdict for r in without} == {"undefined"}
@@ -260,7 +260,7 @@ def test_suffixes_are_run_beside_a_perturbation(run: Ran) -> None:
 def test_gemma_and_gemma_scope_come_from_the_hub_at_three_layers(run: Ran, hub: Hub) -> None:
     (result,) = run.results
     assert {name: len(ids) for name, ids in features(result).items()} == {"early": 3, "mid": 3, "late": 3}  # fmt: skip
-    assert run.watching.loaded["loading model gemma"] == 1
+    assert run.observer.loaded["loading model gemma"] == 1
     scope = [path for path in hub.asked if path.endswith("/params.npz") and "/resolve/" in path]
     layers = [path.split("/layer_")[1].split("/")[0] for path in scope]
     assert sorted(set(layers), key=int) == ["7", "12", "18"]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from attrs import frozen
+from torch import Tensor
 
 from recoverdsl.engine.steps.batches import in_batches
 from recoverdsl.errors import UnavailableError
@@ -15,29 +17,55 @@ from recoverdsl.store.run_folder import RunFolder
 from recoverdsl.store.steps import Entry, Part, Store, write_atomically
 
 
-def part_of(batch: range) -> Part:
-    """A part whose every figure says which example it is of."""
-    rows = [{"example": f"{index:04d}"} for index in batch]
-    return Part(rows, {"value": torch.tensor([float(index) for index in batch])})
+@frozen
+class Row:
+    example: str
+    score: float | None = None
+    failed: str | None = None
+
+
+@frozen(eq=False)
+class Numbered:
+    """A record whose every figure says which example it is of."""
+
+    rows: tuple[Row, ...]
+    value_B: Tensor
+
+
+@frozen(eq=False)
+class Perturbed:
+    rows: tuple[Row, ...]
+    delta_BLD: Tensor
+    ids_B: Tensor
+
+
+def part_of(batch: range) -> Part[Numbered]:
+    rows = tuple(Row(f"{index:04d}") for index in batch)
+    return Part(len(batch), Numbered(rows, torch.tensor([float(index) for index in batch])))
+
+
+def parts_of(entry: Entry) -> list[Part[Numbered]]:
+    return entry.parts(Numbered)
 
 
 def fill(entry: Entry, count: int = 10, size: int = 4) -> list[range]:
     """Computes what the entry lacks of `count` examples; gives the batches that were computed."""
     computed: list[range] = []
 
-    def compute(batch: range) -> Part:
+    def compute(batch: range) -> Part[Numbered]:
         computed.append(batch)
         return part_of(batch)
 
-    made = in_batches(entry, count, size, compute, lambda done: None)
+    made = in_batches(entry, Numbered, count, size, compute, lambda done: None)
     entry.finish(len(made), {})
     return computed
 
 
-def examples(parts: list[Part]) -> list[int]:
-    """Examples of the parts; rows and tensors have to agree."""
-    from_rows = [int(row["example"]) for part in parts for row in part.rows]
-    assert from_rows == [int(value) for part in parts for value in part.tensors["value"]]
+def examples(parts: list[Part[Numbered]]) -> list[int]:
+    """Examples of the parts; rows, tensors and counts have to agree."""
+    from_rows = [int(row.example) for part in parts for row in part.record.rows]
+    assert from_rows == [int(value) for part in parts for value in part.record.value_B]
+    assert [part.count for part in parts] == [len(part.record.rows) for part in parts]
     return from_rows
 
 
@@ -47,30 +75,37 @@ def entry(tmp_path: Path) -> Entry:
 
 
 def test_a_part_comes_back_as_it_was_written(entry: Entry) -> None:
-    rows = [
-        {"example": "a", "score": float("nan"), "failed": None},
-        {"example": "б", "score": 1e-30},
-    ]
+    rows = (Row("a", float("nan"), "overflow"), Row("б", 1e-30))
     delta = torch.randn(2, 3, 4)
-    entry.append(0, Part(rows, {"delta": delta, "ids": torch.tensor([7, 9])}))
-    found = entry.load(0)
+    entry.append(0, Part(2, Perturbed(rows, delta, torch.tensor([7, 9])), 1.5))
+    found = entry.load(0, Perturbed)
     assert found is not None
-    assert str(found.rows) == str(rows)
-    assert torch.equal(found.tensors["delta"], delta)
-    assert found.tensors["ids"].tolist() == [7, 9]
+    assert (found.count, found.seconds) == (2, 1.5)
+    assert repr(found.record.rows) == repr(rows)
+    assert torch.equal(found.record.delta_BLD, delta)
+    assert found.record.ids_B.dtype == torch.int64
+    assert found.record.ids_B.tolist() == [7, 9]
+
+
+def test_a_part_of_another_record_is_computed_again(entry: Entry) -> None:
+    fill(entry)
+    assert entry.load(0, Perturbed) is None
+    assert entry.parts(Numbered) == []
+    assert fill(entry) == [range(4)]
+    assert examples(parts_of(entry)) == list(range(10))
 
 
 def test_a_finished_step_gives_its_parts_in_order(entry: Entry) -> None:
     assert not entry.done and not entry.begun
     fill(entry)
     assert entry.done and entry.begun
-    assert examples(entry.parts()) == list(range(10))
+    assert examples(parts_of(entry)) == list(range(10))
 
 
 def test_a_step_over_no_examples_is_finished_and_empty(entry: Entry) -> None:
     assert fill(entry, count=0) == []
     assert entry.done
-    assert entry.parts() == []
+    assert parts_of(entry) == []
     assert entry.done
 
 
@@ -99,10 +134,10 @@ def test_a_torn_part_of_a_finished_step_alone_is_computed_again(
 ) -> None:
     batches = fill(entry)
     damage(files(entry)[at])
-    assert entry.parts() == []
+    assert parts_of(entry) == []
     assert not entry.done
     assert fill(entry) == [batches[at]]
-    assert examples(entry.parts()) == list(range(10))
+    assert examples(parts_of(entry)) == list(range(10))
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", "[]"])
@@ -111,10 +146,10 @@ def test_a_torn_mark_of_a_finished_step_makes_it_run_again_from_its_parts(
 ) -> None:
     fill(entry)
     (entry.folder / "step.json").write_text(content)
-    assert entry.parts() == []
+    assert parts_of(entry) == []
     assert not entry.done
     assert fill(entry) == []
-    assert examples(entry.parts()) == list(range(10))
+    assert examples(parts_of(entry)) == list(range(10))
 
 
 def test_a_resumed_step_keeps_the_batch_size_that_it_began_with(entry: Entry) -> None:
@@ -126,17 +161,17 @@ def test_a_resumed_step_keeps_the_batch_size_that_it_began_with(entry: Entry) ->
 def out_of_memory_at(size: int, entry: Entry) -> None:
     """Fills an entry while batches of `size` examples, but for the first, do not fit."""
 
-    def compute(batch: range) -> Part:
+    def compute(batch: range) -> Part[Numbered]:
         if len(batch) >= size and batch.start:
             raise torch.OutOfMemoryError("no")
         return part_of(batch)
 
-    entry.finish(len(in_batches(entry, 10, 4, compute, lambda done: None)), {})
+    entry.finish(len(in_batches(entry, Numbered, 10, 4, compute, lambda done: None)), {})
 
 
 def test_batches_are_halved_when_memory_runs_out(entry: Entry) -> None:
     out_of_memory_at(4, entry)
-    assert [len(part.rows) for part in entry.parts()] == [4, 2, 2, 2]
+    assert [part.count for part in parts_of(entry)] == [4, 2, 2, 2]
     assert entry.batch_size() == 2
 
 
@@ -145,18 +180,18 @@ def test_a_part_lost_from_before_the_batches_were_halved_leaves_no_example_out_o
 ) -> None:
     out_of_memory_at(4, entry)
     files(entry)[0].unlink()
-    assert entry.parts() == []
+    assert parts_of(entry) == []
     fill(entry)
-    assert examples(entry.parts()) == list(range(10))
+    assert examples(parts_of(entry)) == list(range(10))
 
 
 def test_a_lost_part_and_batch_size_leave_no_example_out_or_twice(entry: Entry) -> None:
     fill(entry)
     files(entry)[1].unlink()
     (entry.folder / "batch_size").unlink()
-    entry.parts()
+    parts_of(entry)
     fill(entry, size=5)
-    assert examples(entry.parts()) == list(range(10))
+    assert examples(parts_of(entry)) == list(range(10))
 
 
 # --- A disk that is full, or cannot be written ---

@@ -1,5 +1,5 @@
-// Prints what VS Code's own engine makes of the files named: one JSON line for each file, a list of
-// [scope, start, end]. Needs `npm install`; `make editors` compares it with the Pygments lexer.
+// Prints the tokens that VS Code's own engine finds in the files named: one JSON line for each file,
+// a list of [scope, start, end]. Needs `npm install`; `make editors` compares it with the Pygments lexer.
 
 const fs = require("fs");
 const path = require("path");

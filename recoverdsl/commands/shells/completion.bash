@@ -2,7 +2,7 @@
 
 _recoverdsl() {
     local line=${COMP_LINE:0:COMP_POINT} here=$2 kind value help
-    # bash takes = and : for the ends of words, and wants only what is behind them.
+    # bash ends words at = and :, and expects only the part after them.
     local word=${line##*[[:space:]]}
     local before=${word%"${word##*[=:]}"}
     COMPREPLY=()

@@ -12,7 +12,7 @@ _recoverdsl() {
             dir) _files -/ ;;
             file) _files ;;
             plain)
-                # A value that goes on is not followed by a space.
+                # No space follows a value that continues.
                 if [[ $value == *[=:/.] ]]; then
                     begun+=("${value//:/\\:}:$help")
                 else

@@ -1,4 +1,4 @@
-"""A batch of defended examples, and what a perturbation does to them.
+"""A batch of defended examples, and the effect of a perturbation on them.
 
 Letters: B example, L site where δ may be added, Q column from the first perturbed one on, D residual
 width, S protected feature.
@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from attrs import define, evolve, field, frozen
+from attrs import evolve, field, frozen
 from torch import Tensor
 
-from recoverdsl.engine.attack.constraints import project
+from recoverdsl.engine.attack.geometry import project
+from recoverdsl.engine.attack.meter import UNCOUNTED, Meter
 from recoverdsl.engine.behavior.objectives import Goal
 from recoverdsl.engine.defense.autoencoders import Features
 from recoverdsl.engine.defense.intervention import Intervention
@@ -21,25 +22,9 @@ from recoverdsl.engine.model.forward import Edit, Prefix, Tokens, run_layers
 from recoverdsl.engine.model.positions import position_mask
 
 
-@define
-class Effort:
-    """What a search has cost each example of a batch so far, (B,)."""
-
-    forward_passes_B: Tensor
-    """Passes over the columns from the first perturbed one on, those that stop below the model's top
-    included."""
-    gradients_B: Tensor
-    """Backward passes, products with a Jacobian included."""
-
-    @classmethod
-    def none(cls, like_B: Tensor) -> Effort:
-        """Nothing spent yet."""
-        return cls(torch.zeros_like(like_B), torch.zeros_like(like_B))
-
-
 @frozen(eq=False)
 class Trace:
-    """The residual stream (B, Q, D), float32, by boundary, as one pass met it there."""
+    """The residual stream (B, Q, D), float32, by boundary, during one pass."""
 
     unclamped: dict[int, Tensor] = field(factory=dict)
     """Before the clamp, where one acts on what δ changed."""
@@ -50,15 +35,15 @@ class Trace:
 
 
 @frozen(eq=False)
-class Problem:
-    """All that stays fixed while δ changes.
+class AttackProblem:
+    """All that stays fixed while δ changes; the cost of a search is counted by a `Meter`.
 
     At a site the clamp acts first and δ is added after it; clamps at later sites see δ's effect.
     """
 
     family: Family
     tokens: Tokens
-    """Prompts, and the target behind them where the goal has one."""
+    """Prompts, and the target after them where the goal has one."""
     first: int
     """The first of the Q columns: nothing before it changes."""
     sites: tuple[int, ...]
@@ -83,20 +68,8 @@ class Problem:
     constraint needs it."""
     fixed_BLQD: Tensor | None = None
     """δ of earlier stages, which stays."""
-    members_B: Tensor = field()
-    """Which examples of the whole batch these are."""
-    effort: Effort = field()
-    """Of the whole batch: shared with every part of it."""
     touched_BQ: Tensor = field()
     """Positions that this stage or an earlier one perturbs, at whatever site."""
-
-    @members_B.default
-    def _all(self) -> Tensor:
-        return torch.arange(len(self.where_BLQ), device=self.where_BLQ.device)
-
-    @effort.default
-    def _fresh(self) -> Effort:
-        return Effort.none(self.members_B)
 
     @touched_BQ.default
     def _where(self) -> Tensor:
@@ -107,19 +80,12 @@ class Problem:
 
     @property
     def zero_BLQD(self) -> Tensor:
+        """A δ of zeros."""
         h_BQD = self.h_def[self.sites[0]]
         return torch.zeros(*self.where_BLQ.shape, h_BQD.shape[-1], device=h_BQD.device)
 
-    def spend(
-        self, *, forward_passes: int = 0, gradients: int = 0, of: Tensor | None = None
-    ) -> None:
-        """Notes what is spent on each example; `of` (B,): on which of them."""
-        members = self.members_B if of is None else self.members_B[of]
-        self.effort.forward_passes_B[members] += forward_passes
-        self.effort.gradients_B[members] += gradients
-
     def place(self, x_BLQD: Tensor) -> Tensor:
-        """x where δ may act, and the mean of its shared columns in each of them."""
+        """Return x where δ may act and 0 elsewhere, with the mean of its shared columns in each of them."""
         x_BLQD = x_BLQD * self.where_BLQ[..., None]
         if self.shared_LQ is None:
             return x_BLQD
@@ -128,37 +94,38 @@ class Problem:
         mean_BL1D = (x_BLQD * shared_BLQ1).sum(2, keepdim=True) / count_BL11
         return torch.where(shared_BLQ1, mean_BL1D, x_BLQD)
 
-    def score(self, delta_BLQD: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (B,), differentiable in δ, and whether the goal is reached (B,)."""
-        h_BQD = self.run(delta_BLQD, self.family.n_layers)
+    def score(self, delta_BLQD: Tensor, meter: Meter = UNCOUNTED) -> tuple[Tensor, Tensor]:
+        """Return scores (B,), differentiable in δ, and whether the goal is reached (B,)."""
+        h_BQD = self.run(delta_BLQD, self.family.n_layers, meter=meter)
         return self.goal(self.family, h_BQD, self.first)
 
-    def states(self, delta_BLQD: Tensor) -> dict[int, Tensor]:
-        """The residual stream (B, Q, D) at every monitored boundary with δ in place, float32."""
-        final = self.trace(delta_BLQD).final
+    def states(self, delta_BLQD: Tensor, meter: Meter = UNCOUNTED) -> dict[int, Tensor]:
+        """Return the residual stream (B, Q, D) at every monitored boundary with δ in place, float32."""
+        final = self.trace(delta_BLQD, meter).final
         return {site: final[site] for site in self.features}
 
-    def trace(self, delta_BLQD: Tensor) -> Trace:
-        """What a pass with δ in place meets up to the last monitored boundary."""
+    def trace(self, delta_BLQD: Tensor, meter: Meter = UNCOUNTED) -> Trace:
+        """Return the states that a pass with δ in place meets up to the last monitored boundary."""
         trace = Trace()
-        self.run(delta_BLQD, max([*self.features, self.sites[-1]]), trace)
+        self.run(delta_BLQD, max([*self.features, self.sites[-1]]), trace, meter)
         return trace
 
-    def total(self, delta_BLQD: Tensor) -> Tensor:
-        """Everything that is added to the clamped states: δ, its corrections, and earlier stages' δ."""
+    def total(self, delta_BLQD: Tensor, meter: Meter = UNCOUNTED) -> Tensor:
+        """Return everything that is added to the clamped states: δ, its corrections, and earlier stages' δ."""
         if not self.bases:
             return delta_BLQD if self.fixed_BLQD is None else delta_BLQD + self.fixed_BLQD
         trace = Trace()
         with torch.no_grad():
-            self.run(delta_BLQD, self.sites[-1], trace)
+            self.run(delta_BLQD, self.sites[-1], trace, meter)
         return torch.stack([trace.final[s] - trace.clamped[s] for s in self.sites], dim=1)
 
-    def added(self, delta_BLQD: Tensor) -> Tensor:
-        """What this stage adds to the earlier ones: what its limit is for."""
-        total_BLQD = self.total(delta_BLQD)
+    def added(self, delta_BLQD: Tensor, meter: Meter = UNCOUNTED) -> Tensor:
+        """Return what this stage adds to the earlier ones, to which its limit applies."""
+        total_BLQD = self.total(delta_BLQD, meter)
         return total_BLQD if self.fixed_BLQD is None else total_BLQD - self.fixed_BLQD
 
-    def take(self, rows: Tensor) -> Problem:
+    def take(self, rows: Tensor) -> AttackProblem:
+        """Return the problem of some examples."""
         return evolve(
             self, tokens=self.tokens.take(rows), where_BLQ=self.where_BLQ[rows],
             h_def={site: h[rows] for site, h in self.h_def.items()},
@@ -166,18 +133,26 @@ class Problem:
             intervention=self.intervention.take(rows), prefix=self.prefix.take(rows),
             goal=self.goal.take(rows),
             fixed_BLQD=None if self.fixed_BLQD is None else self.fixed_BLQD[rows],
-            touched_BQ=self.touched_BQ[rows], members_B=self.members_B[rows],
+            touched_BQ=self.touched_BQ[rows],
         )  # fmt: skip
 
-    def run(self, delta_BLQD: Tensor, stop: int, trace: Trace | None = None) -> Tensor:
-        """Runs the suffix up to boundary `stop`.
+    def run(
+        self,
+        delta_BLQD: Tensor,
+        stop: int,
+        trace: Trace | None = None,
+        meter: Meter = UNCOUNTED,
+    ) -> Tensor:
+        """Run the columns from the first perturbed one on up to boundary `stop`, and return their states
+        (B, Q, D) there.
 
         Args:
             trace: receives the states at each site, monitored and clamped boundary.
+            meter: counts the pass.
         """
         trace = trace or Trace()
         start = self.sites[0]
-        self.spend(forward_passes=int(stop > start))
+        meter.spend(forward_passes=int(stop > start))
         where_BQ = position_mask(self.intervention.at, self.tokens)[:, self.first :]
 
         def edit(site: int) -> Edit:
@@ -198,7 +173,7 @@ class Problem:
                 if site in self.bases:
                     corrected_BQ = self.touched_BQ
                     if site == start:
-                        # Here the correction depends on δ alone, so it holds behind the target too.
+                        # Here the correction depends on δ alone, so it holds after the target too.
                         corrected_BQ = corrected_BQ | self.where_BLQ[:, 0]
                     moved_BQD = h_BQD - self.h_def[site]
                     kept_BQD = project(moved_BQD, self.bases[site])

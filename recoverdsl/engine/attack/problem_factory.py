@@ -1,19 +1,18 @@
-"""From a step to a `Problem`: the defended run, cut where δ begins, and the goal behind it."""
+"""The factory of attack problems: the defended run, cut where δ begins, with the goal of a step."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from attrs import define, evolve, field
 from torch import Tensor
 
-from recoverdsl.compiler.steps import Place, Recover, columns_behind
-from recoverdsl.engine.attack import constraints
-from recoverdsl.engine.attack.constraints import Constraint, span
-from recoverdsl.engine.attack.jacobian import Jacobian, JacobianSketch
-from recoverdsl.engine.attack.problem import Problem
+from recoverdsl.compiler.steps import Place, Recover, columns_after_prompt
+from recoverdsl.engine.attack.constraints import kind_of
+from recoverdsl.engine.attack.geometry import span
+from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.behavior.objectives import AnswerGoal, Goal, ScoreGoal
 from recoverdsl.engine.behavior.observation import score_of
@@ -27,23 +26,23 @@ from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Site
 
 KEPT_BYTES = 2**31
-"""How much of lately made problems is kept: attacks of one spec differ in budgets, not in these."""
+"""How much memory recent problems may take: attacks of one spec share them and differ in budgets only."""
 
 
 @define
-class Problems:
-    """Makes the problems of a run's batches."""
+class ProblemFactory:
+    """Builds the problems of a run's batches, and keeps recent ones."""
 
     resources: Resources
-    made: OrderedDict[object, Problem] = field(factory=OrderedDict)
+    recent: OrderedDict[object, AttackProblem] = field(factory=OrderedDict)
 
     def problem(
         self, step: Recover, protected: Protected, indices: list[int], targets: Answers | None
-    ) -> Problem:
-        """The problem of the first stage of a step.
+    ) -> AttackProblem:
+        """Return the problem of the first stage of a step.
 
         Args:
-            targets: the answers that are to be reached, for a goal that is one.
+            targets: the answers that are to be reached, for a goal that is an answer.
 
         Raises:
             UnavailableError: δ would act nowhere, or has no room.
@@ -52,15 +51,17 @@ class Problems:
             step.defense, tuple(stage.places for stage in step.stages), step.preserve, step.goal,
             step.target_tokens, protected.key, tuple(indices),
         )  # fmt: skip
-        if key not in self.made:
-            self.made[key] = self._make(step, protected, indices, targets)
-            while len(self.made) > 1 and sum(map(_bytes, self.made.values())) > KEPT_BYTES:
-                self.made.popitem(last=False)
-        self.made.move_to_end(key)
-        return self.made[key]
+        if key not in self.recent:
+            self.recent[key] = self._build(step, protected, indices, targets)
+            while len(self.recent) > 1 and sum(map(_bytes, self.recent.values())) > KEPT_BYTES:
+                self.recent.popitem(last=False)
+        self.recent.move_to_end(key)
+        return self.recent[key]
 
-    def stage(self, problem: Problem, step: Recover, number: int, fixed: Tensor | None) -> Problem:
-        """The problem of a later stage, with the δ of the earlier ones in place."""
+    def stage(
+        self, problem: AttackProblem, step: Recover, number: int, fixed: Tensor | None
+    ) -> AttackProblem:
+        """Return the problem of a stage, with the δ of the earlier ones in place."""
         where_BLQ, shared_LQ = self._where(step, number, problem.tokens, problem.sites)
         touched_BQ = torch.stack(
             [self._where(step, n, problem.tokens, problem.sites)[0].any(1) for n in range(number + 1)]
@@ -70,15 +71,23 @@ class Problems:
             problem,
             where_BLQ=where_BLQ[..., cut],
             shared_LQ=None if shared_LQ is None else shared_LQ[..., cut],
-            # Behind a shorter target there is no token yet whose features could be kept.
+            # After a shorter target there is no token yet whose features could be kept.
             touched_BQ=(touched_BQ & problem.tokens.mask_BT)[..., cut],
             fixed_BLQD=fixed,
         )
 
+    def columns(self, problem: AttackProblem, step: Recover, delta_BLPD: Tensor) -> Tensor:
+        """Return a stored δ on the columns of a problem, (B, L, Q, D)."""
+        delta = positioned_delta(step, problem.sites, delta_BLPD.to(self.resources.device))
+        parts = [delta.at(site, problem.tokens, problem.first) for site in problem.sites]
+        return torch.stack(
+            [problem.zero_BLQD[:, 0] if part is None else part for part in parts], dim=1
+        )
+
     @torch.no_grad()
-    def _make(
+    def _build(
         self, step: Recover, protected: Protected, indices: list[int], targets: Answers | None
-    ) -> Problem:
+    ) -> AttackProblem:
         family = self.resources.model.family
         tokens = self.resources.tokens(indices)
         goal: Goal
@@ -87,9 +96,9 @@ class Problems:
             goal = ScoreGoal(objective, step.behavior.holds, tokens.prompt - 1)
         else:
             assert targets is not None and step.behavior.generate is not None
-            labels_BA, mask_BA = labels(targets)
+            labels_BA, mask_BA = target_labels(targets)
             goal = AnswerGoal(labels_BA, mask_BA, tokens.prompt - 1)
-            # The last token of a target is read off and never read by the model.
+            # The last token of a target is predicted, and never read by the model.
             tokens = tokens.followed_by(labels_BA[:, :-1] * mask_BA[:, 1:], mask_BA[:, 1:])
             if _shares(step):
                 missing = step.behavior.generate - labels_BA.shape[1]
@@ -99,13 +108,13 @@ class Problems:
         sites = tuple(sorted({_boundary(place) for stage in step.stages for place in stage.places}))
         features = {site: f for site, f in protected.features.items() if site >= sites[0]}
         bases = {}
-        if step.preserve == "by_construction":
+        if kind_of(step.preserve).corrects:
             bases = {site: span(f.W_enc_DS) for site, f in features.items()}
             sites = tuple(sorted({*sites, *features}))
         everywhere = [self._where(step, n, tokens, sites)[0] for n in range(len(step.stages))]
         acts_BT = torch.stack(everywhere).any(0).any(1)
         for index, acts in zip(indices, acts_BT.any(1).tolist(), strict=True):
-            # A target of one token is read off the prompt: that example fails, and not the run.
+            # A target of one token is predicted by the prompt: that example fails, and not the run.
             if not acts and step.goal == "score":
                 raise UnavailableError(
                     "the attack perturbs no position of this prompt",
@@ -123,14 +132,14 @@ class Problems:
             edits=intervention.edits(tokens, watch=watch),
         )  # fmt: skip
         if first:
-            # The prefix's own columns are enough: nothing behind them reaches back.
+            # The prefix's own columns are enough: attention is causal.
             # No clamp is above `top`, and what acts there has acted.
             run_layers(
                 family, h_BTD[:, :first], tokens.until(first),
                 start=top, stop=family.n_layers, cache=recorder,
             )  # fmt: skip
         layers = range(sites[0], family.n_layers) if first else ()
-        problem = Problem(
+        problem = AttackProblem(
             family=family, tokens=tokens, first=first, sites=sites,
             where_BLQ=everywhere[0][..., first:],
             h_def={site: seen[0][:, first:].clone() for site, seen in watch.items()},
@@ -141,7 +150,7 @@ class Problems:
             ),
             goal=goal, bases=bases,
         )  # fmt: skip
-        if step.preserve == "jacobian":
+        if kind_of(step.preserve).reads_unclamped:
             unclamped = problem.trace(problem.zero_BLQD).unclamped
             problem = evolve(problem, unclamped_def=unclamped)
         return self.stage(problem, step, 0, None)
@@ -149,7 +158,7 @@ class Problems:
     def _where(
         self, step: Recover, number: int, tokens: Tokens, sites: Sequence[int]
     ) -> tuple[Tensor, Tensor | None]:
-        """Where a stage's δ acts (B, L, T), and which columns share one vector (L, T)."""
+        """Return where a stage's δ acts (B, L, T), and which columns share one vector (L, T)."""
         columns_T = torch.arange(tokens.ids_BT.shape[1], device=tokens.ids_BT.device)
         where_BLT = torch.zeros(
             len(tokens), len(sites), len(columns_T), dtype=torch.bool, device=columns_T.device
@@ -159,78 +168,26 @@ class Problems:
             at = sites.index(_boundary(place))
             where_BLT[:, at] |= position_mask(place.positions, tokens)
             if "every_generated_token" in place.positions.include:
-                # Also behind a shorter target: what is generated may go on.
-                behind_T = columns_T >= tokens.prompt
-                where_BLT[:, at] |= behind_T
-                shared_LT[at] = behind_T
+                # After a shorter target too: a generated text may be longer.
+                after_T = columns_T >= tokens.prompt
+                where_BLT[:, at] |= after_T
+                shared_LT[at] = after_T
         return where_BLT, shared_LT if _shares(step) else None
 
 
-def constraint(step: Recover, problem: Problem) -> Constraint:
-    """What the step's δ must keep.
-
-    Raises:
-        UnavailableError: the constraint leaves δ no room, or the SAE has none of its kind.
-    """
-    if step.preserve == "nothing":
-        return constraints.Free()
-    if not problem.features:
-        raise UnavailableError(
-            "δ cannot reach the clamped features from where it acts",
-            why="every clamped feature is read at a lower layer",
-            help="leave `preserve` out, or perturb at or below the clamped layers",
-        )
-    if step.preserve == "by_construction":
-        _room(problem.bases.values())
-        return constraints.ByConstruction()
-    if step.preserve == "orthogonal":
-        kept = constraints.Orthogonal.to(
-            *(problem.features[site].W_enc_DS if site in problem.features else None for site in problem.sites)
-        )  # fmt: skip
-        if None in kept.bases:
-            raise UnavailableError(
-                "`orthogonal` binds nothing at a site of δ without clamped features",
-                why="none of the selected features is of the SAE that reads it",
-                help="take preserve = by_construction(…), or perturb at the clamped sites only",
-            )
-        _room([basis for basis in kept.bases if basis is not None])
-        return kept
-    if step.preserve == "jacobian_sketch":
-        return JacobianSketch(probes=step.probes)
-    for features in problem.features.values():
-        if features.bound_S.isnan().any():
-            raise UnavailableError(
-                "whether a feature of this SAE is active does not depend on its own pre-activation alone",
-                why=f"its encoder is {features.autoencoder.invariance}",
-                help="take preserve = by_construction(…)",
-            )
-    return Jacobian()
-
-
-def _room(bases: Iterable[Tensor]) -> None:
-    for basis_DR in bases:
-        width, taken = basis_DR.shape
-        if taken >= width:
-            # δ could only be zero, and an attack that cannot move says nothing of the clamp.
-            raise UnavailableError(
-                f"a δ orthogonal to {taken} features has no room in {width} dimensions",
-                help="protect fewer features, or leave `preserve` out",
-            )
-
-
-def stored(problem: Problem, delta_BLQD: Tensor, behind: int) -> Tensor:
-    """δ as it is kept: with `behind` columns after the prompt, whatever the batch's longest target."""
+def stored_delta(problem: AttackProblem, delta_BLQD: Tensor, after: int) -> Tensor:
+    """Return δ as it is stored: with `after` columns after the prompt, whatever the batch's longest target."""
     have = delta_BLQD.shape[2] - (problem.tokens.prompt - problem.first)
-    return torch.nn.functional.pad(delta_BLQD, (0, 0, 0, behind - have))
+    return torch.nn.functional.pad(delta_BLQD, (0, 0, 0, after - have))
 
 
-def absolute(step: Recover, sites: tuple[int, ...], delta_BLPD: Tensor) -> Delta:
-    """A stored δ as it acts on any stretch of tokens."""
-    return Delta(sites, delta_BLPD, delta_BLPD.shape[2] - columns_behind(step))
+def positioned_delta(step: Recover, sites: tuple[int, ...], delta_BLPD: Tensor) -> Delta:
+    """Return a stored δ with its positions, so that it acts on any stretch of tokens."""
+    return Delta(sites, delta_BLPD, delta_BLPD.shape[2] - columns_after_prompt(step))
 
 
-def labels(targets: Answers) -> tuple[Tensor, Tensor]:
-    """Target tokens (B, A) and which are real; a text that ended has its end as the last one."""
+def target_labels(targets: Answers) -> tuple[Tensor, Tensor]:
+    """Return target tokens (B, A) and which of them are real; the last one of a text that ended is its end."""
     columns_N = torch.arange(targets.ids_BN.shape[1], device=targets.ids_BN.device)
     mask_BN = columns_N < (targets.length_B + targets.ended_B)[:, None]
     width = max(1, int(mask_BN.any(0).sum()))
@@ -249,7 +206,7 @@ def _boundary(place: Place) -> int:
     return boundary_of(Site("", place.layer, place.side))
 
 
-def _bytes(problem: Problem) -> int:
+def _bytes(problem: AttackProblem) -> int:
     kept = [
         *problem.h_def.values(), *problem.unclamped_def.values(),
         *problem.prefix.keys.values(), *problem.prefix.values.values(),

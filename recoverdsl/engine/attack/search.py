@@ -7,66 +7,22 @@ so no example's gradient sees another's. An example that is done leaves the batc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 import torch
 from attrs import evolve, field, frozen
 from torch import Tensor
 
-from recoverdsl.engine.attack.constraints import Constraint, norm, normalized
-from recoverdsl.engine.attack.problem import Effort, Problem
-
-
-class Optimizer(Protocol):
-    """Turns gradients of the score into steps that raise it. State is per example."""
-
-    def step(self, gradient_BLQD: Tensor) -> Tensor: ...
-
-    def take(self, rows: Tensor) -> None: ...
-
-
-class Adam:
-    """Adam (Kingma & Ba 2015, algorithm 1), for maximization."""
-
-    def __init__(self, lr: float) -> None:
-        self.lr, self.t = lr, 0
-        self.mean = self.square = torch.zeros(())
-
-    def step(self, gradient_BLQD: Tensor) -> Tensor:
-        self.t += 1
-        self.mean = 0.9 * self.mean + 0.1 * gradient_BLQD
-        self.square = 0.999 * self.square + 0.001 * gradient_BLQD**2
-        mean = self.mean / (1 - 0.9**self.t)
-        square = self.square / (1 - 0.999**self.t)
-        return self.lr * mean / (square.sqrt() + 1e-8)
-
-    def take(self, rows: Tensor) -> None:
-        if self.t:
-            self.mean, self.square = self.mean[rows], self.square[rows]
-
-
-class SteepestAscent:
-    """Steps along the gradient, of the length `length_B` × `schedule(t)` whatever its size.
-
-    With a ball as the only limit this converges to the direction of the gradient itself, which the
-    per-coordinate scaling of Adam does not.
-    """
-
-    def __init__(self, length_B: Tensor, schedule: Callable[[int], float] = lambda t: 1.0) -> None:
-        self.length_B, self.schedule, self.t = length_B, schedule, 0
-
-    def step(self, gradient_BLQD: Tensor) -> Tensor:
-        length_B = self.length_B * self.schedule(self.t)
-        self.t += 1
-        return length_B[:, None, None, None] * normalized(gradient_BLQD)
-
-    def take(self, rows: Tensor) -> None:
-        self.length_B = self.length_B[rows]
+from recoverdsl.engine.attack.constraints import Constraint
+from recoverdsl.engine.attack.geometry import norm, normalized
+from recoverdsl.engine.attack.meter import Meter
+from recoverdsl.engine.attack.optimizers import Optimizer
+from recoverdsl.engine.attack.problem import AttackProblem
 
 
 @frozen(eq=False)
 class Outcome:
-    """What an attack found, per example.
+    """The result of an attack, per example.
 
     `delta_BLQD` is float32: everything that is added to the clamped states, corrections and earlier
     stages included.
@@ -78,11 +34,11 @@ class Outcome:
     steps_B: Tensor
     """Steps taken until the behavior was back, or in all."""
     failed_B: Tensor
-    """True where the score or its gradient stopped being a number; δ is then zero."""
+    """True where the score or its gradient was not a finite number; δ is then zero."""
 
     @classmethod
-    def none(cls, problem: Problem) -> Outcome:
-        """No δ, no score, nothing recovered."""
+    def none(cls, problem: AttackProblem) -> Outcome:
+        """Return an outcome with δ = 0, no score, and nothing recovered."""
         count, delta = len(problem), problem.zero_BLQD
         return cls(
             delta_BLQD=delta,
@@ -95,44 +51,47 @@ class Outcome:
 
 @frozen(eq=False)
 class Attack:
-    """How δ is searched. `optimizer` makes a fresh one from the limits of the batch."""
+    """How δ is searched. `optimizer` returns a new optimizer for the limits of a batch."""
 
     optimizer: Callable[[Tensor], Optimizer]
-    constraint: Constraint
+    constraint: Constraint[Any]
     steps: int
     stop_when_recovered: bool = field(default=True)
     forward_passes: int | None = None
-    """What may be spent on each example: no step is taken that would exceed it at the cost of the
-    one before."""
+    """How many may be spent on each example: no step is taken that would exceed it if it cost as many
+    as the step before; None if as many as the steps need."""
 
 
 def recover(
-    problem: Problem,
+    problem: AttackProblem,
     attack: Attack,
     limit_B: Tensor,
     start_BLQD: Tensor | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    meter: Meter | None = None,
 ) -> Outcome:
-    """Maximizes the score over ‖δ‖ ≤ `limit_B` and the attack's constraint.
+    """Maximize the score over ‖δ‖ ≤ `limit_B` and the attack's constraint, and return what was found.
 
     Args:
         limit_B: largest Frobenius norm of what each example's δ adds (C4), positive.
         start_BLQD: where to begin; zero if not given.
         progress: called after each step with the number of examples that are done.
+        meter: counts the cost of the search; a new one if not given.
     """
     delta = problem.zero_BLQD if start_BLQD is None else start_BLQD
-    delta = attack.constraint.admit(problem, delta, limit_B)
+    meter = meter or Meter.of(len(problem), delta.device)
+    delta = attack.constraint.admit(problem, delta, limit_B, meter)
     best = Outcome.none(problem)
     rows = torch.arange(len(problem), device=delta.device)
     live, limit = problem, limit_B
-    spent_B = problem.effort.forward_passes_B.clone()
+    spent_B = meter.forward_passes_B.clone()
     optimizer = attack.optimizer(limit_B)
     for step in range(attack.steps + 1):
         delta.requires_grad_(True)
         with torch.enable_grad():
-            score, reached = live.score(delta)
+            score, reached = live.score(delta, meter)
             (gradient,) = torch.autograd.grad(score.sum(), delta)
-        live.spend(gradients=1)
+        meter.spend(gradients=1)
         delta = delta.detach()
         score = score.detach()
 
@@ -146,39 +105,42 @@ def recover(
 
         stay = ~broken & ~back if attack.stop_when_recovered else ~broken
         if attack.forward_passes is not None:
-            now_B = problem.effort.forward_passes_B.clone()
-            stay = stay & (2 * now_B - spent_B <= attack.forward_passes)[live.members_B]
+            now_B = meter.forward_passes_B.clone()
+            stay = stay & (2 * now_B - spent_B <= attack.forward_passes)[meter.members_B]
             spent_B = now_B
         progress(len(problem) - int(stay.sum()))
         if step == attack.steps or not stay.any():
             break
         if not stay.all():
             kept = stay.nonzero().squeeze(1)
-            rows, live, delta, gradient = rows[kept], live.take(kept), delta[kept], gradient[kept]
-            limit = limit[kept]
+            rows, live, meter = rows[kept], live.take(kept), meter.take(kept)
+            delta, gradient, limit = delta[kept], gradient[kept], limit[kept]
             optimizer.take(kept)
         # The part of the gradient that δ cannot follow would shorten the step along the rest.
-        gradient = attack.constraint.tangent(live, delta, gradient, step)
-        delta = attack.constraint.admit(live, delta + optimizer.step(gradient), limit)
+        gradient = attack.constraint.tangent(live, delta, gradient, step, meter)
+        delta = attack.constraint.admit(live, delta + optimizer.step(gradient), limit, meter)
     return evolve(best, delta_BLQD=_total(problem, best.delta_BLQD, best.failed_B))
 
 
 def smallest_norm(
-    problem: Problem,
+    problem: AttackProblem,
     found: Outcome,
     attack: Attack,
     within: float,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Outcome:
-    """The least norm that recovers, per example, by warm-started bisection of all examples at once.
+    """Return the δ of least norm that recovers, per example, by warm-started bisection of all examples at once.
 
     Between the largest norm that failed (0 at first: a valid flip does not hold undisturbed) and the
     smallest that recovered, the middle is tried from the best δ so far, scaled down. An example
-    ends when the two are `within` × the smallest apart. Examples that `found` did not recover stay
-    as they are.
+    ends when the two are `within` × the smallest apart. Examples that `found` did not recover are not
+    searched.
 
     Args:
-        attack: `steps` is per tried radius; its optimizer is given the radii.
+        found: the δ to start from, which recover within a limit.
+        attack: `steps` is per tried radius, and its optimizer gets the radii as limits.
+        within: relative precision of the norm, in (0, 1).
+        progress: called after each radius with the number of examples that are done.
     """
     best = evolve(found, delta_BLQD=found.delta_BLQD.clone(), score_B=found.score_B.clone())
     high_B = norm(best.delta_BLQD)
@@ -186,7 +148,7 @@ def smallest_norm(
     steps_B = found.steps_B.clone()
     while True:
         radius_B = (low_B + high_B) / 2
-        # Numbers end somewhere: a middle that is one of the two ends has nothing left to try.
+        # Floating point limits the bisection: a middle that is one of the ends leaves nothing to try.
         between_B = (low_B < radius_B) & (radius_B < high_B)
         open_B = found.recovered_B & between_B & (high_B - low_B > within * high_B)
         progress(int((~open_B).sum()))
@@ -206,9 +168,9 @@ def smallest_norm(
 
 
 def random_direction(
-    problem: Problem, constraint: Constraint, limit_B: Tensor, seeds: list[int]
+    problem: AttackProblem, constraint: Constraint[Any], limit_B: Tensor, seeds: list[int]
 ) -> Outcome:
-    """δ of norm `limit_B` in a random direction that keeps the constraint.
+    """Return δ of norm `limit_B` in a random direction that keeps the constraint.
 
     Args:
         seeds: one per example, so that a draw does not depend on the rest of the batch.
@@ -231,13 +193,13 @@ def random_direction(
 
 
 def in_direction(
-    problem: Problem, constraint: Constraint, direction_BLQD: Tensor, limit_B: Tensor
+    problem: AttackProblem, constraint: Constraint[Any], direction_BLQD: Tensor, limit_B: Tensor
 ) -> Tensor:
-    """A δ along a direction, as far as the constraint lets it follow, of norm `limit_B`."""
+    """Return a δ of norm `limit_B` along a direction, as far as the constraint lets δ follow it."""
     unit_BLQD = normalized(constraint.tangent(problem, problem.zero_BLQD, direction_BLQD, 0))
     delta_BLQD = constraint.admit(problem, unit_BLQD * limit_B[:, None, None, None], limit_B)
     for _ in range(3):
-        # A correction that follows δ may have shortened it.
+        # The correction of δ may have shortened it.
         size_B = norm(problem.added(delta_BLQD))
         short_B = (size_B < 0.999 * limit_B) & (size_B > 1e-6 * limit_B)
         if not short_B.any():
@@ -247,7 +209,6 @@ def in_direction(
     return delta_BLQD
 
 
-def _total(problem: Problem, delta_BLQD: Tensor, failed_B: Tensor) -> Tensor:
+def _total(problem: AttackProblem, delta_BLQD: Tensor, failed_B: Tensor) -> Tensor:
     # For the record, and no part of what the search costs.
-    unpaid = evolve(problem, effort=Effort.none(problem.effort.gradients_B))
-    return torch.where(failed_B[:, None, None, None], 0.0, unpaid.total(delta_BLQD))
+    return torch.where(failed_B[:, None, None, None], 0.0, problem.total(delta_BLQD))

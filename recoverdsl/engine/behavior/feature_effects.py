@@ -1,4 +1,4 @@
-"""What ranks features: attribution to a score, and contrast between two sets of texts."""
+"""Effects of features, by which they are ranked: attribution to a score, contrast between two sets of texts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from recoverdsl.language.schema import Positions
 def attribution(
     resources: Resources, goal: Objective, positions: Positions, indices: list[int]
 ) -> tuple[list[Tensor], Tensor]:
-    """Activation × gradient of every feature, summed over positions and examples: (d_sae,) per SAE.
+    """Return activation × gradient of every feature, summed over positions and examples: (d_sae,) per SAE.
 
-    Examples with an effect that is no finite number are left out; the second tensor, (B,), is true
-    at the others.
+    Examples with an effect that is not a finite number are left out; the second tensor, (B,), is
+    true at the others.
     """
     family = resources.model.family
     tokens = resources.tokens(indices)
@@ -51,19 +51,19 @@ def attribution(
 def sum_over_texts(
     resources: Resources, readers: Mapping[int, Autoencoder | Features], texts: Sequence[Text]
 ) -> tuple[dict[int, Tensor], int]:
-    """Activations summed over all tokens that are looked at, by boundary, and how many tokens.
+    """Return the activations summed over all tokens that are read, by boundary, and how many tokens.
 
     Args:
-        readers: what encodes the residual stream at each boundary.
+        readers: by boundary, the SAE or the features that encode the residual stream there.
     """
     family = resources.model.family
     prompts = Tokens.pad([text.before for text in texts], resources.device)
-    width = max(len(text.looked_at) for text in texts)
+    width = max(len(text.read) for text in texts)
     ids_BN = torch.tensor(
-        [text.looked_at + [0] * (width - len(text.looked_at)) for text in texts],
+        [text.read + [0] * (width - len(text.read)) for text in texts],
         dtype=torch.long, device=resources.device,
     )  # fmt: skip
-    lengths_B1 = torch.tensor([[len(text.looked_at)] for text in texts], device=resources.device)
+    lengths_B1 = torch.tensor([[len(text.read)] for text in texts], device=resources.device)
     mask_BN = torch.arange(width, device=resources.device) < lengths_B1
     tokens = prompts.followed_by(ids_BN, mask_BN)
     watch: dict[int, list[Tensor]] = {site: [] for site in readers}
@@ -78,11 +78,12 @@ def sum_over_texts(
     return totals, int(mask_BN.sum())
 
 
-def best(effects: Sequence[Tensor], count: int, each: bool) -> list[Tensor]:
-    """Ids of the `count` features with the largest effect: of each SAE, or over all of them together.
+def top_features(effects: Sequence[Tensor], count: int, each: bool) -> list[Tensor]:
+    """Return the ids of the `count` features with the largest effect, for each SAE.
 
     Args:
         effects: (d_sae,) per SAE.
+        each: whether `count` are taken from each SAE, or from all of them together.
     """
     if each:
         return [effect_F.topk(min(count, len(effect_F))).indices for effect_F in effects]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from attrs import frozen
 from torch import Tensor
 
 from recoverdsl.engine.defense.intervention import Intervention
 from recoverdsl.engine.model.families import Family
-from recoverdsl.engine.model.forward import Growing, Tokens, embed, run_layers
+from recoverdsl.engine.model.forward import GrowingCache, Tokens, embed, run_layers
 
 
 @frozen(eq=False)
@@ -18,8 +16,8 @@ class Answers:
     """Generated tokens (B, N), padded on the right.
 
     `length_B` counts them without the token that ends a text; `ended_B` is true where one was
-    chosen, and it then stands behind them. Elsewhere the text was cut at N tokens. `broken_B` is
-    true where a logit was no finite number.
+    chosen, and it then follows them. Elsewhere the text was cut at N tokens. `broken_B` is true
+    where a logit was not a finite number.
     """
 
     ids_BN: Tensor
@@ -29,42 +27,31 @@ class Answers:
 
     @property
     def mask_BN(self) -> Tensor:
+        """True at the tokens of each text."""
         columns_N = torch.arange(self.ids_BN.shape[1], device=self.ids_BN.device)
         return columns_N < self.length_B[:, None]
 
     def take(self, rows: Tensor) -> Answers:
+        """Return some of the texts."""
         return Answers(
             self.ids_BN[rows], self.length_B[rows], self.ended_B[rows], self.broken_B[rows]
         )
 
     def lists(self) -> list[list[int]]:
-        """The ids of each text."""
+        """Return the token ids of each text."""
         return [
             row[:length]
             for row, length in zip(self.ids_BN.tolist(), self.length_B.tolist(), strict=True)
         ]
 
     def first(self, count: int | None) -> Answers:
-        """No more than the first `count` tokens of each."""
+        """Return no more than the first `count` tokens of each text; all of them if None."""
         if count is None:
             return self
         return Answers(
             self.ids_BN[:, :count], self.length_B.clamp(max=count),
             self.ended_B & (self.length_B < count), self.broken_B,
         )  # fmt: skip
-
-    def tensors(self) -> dict[str, Tensor]:
-        """As the store keeps them."""
-        return {
-            "answer": self.ids_BN, "length": self.length_B, "ended": self.ended_B,
-            "broken": self.broken_B,
-        }  # fmt: skip
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> Answers:
-        """From what the store keeps."""
-        kept = (tensors[name].to(device) for name in ("answer", "length", "ended", "broken"))
-        return cls(*kept)
 
 
 @torch.no_grad()
@@ -74,25 +61,26 @@ def generate(
     intervention: Intervention,
     *,
     tokens: int,
-    ends: frozenset[int],
+    end_ids: frozenset[int],
 ) -> Answers:
-    """The most likely token each time, at most `tokens` of them.
+    """Decode greedily: return the most likely token each time, at most `tokens` of them.
 
     A text that has ended leaves the batch.
 
     Args:
-        ends: ids of tokens that end a text.
+        tokens: the largest number of tokens to generate.
+        end_ids: ids of tokens that end a text.
     """
     device = family.device
     ids_BN = torch.zeros(len(prompts), tokens, dtype=torch.long, device=device)
     length_B = torch.full((len(prompts),), tokens, device=device)
     ended_B, broken_B = torch.zeros(2, len(prompts), dtype=torch.bool, device=device)
-    end_E = torch.tensor(sorted(ends), dtype=torch.long, device=device)
+    end_E = torch.tensor(sorted(end_ids), dtype=torch.long, device=device)
     rows = torch.arange(len(prompts), device=device)
-    so_far, first = _beginning_first(prompts, intervention)
-    cache = Growing(so_far.ids_BT.shape[1] + tokens)
+    so_far, first = _shared_beginning(prompts, intervention)
+    cache = GrowingCache(so_far.ids_BT.shape[1] + tokens)
     if first:
-        _read_once(family, so_far, first, intervention, cache)
+        _cache_beginning(family, so_far, first, intervention, cache)
     for step in range(tokens):
         columns = slice(first, None)
         h_BQD = run_layers(
@@ -118,10 +106,10 @@ def generate(
     return Answers(ids_BN, length_B, ended_B, broken_B)
 
 
-def _beginning_first(prompts: Tokens, intervention: Intervention) -> tuple[Tokens, int]:
-    """The prompts with what all of them begin with in the first columns, and how many those are.
+def _shared_beginning(prompts: Tokens, intervention: Intervention) -> tuple[Tokens, int]:
+    """Return the prompts with their shared beginning in the first columns, and how many columns it has.
 
-    A chat template begins every request alike. Padding then stands between that and the rest.
+    A chat template begins every request alike. Padding then lies between the beginning and the rest.
     """
     lengths_B, width = prompts.mask_BT.sum(1), prompts.prompt
     # Something is left of every prompt, and all that δ may act on.
@@ -140,10 +128,10 @@ def _beginning_first(prompts: Tokens, intervention: Intervention) -> tuple[Token
     return Tokens(prompts.ids_BT.gather(1, from_BT)[:, kept_T], mask_BT[:, kept_T]), shared
 
 
-def _read_once(
-    family: Family, prompts: Tokens, columns: int, intervention: Intervention, cache: Growing
+def _cache_beginning(
+    family: Family, prompts: Tokens, columns: int, intervention: Intervention, cache: GrowingCache
 ) -> None:
-    """Fills the cache with what all prompts begin with, read in one row."""
+    """Fill the cache with the shared beginning of all prompts, computed once."""
     row = torch.zeros(1, dtype=torch.long, device=family.device)
     one = prompts.take(row)
     begin = one.until(columns)

@@ -1,4 +1,4 @@
-"""What an attack raises: a score read from the logits, or the log-probability of a whole answer."""
+"""The objectives of an attack: a score read from the logits, or the log-probability of a whole answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _OPERATORS: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 class Goal(Protocol):
-    """Scores a batch from the residual stream before the final norm, and says who is there.
+    """Scores a batch from the residual stream before the final norm, and says which examples have reached
+    the goal.
 
     Args:
         h_BQD: the columns from `first` on.
@@ -51,7 +52,7 @@ class Objective:
     normalized_K: Tensor
 
     def __call__(self, family: Family, h_BD: Tensor) -> Tensor:
-        """Scores (B,) from the residual stream before the final norm."""
+        """Return scores (B,) from the residual stream before the final norm, (B, d_model)."""
         if self.normalized_K.any():
             logits_BV = family.logits(h_BD)
             logits_BK = logits_BV.gather(1, self.tokens_BK)
@@ -82,7 +83,7 @@ class ScoreGoal:
 
 @frozen(eq=False)
 class AnswerGoal:
-    """The log-probability of a target answer behind the prompt, in nats, summed over its tokens.
+    """The log-probability of a target answer after the prompt, in nats, summed over its tokens.
 
     Reached when every token of the target is the most likely one: greedy decoding then writes it.
 
@@ -99,7 +100,7 @@ class AnswerGoal:
         start = self.column - first
         h_ND = h_BQD[:, start : start + self.labels_BA.shape[1]][self.mask_BA]
         logprob_N, likeliest_N = family.logprob(h_ND, self.labels_BA[self.mask_BA])
-        # Not a scatter: its place in memory would be written, and the gradient needs a fresh one.
+        # Not an in-place scatter, which autograd could not follow.
         score_B = torch.zeros(self.mask_BA.shape, device=h_ND.device).masked_scatter(
             self.mask_BA, logprob_N
         )
@@ -111,7 +112,11 @@ class AnswerGoal:
 
 
 def fill(text: str, example: Example) -> str:
-    """Replaces `{column}` by the example's value. No other formatting is understood."""
+    """Return a text with each `{column}` replaced by the example's value; no other formatting is understood.
+
+    Raises:
+        UnavailableError: the data has no such column.
+    """
 
     def value(match: re.Match[str]) -> str:
         try:
@@ -131,7 +136,10 @@ def objective(
     encode: Callable[[str], list[int]],
     device: torch.device,
 ) -> Objective:
-    """The score of `examples`.
+    """Return the objective of `examples`.
+
+    Args:
+        encode: returns the token ids of a text, without special tokens.
 
     Raises:
         UnavailableError: a term's text is not one token of this model.
@@ -158,7 +166,11 @@ def objective(
 
 
 def holds(predicate: Predicate, score_B: Tensor) -> Tensor:
-    """Whether the behavior is present, (B,) boolean. A score that is not a number never holds."""
+    """Return whether the behavior is present, (B,) boolean. A score that is not a number never holds.
+
+    Raises:
+        TypeError: the predicate names a detector, which reads a text.
+    """
     if isinstance(predicate, Comparison):
         return _OPERATORS[predicate.operator](score_B, predicate.right)
     if isinstance(predicate, Not):

@@ -1,11 +1,11 @@
-"""The behavior of examples: read off their logits, or off a text that the model writes."""
+"""The behavior of examples: read from their logits, or judged by a text that the model writes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+from attrs import frozen
 from torch import Tensor
 
 from recoverdsl.compiler.steps import Behavior
@@ -13,28 +13,36 @@ from recoverdsl.engine.behavior.generation import Answers, generate
 from recoverdsl.engine.behavior.objectives import Objective, holds, objective
 from recoverdsl.engine.defense.intervention import Intervention
 from recoverdsl.engine.model.forward import embed, run_layers
-from recoverdsl.engine.model.judge import holds_of_text
+from recoverdsl.engine.model.judge import text_holds
 from recoverdsl.engine.resources import Resources
 from recoverdsl.language import schema
-from recoverdsl.store.steps import Part, Row
+from recoverdsl.measure.rows import NOT_A_NUMBER, Observation
 
-NOT_A_NUMBER = "a score, logit or gradient was not a finite number"
+
+@frozen(eq=False)
+class Observations:
+    """The behavior of some examples, without δ: the record of a step."""
+
+    rows: tuple[Observation, ...]
+    score_B: Tensor | None = None
+    """None where a text is judged."""
+    answers: Answers | None = None
+    """None where a score is read from the logits."""
 
 
 def observe(
     resources: Resources, behavior: Behavior, indices: list[int], intervention: Intervention
-) -> Part:
-    """Rows and tensors of one batch under an intervention: whether the behavior holds, and whether
-    it counts as removed."""
+) -> Observations:
+    """Return the behavior of one batch under an intervention: whether it holds, and whether it counts as
+    removed."""
     if behavior.generate is None:
         return _observe_score(resources, behavior, indices, intervention)
     answers = write(resources, behavior, indices, intervention)
-    rows = judge(resources, behavior, indices, answers)
-    return Part(rows, answers.tensors())
+    return Observations(tuple(judge(resources, behavior, indices, answers)), answers=answers)
 
 
 def score_of(resources: Resources, score: schema.Score | None, indices: Sequence[int]) -> Objective:
-    """The score of a behavior for some examples."""
+    """Return the score of a behavior for some examples."""
     assert score is not None
     examples = [resources.examples[index] for index in indices]
     return objective(score, examples, resources.model.encode_text, resources.device)
@@ -43,11 +51,11 @@ def score_of(resources: Resources, score: schema.Score | None, indices: Sequence
 def write(
     resources: Resources, behavior: Behavior, indices: list[int], intervention: Intervention
 ) -> Answers:
-    """Texts that the model writes under an intervention."""
+    """Return the texts that the model writes under an intervention."""
     assert behavior.generate is not None
     return generate(
         resources.model.family, resources.tokens(indices), intervention,
-        tokens=behavior.generate, ends=resources.model.ends,
+        tokens=behavior.generate, end_ids=resources.model.end_ids,
     )  # fmt: skip
 
 
@@ -57,42 +65,41 @@ def judge(
     indices: list[int],
     answers: Answers,
     bases: Answers | None = None,
-) -> list[Row]:
-    """One row per text, which says everything of it but the text.
+) -> list[Observation]:
+    """Return one row per text, with its figures and without the text itself.
 
     Args:
-        bases: what each text is compared with.
+        bases: the text that each is compared with.
     """
     decode = resources.model.decode
-    figures = resources.judging.figures(
+    texts = resources.judges.figures(
         [resources.examples[index].prompt for index in indices],
         [decode(ids) for ids in answers.lists()],
         [decode(ids) for ids in bases.lists()] if bases else None,
     )
-    rows: list[Row] = []
+    rows = []
     for at, index in enumerate(indices):
-        present = holds_of_text(behavior.holds, figures[at])
+        present = text_holds(behavior.holds, texts[at])
         removed = not present
         if behavior.removed is not None:
-            removed = holds_of_text(behavior.removed, figures[at])
+            removed = text_holds(behavior.removed, texts[at])
         rows.append(
-            {
-                "example": resources.examples[index].id,
-                "category": resources.examples[index].category,
-                "score": None,
-                "holds": present,
-                "removed": removed,
-                "answer_tokens": int(answers.length_B[at]),
-                **figures[at],
-                "failed": NOT_A_NUMBER if answers.broken_B[at] else None,
-            }
+            Observation(
+                example=resources.examples[index].id,
+                category=resources.examples[index].category,
+                holds=present,
+                removed=removed,
+                text=texts[at],
+                answer_tokens=int(answers.length_B[at]),
+                failed=NOT_A_NUMBER if answers.broken_B[at] else None,
+            )
         )
     return rows
 
 
 def _observe_score(
     resources: Resources, behavior: Behavior, indices: list[int], intervention: Intervention
-) -> Part:
+) -> Observations:
     family = resources.model.family
     tokens = resources.tokens(indices)
     with torch.no_grad():
@@ -103,17 +110,17 @@ def _observe_score(
         score_B: Tensor = score_of(resources, behavior.score, indices)(family, h_BTD[:, -1])
     present_B = holds(behavior.holds, score_B)
     removed_B = ~present_B if behavior.removed is None else holds(behavior.removed, score_B)
-    rows: list[dict[str, Any]] = [
-        {
-            "example": resources.examples[index].id,
-            "category": resources.examples[index].category,
-            "score": float(score),
-            "holds": bool(present),
-            "removed": bool(removed),
-            "failed": None if score.isfinite() else NOT_A_NUMBER,
-        }
+    rows = tuple(
+        Observation(
+            example=resources.examples[index].id,
+            category=resources.examples[index].category,
+            score=float(score),
+            holds=bool(present),
+            removed=bool(removed),
+            failed=None if score.isfinite() else NOT_A_NUMBER,
+        )
         for index, score, present, removed in zip(
             indices, score_B, present_B, removed_B, strict=True
         )
-    ]
-    return Part(rows, {"score": score_B})
+    )
+    return Observations(rows, score_B=score_B)

@@ -1,4 +1,4 @@
-"""Sparse autoencoders: loaded by sae_lens, checked against the model, narrowed to a few features."""
+"""Sparse autoencoders, loaded by sae_lens and checked against the model, and features of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INVARIANCE: dict[str, str] = {
     "matching_pursuit": "nonlinear",
     "temporal": "nonlinear",
 }
-"""Architecture, as sae_lens names it, to what a δ with A_Sᵀδ = 0 does to the features S.
+"""Architecture, as sae_lens names it, to the effect of a δ with A_Sᵀδ = 0 on the features S.
 
 `linear`: each feature reads δ through its own encoder column alone, so S stays exactly constant.
 `competing`: other features compete for the same places, so S can change although A_Sᵀδ = 0.
@@ -40,7 +40,7 @@ INVARIANCE: dict[str, str] = {
 
 @frozen(eq=False)
 class Autoencoder:
-    """A frozen float32 SAE as sae_lens loaded it, with the boundary of the residual stream it reads.
+    """A frozen float32 SAE as sae_lens loaded it, with the boundary of the residual stream that it reads.
 
     Feature ids and activations are those of the loaded SAE: decoder norms are as stored, not folded.
     """
@@ -59,23 +59,24 @@ class Autoencoder:
 
     @property
     def W_dec_FD(self) -> Tensor:
-        """What one unit of each feature adds to the reconstruction."""
+        """The vector that one unit of each feature adds to the reconstruction, (d_sae, d_model)."""
         rows_FD: Tensor = self.sae.W_dec
         if getattr(self.sae.cfg, "rescale_acts_by_decoder_norm", False):
             rows_FD = rows_FD / rows_FD.norm(dim=-1, keepdim=True)
         return rows_FD
 
     def encode(self, h_D: Tensor) -> Tensor:
-        """Feature activations (…, d_sae) of residual states (…, d_model)."""
+        """Return the feature activations (…, d_sae) of residual states (…, d_model)."""
         z_F: Tensor = self.sae.encode(h_D.float())
         return z_F
 
     def decode(self, z_F: Tensor) -> Tensor:
+        """Return the reconstruction (…, d_model) of feature activations (…, d_sae)."""
         h_D: Tensor = self.sae.decode(z_F)
         return h_D
 
     def features(self, ids_S: Tensor) -> Features:
-        """A view on the features `ids_S`."""
+        """Return a view of the features `ids_S`."""
         alone = _narrow(self.sae, ids_S) if self.invariance == "linear" else None
         return Features(
             autoencoder=self,
@@ -87,7 +88,7 @@ class Autoencoder:
         )
 
     def _bound_F(self) -> Tensor:
-        """The value of A_Fᵀh at which each feature becomes active; nothing of the kind gives NaN."""
+        """Return the value of A_Fᵀh at which each feature becomes active, (d_sae,); NaN if there is none."""
         sae, kind = self.sae, self.sae.cfg.architecture()
         shift_F = sae.b_dec @ sae.W_enc if sae.cfg.apply_b_dec_to_input else 0.0
         bound_F: Tensor = torch.full((self.d_sae,), torch.nan, device=sae.W_dec.device)
@@ -107,13 +108,17 @@ class Features:
     autoencoder: Autoencoder
     ids_S: Tensor
     alone: Any
+    """An SAE of these features alone; None where it would encode differently from the whole one."""
     W_enc_DS: Tensor
     W_dec_SD: Tensor
     bound_S: Tensor
     """The value of A_Sᵀh at which each feature becomes active; NaN where other features decide too."""
 
     def encode(self, h_D: Tensor) -> Tensor:
-        """Activations (…, S) of residual states (…, d_model); only these columns where that is exact."""
+        """Return the activations (…, S) of residual states (…, d_model).
+
+        Only the columns of these features are computed where that is exact.
+        """
         if self.alone is not None:
             z_S: Tensor = self.alone.encode(h_D.float())
             return z_S
@@ -121,7 +126,7 @@ class Features:
 
 
 def _narrow(sae: Any, ids_S: Tensor) -> Any:
-    """An SAE of the same class that has only the features `ids_S`."""
+    """Return an SAE of the same class that has only the features `ids_S`."""
     cfg = copy.deepcopy(sae.cfg)
     cfg.d_sae = len(ids_S)
     narrow = type(sae)(cfg)
@@ -137,20 +142,21 @@ def _narrow(sae: Any, ids_S: Tensor) -> Any:
 
 
 def boundary_of(site: Site) -> int:
-    """The boundary of the residual stream that a site names."""
+    """Return the boundary of the residual stream that a site names."""
     return site.layer + (site.side == "output")
 
 
-def adopt(
-    sae: Any, *, name: str, site: Site, n_layers: int, d_model: int, mean_is_idle: bool = False
+def checked_autoencoder(
+    sae: Any, *, name: str, site: Site, n_layers: int, d_model: int, mean_is_unused: bool = False
 ) -> Autoencoder:
-    """Checks a loaded sae_lens SAE against the model and the site that it is said to read.
+    """Return a loaded sae_lens SAE, checked against the model and the site that the spec lets it read.
 
     Args:
-        mean_is_idle: whether nothing in the model reads the mean of the residual stream.
+        mean_is_unused: whether nothing in the model reads the mean of the residual stream.
 
     Raises:
-        UnavailableError: its width, hook point or normalization does not fit.
+        UnavailableError: its width, hook point, architecture or normalization does not fit, or a
+            weight is not finite.
     """
     cfg = sae.cfg
     where = f"sae {name}"
@@ -193,49 +199,53 @@ def adopt(
             "the SAE reshapes attention heads, which is not supported", where=where
         )
     loading = cfg.metadata.model_from_pretrained_kwargs or {}
-    centred = bool(loading.get("center_writing_weights"))
-    if centred and not (mean_is_idle and cfg.architecture() in _CENTRED):
+    centered = bool(loading.get("center_writing_weights"))
+    if centered and not (mean_is_unused and cfg.architecture() in _ONE_MATRIX):
         raise UnavailableError(
-            "the SAE was trained on a model with centred writing weights, which is not supported here",
+            "the SAE was trained on a model with centered writing weights, which is not supported here",
             where=where, why="the residual stream of this model does not match it",
         )  # fmt: skip
     if not all(torch.isfinite(value).all() for value in sae.state_dict().values()):
         raise UnavailableError("the SAE's weights hold values that are not finite", where=where)
     sae = sae.to(dtype=torch.float32).requires_grad_(False).eval()
-    if centred:
-        sae = _reading_uncentred(sae)
+    if centered:
+        sae = _without_centering(sae)
     return Autoencoder(sae, boundary_of(site))
 
 
-_CENTRED = ("standard", "jumprelu", "topk", "batchtopk")
+_ONE_MATRIX = ("standard", "jumprelu", "topk", "batchtopk")
 """Architectures whose encoder is one matrix and one bias."""
 
 
 @torch.no_grad()
-def _reading_uncentred(sae: Any) -> Any:
-    """An SAE of the residual stream less its mean, made to read the stream as it is.
+def _without_centering(sae: Any) -> Any:
+    """Return an SAE of the centered residual stream as one that reads the stream with its mean.
 
     TransformerLens takes the mean out of all that is written to the stream, which changes nothing
     in a model that reads it through LayerNorm alone. Such an SAE encodes C h with C = I − 11ᵀ/d; here
     C goes into its encoder: (C h − b_dec)·W = (h − b_dec)·C W − (b_dec − C b_dec)·W.
     """
-    made = copy.deepcopy(sae)
-    if made.cfg.apply_b_dec_to_input:
-        made.b_enc -= made.b_dec.mean() * made.W_enc.sum(dim=0)
-    made.W_enc -= made.W_enc.mean(dim=0)
-    return made
+    uncentered = copy.deepcopy(sae)
+    if uncentered.cfg.apply_b_dec_to_input:
+        uncentered.b_enc -= uncentered.b_dec.mean() * uncentered.W_enc.sum(dim=0)
+    uncentered.W_enc -= uncentered.W_enc.mean(dim=0)
+    return uncentered
 
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """sae_lens advises to load the model as the SAE's authors did; `adopt` sees to what that changes."""
+    """Silence sae_lens's advice to load the model with the SAE's own options: `checked_autoencoder` handles them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*This SAE has non-empty")
         yield
 
 
-def load(path: Path, device: torch.device) -> Any:
-    """Loads an SAE folder in sae_lens format (`cfg.json`, `sae_weights.safetensors`) as float32."""
+def load_sae(path: Path, device: torch.device) -> Any:
+    """Load an SAE folder in sae_lens format (`cfg.json`, `sae_weights.safetensors`) as float32.
+
+    Raises:
+        UnavailableError: it does not load.
+    """
     from sae_lens import SAE
 
     try:
@@ -248,12 +258,17 @@ def load(path: Path, device: torch.device) -> Any:
         ) from error  # fmt: skip
 
 
-def load_release(release: str, id: str, device: torch.device, fetch: Callable[[str], Path]) -> Any:
-    """Loads a pretrained SAE that sae_lens knows by release and id.
+def load_sae_release(
+    release: str, id: str, device: torch.device, fetch: Callable[[str], Path]
+) -> Any:
+    """Load a pretrained SAE that sae_lens knows by release and id, as float32.
 
     Args:
-        fetch: gives a file of the SAE's repository by its name. sae_lens itself would take the
-            newest of whatever it finds there.
+        fetch: returns a file of the SAE's repository by its name. sae_lens itself would take the
+            newest revision of the repository.
+
+    Raises:
+        UnavailableError: it does not load, or is fetched by other means than `fetch`.
     """
     from sae_lens import SAE
     from sae_lens.loading import pretrained_sae_loaders as loaders
@@ -275,7 +290,7 @@ def load_release(release: str, id: str, device: torch.device, fetch: Callable[[s
         raise
     except Exception as error:
         raise UnavailableError(
-            f"the SAE {id!r} of release {release!r} cannot be had",
+            f"the SAE {id!r} of release {release!r} cannot be loaded",
             why=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             help="check both names in sae_lens's table of pretrained SAEs, and the network",
         ) from error
@@ -284,14 +299,14 @@ def load_release(release: str, id: str, device: torch.device, fetch: Callable[[s
     if not fetched:
         raise UnavailableError(
             f"the SAE {id!r} of release {release!r} was fetched in a way that cannot be checked",
-            why="this version of sae_lens asks the hub by other means",
-            help="take the version that recoverdsl was made with",
+            why="this version of sae_lens fetches from the hub by other means",
+            help="install the version of sae_lens that recoverdsl was tested with",
         )
     return sae
 
 
 def _boundary_of_hook(hook: str | None) -> int | None:
-    """Boundary of the residual stream that a hook name means, or None.
+    """Return the boundary of the residual stream that a hook name means, or None.
 
     Understood are the names of TransformerLens and, for a layer's output, those of Hugging Face
     (`model.layers.14`, `transformer.h.14`).

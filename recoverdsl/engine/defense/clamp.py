@@ -12,14 +12,14 @@ from recoverdsl.language.schema import ScaleBy, SetTo
 
 @frozen(eq=False)
 class SetEach:
-    """Each feature takes a value of its own, (S,): a multiple of its mean over texts."""
+    """A value for each feature, (S,): a multiple of its mean over texts."""
 
     value_S: Tensor
 
 
 @frozen(eq=False)
 class Clamp:
-    """h + (c − z_S) · W_dec[S] where the clamp acts: the reconstruction error stays as it is.
+    """h + (c − z_S) · W_dec[S] where the clamp acts: the reconstruction error does not change.
 
     Equal to the defended state D(clamp_S(z; c)) + (h − D(z)) of the paper, since D is affine; in
     this form the error term keeps its gradient. Gradients flow through z_S.
@@ -32,7 +32,7 @@ class Clamp:
     only_active: bool
 
     def __call__(self, h_BTD: Tensor, where_BT: Tensor) -> Tensor:
-        """The defended residual stream, float32, (B, T, d_model)."""
+        """Return the defended residual stream, float32, (B, T, d_model)."""
         h_BTD = h_BTD.float()
         z_BTS = self.features.encode(h_BTD)
         if isinstance(self.value, SetTo):

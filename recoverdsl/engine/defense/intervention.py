@@ -1,4 +1,4 @@
-"""What acts on the residual stream while a model runs: clamps, and δ after them.
+"""Interventions on the residual stream while a model runs: clamps, and δ after them.
 
 Positions are absolute: the same vector meets the same token whether the model reads the whole text
 at once or one token at a time over a cache.
@@ -25,7 +25,7 @@ class Delta:
     Args:
         sites: the L boundaries that it is added at, ascending.
         before: how many of its P columns belong to the prompt; the last of these is the prompt's
-            last token, and those behind it are the tokens after the prompt.
+            last token, and the columns after it are the tokens after the prompt.
     """
 
     sites: tuple[int, ...]
@@ -33,7 +33,8 @@ class Delta:
     before: int
 
     def at(self, site: int, tokens: Tokens, first: int) -> Tensor | None:
-        """δ at one boundary for the columns of `tokens` from `first` on; None if there is none."""
+        """Return δ at one boundary for the columns of `tokens` from `first` on, (B, Q, d_model); None if
+        there is none."""
         if site not in self.sites:
             return None
         delta_BPD = self.delta_BLPD[:, self.sites.index(site)]
@@ -47,6 +48,7 @@ class Delta:
         )
 
     def take(self, rows: Tensor) -> Delta:
+        """Return the δ of some rows of the batch."""
         return evolve(self, delta_BLPD=self.delta_BLPD[rows])
 
 
@@ -54,34 +56,37 @@ class Delta:
 class SoftTokens:
     """Embeddings in place of those of some tokens of the prompt, (B, N, d_model), float32.
 
-    Each is a whole state of boundary 0: what a family adds for the position is in it.
+    Each is a whole state of boundary 0, with what a family adds for the position.
 
     Args:
-        behind_B: how many of the prompt's tokens come behind them.
+        after_B: how many of the prompt's tokens come after them.
     """
 
     states_BND: Tensor
-    behind_B: Tensor
+    after_B: Tensor
 
     def put(self, h_BQD: Tensor, tokens: Tokens, first: int) -> Tensor:
-        """Boundary 0 for the columns of `tokens` from `first` on, with these in it."""
+        """Return boundary 0 for the columns of `tokens` from `first` on, with these tokens in place."""
         count = self.states_BND.shape[1]
         columns_Q = torch.arange(first, first + h_BQD.shape[1], device=h_BQD.device)
-        which_BQ = columns_Q - (tokens.prompt - self.behind_B - count)[:, None]
-        here_BQ = (which_BQ >= 0) & (which_BQ < count)
+        which_BQ = columns_Q - (tokens.prompt - self.after_B - count)[:, None]
+        inside_BQ = (which_BQ >= 0) & (which_BQ < count)
         index_BQD = which_BQ.clamp(0, count - 1)[..., None].expand_as(h_BQD)
-        return torch.where(here_BQ[..., None], self.states_BND.gather(1, index_BQD), h_BQD.float())
+        return torch.where(
+            inside_BQ[..., None], self.states_BND.gather(1, index_BQD), h_BQD.float()
+        )
 
     def take(self, rows: Tensor) -> SoftTokens:
-        return SoftTokens(self.states_BND[rows], self.behind_B[rows])
+        """Return the tokens of some rows of the batch."""
+        return SoftTokens(self.states_BND[rows], self.after_B[rows])
 
 
 @frozen(eq=False)
 class Intervention:
     """The clamps of a defense, by boundary, and a δ that is added after them.
 
-    At one site the clamp acts first and δ is added to what it made; clamps at later sites see δ's
-    effect. Without clamps it is the undefended model. Soft tokens are there before any clamp.
+    At one site the clamp acts first and δ is added to the clamped state; clamps at later sites see
+    δ's effect. Without clamps it is the undefended model. Soft tokens are in place before any clamp.
     """
 
     clamps: Mapping[int, Clamp] = field(factory=dict)
@@ -97,7 +102,7 @@ class Intervention:
         *,
         watch: Mapping[int, list[Tensor]] | None = None,
     ) -> dict[int, Edit]:
-        """The edits for the columns from `first` on, as `run_layers` takes them.
+        """Return the edits for the columns from `first` on, as `run_layers` takes them.
 
         Args:
             stop: the column before which they end; if not given, at the last.
@@ -135,13 +140,15 @@ class Intervention:
         """How many of a prompt's last columns δ or soft tokens may act on."""
         reach = self.delta.before if self.delta else 0
         if self.soft is not None:
-            reach = max(reach, int(self.soft.behind_B.max()) + self.soft.states_BND.shape[1])
+            reach = max(reach, int(self.soft.after_B.max()) + self.soft.states_BND.shape[1])
         return reach
 
     def with_delta(self, delta: Delta | None) -> Intervention:
+        """Return the same clamps with another δ, or with none."""
         return evolve(self, delta=delta)
 
     def take(self, rows: Tensor) -> Intervention:
+        """Return the intervention on some rows of the batch."""
         if self.delta is None and self.soft is None:
             return self
         return evolve(

@@ -1,4 +1,4 @@
-"""The features that a defense protects, by site, and the defense as something that acts."""
+"""The features that a defense protects, by site, and the intervention that clamps them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Protected:
     """Mean activations (S,) over texts, where the defense needs them."""
 
     def intervention(self, defense: Defense | None) -> Intervention:
-        """The clamps of a defense; none without one."""
+        """Return the clamps of a defense; none without one."""
         if defense is None:
             return Intervention()
         clamps = {
@@ -39,7 +39,7 @@ class Protected:
 
     @property
     def key(self) -> tuple[tuple[int, ...], ...]:
-        """What tells one selection from another."""
+        """The selection as a hashable value: the ids of the features at each site."""
         return tuple(
             (site, *features.ids_S.tolist()) for site, features in sorted(self.features.items())
         )

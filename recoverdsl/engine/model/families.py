@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from recoverdsl.errors import UnavailableError
 
 FUSED = ("llama", "mistral", "qwen2", "gpt2", "gemma")
-"""Families that compute attention by torch's fused kernels. Gemma 2 squashes its attention scores
-in between, which those cannot, so it runs eager."""
+"""Families that compute attention by torch's fused kernels. Gemma 2 caps its attention scores in
+between, which the kernels cannot do, so it runs eager."""
 
 
 class KeyValues(Protocol):
-    """What a decoder layer asks for its attention keys and values, as transformers caches do."""
+    """A cache of attention keys and values as a decoder layer uses it: the interface of transformers' caches."""
 
     def update(
         self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *unused: Any
@@ -44,8 +44,8 @@ class Family:
     additive_masks: bool = False
     """Whether attention adds its mask to the scores, as eager attention does; else masks are boolean."""
     softcap: float | None = None
-    """Logits are squashed into ±softcap by a tanh."""
-    mean_is_idle: bool = False
+    """The bound of the logits, which a tanh maps into ±softcap; None if they are not capped."""
+    mean_is_unused: bool = False
     """Whether nothing reads the mean of the residual stream: every norm takes it out, as LayerNorm
     does and RMSNorm does not."""
 
@@ -66,11 +66,11 @@ class Family:
         return self.head.weight.dtype
 
     def embed(self, ids_BT: Tensor, positions_BT: Tensor) -> Tensor:
-        """Residual stream at boundary 0, (B, T, d_model)."""
+        """Return the residual stream at boundary 0, (B, T, d_model)."""
         raise NotImplementedError
 
     def positional(self, h_BQD: Tensor, positions_BQ: Tensor) -> Mapping[str, Any]:
-        """What every layer needs to know of positions, computed once for all layers."""
+        """Return the arguments by which every layer knows the positions, computed once for all layers."""
         raise NotImplementedError
 
     def layer(
@@ -81,14 +81,14 @@ class Family:
         cache: KeyValues,
         positional: Mapping[str, Any],
     ) -> Tensor:
-        """The residual stream after decoder layer `index`."""
+        """Return the residual stream after decoder layer `index`, (B, Q, d_model)."""
         output: Tensor | tuple[Tensor, ...] = self.layers[index](
             h_BQD, attention_mask=mask_B1QK, past_key_values=cache, use_cache=True, **positional
         )
         return output[0] if isinstance(output, tuple) else output
 
     def logits(self, h_ND: Tensor, tokens_NK: Tensor | None = None) -> Tensor:
-        """Float32 logits of residual-stream rows: all (N, vocabulary), or those of `tokens_NK`."""
+        """Return the float32 logits of residual-stream rows: all (N, vocabulary), or those of `tokens_NK`."""
         h_ND = self.final_norm(h_ND.to(self.dtype))
         if tokens_NK is None:
             bias = None if self.head.bias is None else self.head.bias.float()
@@ -103,7 +103,7 @@ class Family:
         return logits if self.softcap is None else self.softcap * (logits / self.softcap).tanh()
 
     def logprob(self, h_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probability (N,) of one token after each row, and whether it is the most likely one.
+        """Return the log-probability (N,) of one token after each row, and whether it is the most likely one.
 
         Differentiable in `h_ND`. The logits of the whole vocabulary are held for a few rows at a
         time only.
@@ -117,13 +117,13 @@ class Family:
 
 
 class _LogProb(torch.autograd.Function):
-    """log softmax(cap(W h + b))[token], with the gradient in h made in the forward pass.
+    """log softmax(cap(W h + b))[token], whose gradient in h is computed in the forward pass.
 
-    Made there, it needs no second look at the logits, which are by far the largest tensor.
+    The backward pass then needs no logits, which are by far the largest tensor.
     """
 
     LOGITS = 1 << 25
-    """How many are held at a time, as one tensor."""
+    """How many logits are held at a time, as one tensor."""
 
     @staticmethod
     def forward(
@@ -179,7 +179,7 @@ class Llama(Family):
 
 @frozen(eq=False)
 class Gemma(Llama):
-    """Gemma 1 and 2. Gemma 2 has two more norms, inside its layers, and squashes its logits.
+    """Gemma 1 and 2. Gemma 2 has two more norms inside its layers, and caps its logits.
 
     Every other layer of Gemma 2 sees a window of the last tokens only. Masks do not follow it:
     `max_positions` is the window, so that no text is longer and all layers see the whole of it.
@@ -195,6 +195,8 @@ class Gemma(Llama):
 
 @frozen(eq=False)
 class GPT2(Family):
+    """GPT-2, with learned position embeddings."""
+
     embedding: nn.Embedding = field(kw_only=True)
     position_embedding: nn.Embedding = field(kw_only=True)
 
@@ -207,7 +209,7 @@ class GPT2(Family):
 
 
 def adapt(model: Any) -> Family:
-    """The adapter of a loaded Hugging Face causal language model.
+    """Return the adapter of a loaded Hugging Face causal language model.
 
     Raises:
         UnavailableError: the family is unknown, or uses something that its adapter does not do.
@@ -250,7 +252,7 @@ def adapt(model: Any) -> Family:
         return GPT2(
             model=model, layers=model.transformer.h, final_norm=model.transformer.ln_f,
             head=model.lm_head, max_positions=model.config.n_positions, additive_masks=eager,
-            mean_is_idle=True,
+            mean_is_unused=True,
             embedding=model.transformer.wte, position_embedding=model.transformer.wpe,
         )  # fmt: skip
     raise UnavailableError(

@@ -2,7 +2,7 @@
 
 The optimization changes the residual stream from one boundary and one position on. Everything below
 that boundary and before that position is constant, so it is computed once: its keys and values
-become a `Prefix`, and every later pass runs only the layers above, at the positions behind.
+become a `Prefix`, and every later pass runs only the layers above, at the later positions.
 """
 
 from __future__ import annotations
@@ -40,20 +40,22 @@ class Tokens:
 
     @property
     def positions_BT(self) -> Tensor:
+        """The position of each token in its own text; 0 at padding on the left."""
         return (self.mask_BT.cumsum(1) - 1).clamp(min=0)
 
     def __len__(self) -> int:
         return len(self.ids_BT)
 
     def take(self, rows: Tensor) -> Tokens:
+        """Return some rows of the batch."""
         return Tokens(self.ids_BT[rows], self.mask_BT[rows], self.prompt)
 
     def until(self, column: int) -> Tokens:
-        """The columns before `column`."""
+        """Return the columns before `column`."""
         return Tokens(self.ids_BT[:, :column], self.mask_BT[:, :column], min(self.prompt, column))
 
     def followed_by(self, ids_BN: Tensor, mask_BN: Tensor) -> Tokens:
-        """The same with more columns behind it."""
+        """Return the batch with more columns after it, (B, N)."""
         return Tokens(
             torch.cat([self.ids_BT, ids_BN], dim=1),
             torch.cat([self.mask_BT, mask_BN], dim=1),
@@ -62,6 +64,7 @@ class Tokens:
 
     @classmethod
     def pad(cls, ids: list[list[int]], device: torch.device) -> Tokens:
+        """Return prompts of different lengths as one batch."""
         width = max(map(len, ids))
         return cls(
             torch.tensor([[0] * (width - len(row)) + row for row in ids], device=device),
@@ -81,7 +84,7 @@ class Prefix:
     def update(
         self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *_: Any
     ) -> tuple[Tensor, Tensor]:
-        """The prefix's keys and values with the suffix's behind them; the prefix stays as it is."""
+        """Return the prefix's keys and values followed by the suffix's; the prefix itself is not changed."""
         if layer not in self.keys:
             return key_BHQd, value_BHQd
         return (
@@ -90,6 +93,7 @@ class Prefix:
         )
 
     def take(self, rows: Tensor) -> Prefix:
+        """Return the prefixes of some rows of the batch."""
         return Prefix(
             {layer: key[rows] for layer, key in self.keys.items()},
             {layer: value[rows] for layer, value in self.values.items()},
@@ -98,7 +102,7 @@ class Prefix:
 
 @frozen(eq=False)
 class Recorder:
-    """Keeps the keys and values of the first `columns` columns that pass through."""
+    """A cache that keeps the keys and values of the first `columns` columns that pass through it."""
 
     columns: int
     keys: dict[int, Tensor] = Factory(dict)
@@ -107,17 +111,18 @@ class Recorder:
     def update(
         self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *_: Any
     ) -> tuple[Tensor, Tensor]:
+        """Keep the first columns' keys and values, and return all of them unchanged."""
         self.keys[layer] = key_BHQd[:, :, : self.columns].clone()
         self.values[layer] = value_BHQd[:, :, : self.columns].clone()
         return key_BHQd, value_BHQd
 
 
 @frozen(eq=False)
-class Growing:
-    """Keys and values of all columns so far; those of every later call go behind them.
+class GrowingCache:
+    """Keys and values of all columns so far; each call appends its own.
 
     Args:
-        capacity: how many columns there will be at most: room for them is made once.
+        capacity: the most columns there will be; memory for them is allocated once.
     """
 
     capacity: int
@@ -128,6 +133,7 @@ class Growing:
     def update(
         self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *_: Any
     ) -> tuple[Tensor, Tensor]:
+        """Append a call's keys and values, and return those of all columns so far."""
         start = self.columns.get(layer, 0)
         stop = start + int(key_BHQd.shape[2])
         self.columns[layer] = stop
@@ -141,7 +147,7 @@ class Growing:
         return together[0], together[1]
 
     def keep(self, rows: Tensor) -> None:
-        """Goes on with these rows of the batch; one row may be taken several times."""
+        """Keep these rows of the batch only; one row may be taken several times."""
         for layer in self.keys:
             self.keys[layer] = self.keys[layer][rows]
             self.values[layer] = self.values[layer][rows]
@@ -151,7 +157,7 @@ NO_PREFIX = Prefix({}, {})
 
 
 def attention_mask(mask_BT: Tensor, first: int = 0) -> Tensor:
-    """Causal mask (B, 1, Q, T) of the columns from `first` on; true where attention is allowed.
+    """Return the causal mask (B, 1, Q, T) of the columns from `first` on, true where attention is allowed.
 
     A padded row sees itself, since a softmax over nothing is not a number.
     """
@@ -170,15 +176,15 @@ def run_layers(
     start: int,
     stop: int,
     first: int = 0,
-    cache: Prefix | Recorder | Growing = NO_PREFIX,
+    cache: Prefix | Recorder | GrowingCache = NO_PREFIX,
     edits: Mapping[int, Edit] | None = None,
 ) -> Tensor:
-    """Runs decoder layers `start` to `stop` − 1 on the columns from `first` on.
+    """Run decoder layers `start` to `stop` − 1 on the columns from `first` on.
 
     Args:
         h_BQD: residual stream at boundary `start`, columns `first` and later.
         tokens: the whole batch, for masks and positions.
-        cache: the earlier columns (a `Prefix`), or a `Recorder` or `Growing` that makes them.
+        cache: the earlier columns (a `Prefix`), or a `Recorder` or `GrowingCache` that collects them.
         edits: edits of the residual stream by boundary, `start` to `stop` inclusive.
 
     Returns:
@@ -212,5 +218,5 @@ def _refuse_long(family: Family, tokens: Tokens) -> None:
 
 
 def embed(family: Family, tokens: Tokens) -> Tensor:
-    """Residual stream at boundary 0."""
+    """Return the residual stream at boundary 0, (B, T, d_model)."""
     return family.embed(tokens.ids_BT, tokens.positions_BT)

@@ -1,4 +1,4 @@
-"""Whether a behavior is there in a generated text: phrase lists, and classifiers that a spec names."""
+"""Judges of generated texts: phrase lists, and classifiers that a spec names."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from attrs import asdict, frozen
+from attrs import frozen
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import And, Comparison, Detector, Not, Or, Predicate
+from recoverdsl.measure.columns import cells
 from recoverdsl.measure.phrases import Phrases
-from recoverdsl.measure.texts import TextFigures, judge_text
+from recoverdsl.measure.rows import WrittenText
+from recoverdsl.measure.texts import judge_text
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b, "<=": lambda a, b: a <= b,
@@ -22,15 +24,15 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
 
 
 class Judge(Protocol):
-    """Anything that gives a figure to answers; higher is more of what it looks for."""
+    """A function that scores answers; higher is more of what it looks for."""
 
     def __call__(self, requests: Sequence[str], answers: Sequence[str]) -> list[float]:
-        """One figure for each request and the answer to it, in [0, 1]."""
+        """Return one score for each request and the answer to it, in [0, 1]."""
         ...
 
 
 @frozen
-class Judging:
+class Judges:
     """The judges of one behavior: the phrase detectors, and a classifier if the spec names one."""
 
     phrases: Phrases
@@ -41,8 +43,8 @@ class Judging:
         requests: Sequence[str],
         answers: Sequence[str],
         bases: Sequence[str | None] | None = None,
-    ) -> list[dict[str, Any]]:
-        """What is kept of each answer in place of its text: the fields of `TextFigures` and `judge`.
+    ) -> list[WrittenText]:
+        """Return what is kept of each answer in place of its text.
 
         Args:
             bases: what each answer is compared with, if there is such a text.
@@ -52,34 +54,34 @@ class Judging:
             self.classifier(requests, answers) if self.classifier else [None] * len(answers)
         )
         return [
-            {**_plain(judge_text(answer, base, self.phrases)), "judge": figure}
+            WrittenText(figures=judge_text(answer, base, self.phrases), judge=figure)
             for answer, base, figure in zip(answers, compared, judged, strict=True)
         ]
 
 
-def _plain(figures: TextFigures) -> dict[str, Any]:
-    return asdict(figures)
+def text_holds(predicate: Predicate, text: WrittenText) -> bool:
+    """Return whether a condition on a text is met, from the figures that are kept of it.
 
-
-def holds_of_text(predicate: Predicate, figures: Mapping[str, Any]) -> bool:
-    """Whether a condition on a text is met, from what `Judging.figures` says of it."""
+    Raises:
+        TypeError: the predicate is no condition on a text.
+    """
     match predicate:
         case Detector(name):
-            return bool(figures[name])
+            return bool(cells(text)[name])
         case Comparison(left, operator, right):
-            return _OPERATORS[operator](float(figures[left]), right)
+            return _OPERATORS[operator](float(cells(text)[left]), right)
         case Not(inner):
-            return not holds_of_text(inner, figures)
+            return not text_holds(inner, text)
         case And(parts):
-            return all(holds_of_text(part, figures) for part in parts)
+            return all(text_holds(part, text) for part in parts)
         case Or(parts):
-            return any(holds_of_text(part, figures) for part in parts)
+            return any(text_holds(part, text) for part in parts)
     raise TypeError(f"not a condition: {predicate}")
 
 
 @frozen(eq=False)
 class Classifier:
-    """A Hugging Face sequence classifier; its figure is the probability of one label."""
+    """A Hugging Face sequence classifier; its score is the probability of one label."""
 
     model: Any
     tokenizer: Any
@@ -88,6 +90,7 @@ class Classifier:
 
     @torch.no_grad()
     def __call__(self, requests: Sequence[str], answers: Sequence[str]) -> list[float]:
+        """Return the probability of the label for each request and the answer to it, in [0, 1]."""
         figures: list[float] = []
         for start in range(0, len(answers), 32):
             part = slice(start, start + 32)
@@ -102,7 +105,7 @@ class Classifier:
 
 
 def load_classifier(path: Path, classifier: schema.Classifier, device: torch.device) -> Classifier:
-    """Loads a classifier from a local folder; only safetensors weights, no code that comes with it.
+    """Load a classifier from a local folder; only safetensors weights, and no code that comes with it.
 
     Raises:
         UnavailableError: it does not load.

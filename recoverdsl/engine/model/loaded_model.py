@@ -1,4 +1,4 @@
-"""Loading a Hugging Face model, frozen, from a local path."""
+"""A Hugging Face model, loaded from a local path and frozen, with its tokenizer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 _MARK = "QXJZMARKZJXQ"
-"""Stands for a suffix while its place in a chat template is looked for."""
+"""A placeholder for a suffix, by which its place in a chat template is found."""
 
 
 @frozen
-class Around:
-    """A prompt in two parts, with room for a suffix: behind the request, before the turn ends."""
+class PromptParts:
+    """A prompt in two parts, with room for a suffix: after the request, before the turn ends."""
 
     before: str
     after: str
@@ -40,32 +40,32 @@ class LoadedModel:
     tokenizer: Any
 
     def encode_text(self, text: str) -> list[int]:
-        """Token ids without any special token."""
+        """Return token ids without any special token."""
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def encode(self, prompt: str, chat: bool) -> list[int]:
-        """Token ids of a whole prompt. A chat template writes the special tokens itself."""
+        """Return the token ids of a whole prompt. A chat template writes the special tokens itself."""
         return list(self.tokenizer(prompt, add_special_tokens=not chat).input_ids)
 
     def decode(self, ids: list[int]) -> str:
-        """The text of generated tokens, without special ones."""
+        """Return the text of generated tokens, without special ones."""
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
         return text
 
     @property
-    def ends(self) -> frozenset[int]:
-        """Tokens that end a generated text."""
+    def end_ids(self) -> frozenset[int]:
+        """Ids of the tokens that end a generated text."""
         config = getattr(self.family.model, "generation_config", None)
         named = (getattr(config, "eos_token_id", None), self.tokenizer.eos_token_id)
         ids = [id for ids in named for id in (ids if isinstance(ids, list) else [ids])]
         return frozenset(id for id in ids if id is not None)
 
     def _chat(self, prompt: str) -> str:
-        """A prompt in the chat template of the tokenizer, up to where the answer begins."""
+        """Return a prompt in the chat template of the tokenizer, up to where the answer begins."""
         try:
             text: str = self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True,
-                chat_template=_undated(self.tokenizer.chat_template),
+                chat_template=_without_date(self.tokenizer.chat_template),
             )  # fmt: skip
         # A template is a program that comes with the model, and may fail in any way.
         except Exception as error:
@@ -76,32 +76,33 @@ class LoadedModel:
         return text
 
     def encode_prompts(
-        self, examples: Sequence[Example], chat: bool, behind: int = 0
+        self, examples: Sequence[Example], chat: bool, after: int = 0
     ) -> list[list[int]]:
-        """Token ids of each prompt as the tokenizer makes them, chat template applied if asked.
+        """Return the token ids of each prompt.
 
         Args:
-            behind: how many tokens are to be generated behind each.
+            chat: whether the tokenizer's chat template is applied.
+            after: how many tokens are to be generated after each.
 
         Raises:
-            UnavailableError: a prompt is empty, or longer than the model reads with those behind it.
+            UnavailableError: a prompt is empty, or longer with those tokens than the model reads.
         """
         rows = []
         for example in examples:
             ids = self.encode(self._chat(example.prompt) if chat else example.prompt, chat)
             if not ids:
                 raise UnavailableError(f"the prompt of example {example.id} has no tokens")
-            if len(ids) + behind > self.family.max_positions:
+            if len(ids) + after > self.family.max_positions:
                 raise UnavailableError(
                     f"the prompt of example {example.id} has {len(ids)} tokens"
-                    + (f" and {behind} are to follow" if behind else "")
+                    + (f" and {after} are to follow" if after else "")
                     + f", and the model reads {self.family.max_positions}"
                 )
             rows.append(ids)
         return rows
 
-    def around(self, example: Example, chat: bool) -> Around:
-        """The prompt of an example as `encode_prompts` makes it, in two parts.
+    def prompt_parts(self, example: Example, chat: bool) -> PromptParts:
+        """Return the prompt of an example as `encode_prompts` makes it, in two parts.
 
         Raises:
             UnavailableError: the chat template does not show where the request ends.
@@ -118,34 +119,37 @@ class LoadedModel:
                 )
             before = text[: len(text) - len(after)]
         ids, before_ids = self.encode(before + after, chat), self.encode(before, chat)
-        # Where a token reaches over the place, what is behind it becomes tokens of its own.
+        # Where a token spans the place of the suffix, the text after it is encoded on its own.
         whole = ids[: len(before_ids)] == before_ids
         after_ids = ids[len(before_ids) :] if whole else self.encode_text(after)
-        return Around(before, after, before_ids, after_ids, chat)
+        return PromptParts(before, after, before_ids, after_ids, chat)
 
 
-def _undated(template: Any) -> Any:
-    """A chat template without today's date, so that a prompt is the same on every day.
+def _without_date(template: Any) -> Any:
+    """Return a chat template without today's date, so that a prompt is the same on every day.
 
-    Where the template asks for it, the date that such templates themselves fall back on stands.
+    In its place is the date that such templates fall back on.
     """
     if not isinstance(template, str):
         return None
     return re.sub(r"strftime_now\([^()]*\)", '"26 Jul 2024"', template)
 
 
-def load(path: Path, dtype: str, device: torch.device) -> LoadedModel:
-    """Loads a model folder, or a single GGUF file, with frozen weights.
+def load_model(path: Path, dtype: str, device: torch.device) -> LoadedModel:
+    """Load a model folder, or a single GGUF file, with frozen weights.
 
     A GGUF file is unpacked into plain dense weights: packed ones have no exact input gradient.
     Code that comes with a model is never run, and only safetensors or GGUF weights are read.
+
+    Raises:
+        UnavailableError: it does not load, lacks weights, or is of a family that is not supported.
     """
     import transformers
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    # Whatever its config asks for: eager attention is right for every model, and slow.
+    # Whatever its config asks for: eager attention is correct for every model, if slow.
     options: dict[str, Any] = {"dtype": DTYPES[dtype], "attn_implementation": "eager"}
     folder, where = (path, {}) if path.is_dir() else (path.parent, {"gguf_file": path.name})
     if where:

@@ -10,7 +10,7 @@ from recoverdsl.language.schema import Positions
 
 
 def position_mask(positions: Positions, tokens: Tokens) -> Tensor:
-    """Boolean mask (B, T) of the positions that `positions` names; never true at padding."""
+    """Return the boolean mask (B, T) of the positions that `positions` names; never true at padding."""
     chosen_BT = torch.zeros_like(tokens.mask_BT)
     for word in positions.include:
         chosen_BT |= _mask(word, tokens)

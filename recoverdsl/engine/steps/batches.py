@@ -1,69 +1,48 @@
-"""Batches of examples: how large, kept as they finish, halved when memory runs out."""
+"""Batches of examples, stored as they finish, and halved when memory runs out."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
-import psutil
 import torch
 from attrs import evolve
 
-from recoverdsl.engine.model.families import Family
 from recoverdsl.errors import UnavailableError
 from recoverdsl.store.steps import Entry, Part
 
-LARGEST = 128
-"""Beyond this many rows a step's matrix products gain nothing more."""
-
-
-def batch_size(family: Family, tokens: int, count: int) -> int:
-    """How many examples to run at once: what fits into a third of the memory, evenly split.
-
-    Of all memory, not of what is free just now: a run that goes on later makes the same batches.
-
-    Args:
-        tokens: longest prompt.
-        count: examples in all.
-    """
-    # A gradient through all layers keeps about 24 vectors of the residual stream's width per token
-    # and layer, and 6 of the feed-forward layer's, which is about four times as wide.
-    floats = tokens * family.n_layers * family.d_model * (24 + 6 * 4)
-    needed = floats * family.dtype.itemsize
-    if family.device.type == "cuda":
-        _, memory = torch.cuda.mem_get_info(family.device)
-    else:
-        memory = psutil.virtual_memory().total
-    fitting = max(1, min(LARGEST, int(memory / 3 / needed)))
-    return math.ceil(count / math.ceil(count / fitting)) if count else 1
+R = TypeVar("R")
 
 
 def in_batches(
     entry: Entry,
+    kind: type[R],
     count: int,
     size: int,
-    compute: Callable[[range], Part],
+    compute: Callable[[range], Part[R]],
     progress: Callable[[int], None],
-    asked: int | None = None,
-) -> list[Part]:
-    """Computes what the store does not have yet, batch by batch, and keeps each as it finishes.
+    requested: int | None = None,
+) -> list[Part[R]]:
+    """Compute the batches that the store does not have, store each as it finishes, and return all.
 
     Args:
-        size: batch size; one that an earlier, interrupted run remembered goes before it.
-        compute: makes the part of the examples in a range.
+        kind: the class of the step's record.
+        count: number of examples in all.
+        size: batch size, unless an earlier, interrupted run has stored another one.
+        compute: returns the part of the examples in a range.
         progress: called with the number of examples done.
-        asked: batch size that the person asked for; it goes before the remembered one.
+        requested: batch size that the user requested, whatever an earlier run has stored.
 
     Raises:
         UnavailableError: one example alone does not fit into memory.
     """
-    size = asked or entry.batch_size() or size
+    size = requested or entry.batch_size() or size
     entry.remember_batch_size(size)
-    parts: list[Part] = []
+    parts: list[Part[R]] = []
     done = 0
     while done < count:
-        part = entry.load(done)
+        part = entry.load(done, kind)
         while part is None:
             began = time.monotonic()
             try:
@@ -82,7 +61,7 @@ def in_batches(
                 part = evolve(part, seconds=time.monotonic() - began)
                 entry.append(done, part)
         parts.append(part)
-        done += len(part.rows)
+        done += part.count
         progress(done)
     return parts
 

@@ -1,127 +1,151 @@
-"""What a δ comes to: figures on the target, the text that is written with it, figures on that text."""
+"""The evaluation of a δ: figures on the target, the text that is generated with it, figures on that text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from recoverdsl.compiler.steps import Recover, columns_behind
-from recoverdsl.engine.attack import search as attacks
-from recoverdsl.engine.attack.problem import Problem
-from recoverdsl.engine.attack.problem_factory import absolute, stored
+from recoverdsl.compiler.steps import Recover, columns_after_prompt
+from recoverdsl.engine.attack.problem import AttackProblem
+from recoverdsl.engine.attack.problem_factory import positioned_delta, stored_delta
+from recoverdsl.engine.attack.search import Outcome
 from recoverdsl.engine.behavior.generation import Answers
-from recoverdsl.engine.behavior.observation import NOT_A_NUMBER, judge, write
+from recoverdsl.engine.behavior.observation import judge, write
 from recoverdsl.engine.defense.intervention import Delta, Intervention
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.model.forward import Tokens, embed, run_layers
 from recoverdsl.engine.resources import Resources
-from recoverdsl.measure.features import Monitored, Perturbed, example_figures
-from recoverdsl.store.steps import Part, Row
+from recoverdsl.measure.features import (
+    DeltaFigures,
+    FeatureFigures,
+    Monitored,
+    Perturbed,
+    delta_figures,
+    feature_figures,
+)
+from recoverdsl.measure.rows import NOT_A_NUMBER, Effort, GeneratedFigures, Recovery
 
-FIGURES = (
-    "norm", "relative_norm", "activation_drift", "decode_drift", "drift",
-    "clamp_floor_violation", "reactivated_fraction", "violation",
-)  # fmt: skip
-"""Figures of `example_figures` that a row of the example table holds."""
+NO_UNLIKE_ANSWER = "no other example has an answer that is unlike its own"
+"""Why an example failed for whose control there is no target."""
 
-NO_OTHER = "no other example has an answer that is unlike its own"
-
-NOWHERE = "the target leaves no token at which δ could act"
+NO_POSITION = "the target leaves no token at which δ could act"
+"""Why an example failed whose target is too short."""
 
 
 @frozen(eq=False)
-class Batch:
+class FlipBatch:
     """Some valid flips."""
 
     indices: list[int]
     bases: Answers | None = None
-    """What the undefended model answered them, where the behavior is judged by a text."""
+    """The undefended model's answers, where the behavior is judged by a text."""
     others: Answers | None = None
-    """What it answered another example each."""
+    """Its answers to other examples, unlike their own: one for each."""
     alone: Sequence[int] = ()
     """Places in the batch of examples for which no other example has an unlike answer."""
 
 
-def play(
+@frozen(eq=False)
+class Recoveries:
+    """δ of some valid flips, and its figures: the record of a step."""
+
+    rows: tuple[Recovery, ...]
+    delta_BLPD: Tensor
+    """δ on the last columns of the prompt and those after it, see `columns_after_prompt`."""
+    sites_BL: Tensor
+    """The boundaries at which it acts, the same in every row."""
+    answers: Answers | None = None
+    """The texts that are generated with δ in place; None where none is."""
+
+
+def evaluate(
     resources: Resources,
     step: Recover,
-    problem: Problem,
+    problem: AttackProblem,
     protected: Protected,
-    batch: Batch,
-    outcome: attacks.Outcome,
-    told: bool = True,
-) -> Part:
-    """What the δ of one batch comes to: rows of figures, and δ as it is kept.
+    batch: FlipBatch,
+    outcome: Outcome,
+    *,
+    write_texts: bool = True,
+    efforts: Sequence[Effort] | None = None,
+) -> Recoveries:
+    """Return the figures of the δ of one batch, and the δ in the form in which it is stored.
 
     Args:
-        told: whether a text is written with δ in place, to be judged. Else δ is judged by
+        write_texts: whether a text is generated with δ in place, to be judged. Else δ is judged by
             whether it reached its goal.
+        efforts: the cost of the search for each example.
     """
-    figures = _figures(problem, outcome.delta_BLQD)
-    rows: list[Row] = [
-        {
-            "example": resources.examples[index].id,
-            "category": resources.examples[index].category,
-            "recovered": bool(outcome.recovered_B[at]),
-            "reached": bool(outcome.recovered_B[at]),
-            "score_recovered": float(outcome.score_B[at]),
-            "steps": int(outcome.steps_B[at]),
-            "zero_reactivation": bool(figures["reactivated_count"][at] == 0),
-            **{name: float(figures[name][at]) for name in FIGURES},
-            "failed": NOT_A_NUMBER if outcome.failed_B[at] else None,
-        }
-        for at, index in enumerate(batch.indices)
-    ]
-    for at, row in enumerate(rows):
+    rows = []
+    for at, (delta, features) in enumerate(
+        zip(*_figures(problem, outcome.delta_BLQD), strict=True)
+    ):
+        failed = NOT_A_NUMBER if outcome.failed_B[at] else None
         if step.goal == "another_answer" and at in batch.alone:
-            row["failed"] = NO_OTHER
+            failed = NO_UNLIKE_ANSWER
         elif not problem.where_BLQ[at].any():
-            row["failed"] = NOWHERE
-    delta_BLPD = stored(problem, outcome.delta_BLQD, columns_behind(step))
-    sites_BL = torch.tensor(problem.sites).expand(len(rows), -1)
-    tensors = {"delta": delta_BLPD, "sites": sites_BL}
-    if told and step.behavior.generate is not None:
-        delta = absolute(step, problem.sites, delta_BLPD)
-        intervention = protected.intervention(step.defense).with_delta(delta)
+            failed = NO_POSITION
+        example = resources.examples[batch.indices[at]]
+        rows.append(
+            Recovery(
+                example=example.id,
+                category=example.category,
+                recovered=bool(outcome.recovered_B[at]),
+                reached=bool(outcome.recovered_B[at]),
+                score_recovered=float(outcome.score_B[at]),
+                steps=int(outcome.steps_B[at]),
+                effort=efforts[at] if efforts else None,
+                delta=delta,
+                features=features,
+                zero_reactivation=features.reactivated_count == 0,
+                failed=failed,
+            )
+        )
+    delta_BLPD = stored_delta(problem, outcome.delta_BLQD, columns_after_prompt(step))
+    answers = None
+    if write_texts and step.behavior.generate is not None:
+        placed = positioned_delta(step, problem.sites, delta_BLPD)
+        intervention = protected.intervention(step.defense).with_delta(placed)
         answers = write(resources, step.behavior, batch.indices, intervention)
-        _tell(resources, step, rows, batch, answers)
-        _trajectory(resources, rows, problem, batch, intervention, answers)
-        tensors |= answers.tensors()
-    return Part(rows, tensors)
+        rows = _with_texts(resources, step, rows, batch, answers)
+        rows = _with_generated(resources, rows, problem, batch, intervention, answers)
+    sites_BL = torch.tensor(problem.sites).expand(len(rows), -1)
+    return Recoveries(tuple(rows), delta_BLPD, sites_BL, answers)
 
 
-def _tell(
-    resources: Resources, step: Recover, rows: list[Row], batch: Batch, answers: Answers
-) -> None:
-    """Adds what is to be said of the texts."""
+def _with_texts(
+    resources: Resources, step: Recover, rows: list[Recovery], batch: FlipBatch, answers: Answers
+) -> list[Recovery]:
+    """Return the rows judged by the texts that were generated."""
     other = step.goal == "another_answer"
     targets = batch.others if other else batch.bases
-    for row, said in zip(
-        rows, judge(resources, step.behavior, batch.indices, answers, targets), strict=True
-    ):
-        # With another example's answer as the goal, what counts is whether that was bought.
-        row["recovered"] = (said["base_like"] or row["reached"]) if other else said["holds"]
-        row["failed"] = row["failed"] or said["failed"]
-        row |= {
-            name: said[name] for name in said if name not in ("example", "category", "score", "holds", "removed", "failed")
-        }  # fmt: skip
+    judged = judge(resources, step.behavior, batch.indices, answers, targets)
+    return [
+        evolve(
+            row,
+            # With another example's answer as the goal, it counts whether that was elicited.
+            recovered=bool((observed.text and observed.text.figures.base_like) or row.reached)
+            if other
+            else observed.holds,
+            text=observed.text,
+            answer_tokens=observed.answer_tokens,
+            failed=row.failed or observed.failed,
+        )
+        for row, observed in zip(rows, judged, strict=True)
+    ]  # fmt: skip
 
 
 @torch.no_grad()
-def _figures(problem: Problem, delta_BLQD: Tensor) -> dict[str, Tensor]:
-    """Figures over the perturbed positions, on the prompt and the target."""
+def _figures(
+    problem: AttackProblem, delta_BLQD: Tensor
+) -> tuple[list[DeltaFigures], list[FeatureFigures]]:
+    """Return figures over the perturbed positions, on the prompt and the target."""
     whole = evolve(problem, bases={}, fixed_BLQD=None)
     states = whole.states(delta_BLQD)
-    monitored = [
-        Monitored(
-            z_def_BPS=features.encode(problem.h_def[site]),
-            z_rec_BPS=features.encode(states[site]), W_dec_SD=features.W_dec_SD,
-        )
-        for site, features in problem.features.items()
-    ]  # fmt: skip
+    monitored = _monitored(problem, problem.h_def, states)
     perturbed = [
         Perturbed(
             delta_BPD=delta_BLQD[:, at], h_def_BPD=problem.h_def[site],
@@ -129,29 +153,28 @@ def _figures(problem: Problem, delta_BLQD: Tensor) -> dict[str, Tensor]:
         )
         for at, site in enumerate(problem.sites)
     ]  # fmt: skip
-    # A vector for all generated tokens is also where the target has none; features are not.
+    # A vector for all generated tokens also acts where the target has none; features are not read there.
     acts_BQ = problem.touched_BQ | (delta_BLQD != 0).any(dim=3).any(dim=1)
-    of_delta = example_figures([], perturbed, acts_BQ)
-    of_features = example_figures(monitored, [], problem.touched_BQ)
-    return of_features | {n: of_delta[n] for n in ("norm", "relative_norm", "violation")}
+    return delta_figures(perturbed, acts_BQ), feature_figures(monitored, problem.touched_BQ)
 
 
 @torch.no_grad()
-def _trajectory(
+def _with_generated(
     resources: Resources,
-    rows: list[Row],
-    problem: Problem,
-    batch: Batch,
+    rows: list[Recovery],
+    problem: AttackProblem,
+    batch: FlipBatch,
     intervention: Intervention,
     answers: Answers,
-) -> None:
-    """Adds drift and floor violation on the text that was generated, and whether a feature woke there.
+) -> list[Recovery]:
+    """Return the rows with drift and clamp-floor violation on the text that was generated, where
+    reactivated features count too.
 
     The baseline is the defended model on the same tokens.
     """
     if not problem.features:
-        return
-    # The last token of a text that was cut is read off and never read by the model.
+        return rows
+    # The model never reads the last token of a text that was cut.
     tokens = resources.tokens(batch.indices).followed_by(
         answers.ids_BN[:, :-1], answers.mask_BN[:, :-1]
     )
@@ -162,25 +185,41 @@ def _trajectory(
     acts_BT = torch.stack([_nonzero(delta, site, tokens) for site in delta.sites]).any(0)
     where_BT = (acts_BT | (columns_T >= tokens.prompt - 1)) & tokens.mask_BT
     defended = _states(tokens, intervention.with_delta(None), problem)
-    disturbed = _states(tokens, intervention, problem)
-    figures = example_figures(
-        [
-            Monitored(
-                z_def_BPS=features.encode(defended[site]),
-                z_rec_BPS=features.encode(disturbed[site]), W_dec_SD=features.W_dec_SD,
-            )
-            for site, features in problem.features.items()
-        ],
-        [],
-        where_BT,
-    )  # fmt: skip
-    for at, row in enumerate(rows):
-        row["generated_drift"] = float(figures["drift"][at])
-        row["generated_clamp_floor_violation"] = float(figures["clamp_floor_violation"][at])
-        row["zero_reactivation"] &= bool(figures["reactivated_count"][at] == 0)
+    perturbed = _states(tokens, intervention, problem)
+    figures = feature_figures(_monitored(problem, defended, perturbed), where_BT)
+    return [with_generated(row, own) for row, own in zip(rows, figures, strict=True)]
 
 
-def _states(tokens: Tokens, intervention: Intervention, problem: Problem) -> dict[int, Tensor]:
+def with_generated(row: Recovery, figures: FeatureFigures) -> Recovery:
+    """Return a row with the figures of the text that was generated."""
+    return evolve(
+        row,
+        generated=GeneratedFigures(
+            generated_drift=figures.drift,
+            generated_clamp_floor_violation=figures.clamp_floor_violation,
+        ),
+        zero_reactivation=row.zero_reactivation and figures.reactivated_count == 0,
+    )
+
+
+def _monitored(
+    problem: AttackProblem, defended: Mapping[int, Tensor], recovered: Mapping[int, Tensor]
+) -> list[Monitored]:
+    """Return the protected features of two states (B, P, D) by boundary."""
+    return [
+        Monitored(
+            z_def_BPS=features.encode(defended[site]),
+            z_rec_BPS=features.encode(recovered[site]),
+            W_dec_SD=features.W_dec_SD,
+        )
+        for site, features in problem.features.items()
+    ]
+
+
+def _states(
+    tokens: Tokens, intervention: Intervention, problem: AttackProblem
+) -> dict[int, Tensor]:
+    """Return the residual stream (B, T, D) at the boundary of each protected feature."""
     family = problem.family
     watch: dict[int, list[Tensor]] = {site: [] for site in problem.features}
     run_layers(
@@ -191,6 +230,7 @@ def _states(tokens: Tokens, intervention: Intervention, problem: Problem) -> dic
 
 
 def _nonzero(delta: Delta, site: int, tokens: Tokens) -> Tensor:
+    """Return where δ is not zero at one site, (B, T)."""
     delta_BTD = delta.at(site, tokens, 0)
     if delta_BTD is None:
         return torch.zeros_like(tokens.mask_BT)

@@ -15,6 +15,7 @@ from recoverdsl.language.diagnostics.diagnostic import Diagnostic
 from recoverdsl.language.diagnostics.explanations import Page, pages, render_page
 from recoverdsl.language.diagnostics.rendering import visible
 from recoverdsl.language.syntax.nodes import SET, Span
+from recoverdsl.version import __version__
 
 _LONGEST = 400
 """Characters of a line that is quoted."""
@@ -23,13 +24,11 @@ _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 def render_sarif(diagnostics: Iterable[Diagnostic]) -> str:
     """A SARIF log with one run: every code as a rule, every diagnostic as a result."""
-    from importlib.metadata import version
-
     every = list(pages())
     order = {page.code: i for i, page in enumerate(every)}
     driver = {
         "name": "recoverdsl",
-        "version": version("recoverdsl"),
+        "version": __version__,
         "rules": [_rule(page) for page in every],
     }
     run = {

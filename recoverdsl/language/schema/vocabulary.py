@@ -53,6 +53,9 @@ BLOCKS: dict[str, type] = {}
 FUNCTIONS: dict[str, type] = {}
 """Name of a function to its class."""
 
+EXAMPLES: dict[str, str] = {}
+"""Name of a function that `examples.rec` does not use to an attribute that calls it."""
+
 
 def block(keyword: str) -> Callable[[T], T]:
     def register(cls: T) -> T:
@@ -62,9 +65,17 @@ def block(keyword: str) -> Callable[[T], T]:
     return register
 
 
-def function(name: str) -> Callable[[T], T]:
+def function(name: str, *, example: str | None = None) -> Callable[[T], T]:
+    """Register a class as a function of the language.
+
+    Args:
+        example: an attribute that calls it, for the reference; not needed if `examples.rec` has one.
+    """
+
     def register(cls: T) -> T:
         FUNCTIONS[name] = cls
+        if example is not None:
+            EXAMPLES[name] = example
         return cls
 
     return register

@@ -5,14 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from recoverdsl.engine.attack.constraints import Orthogonal, into_ball, norm, normalized
+from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
+from recoverdsl.engine.attack.geometry import into_ball, norm, normalized
 
 D = 16
 
 
 @st.composite
 def columns(draw: st.DrawFn) -> Tensor:
-    """Encoder columns (16, S): few or many, of any rank, with copies, near-copies and zeros."""
+    """Return encoder columns (16, S): few or many, of any rank, with copies, near-copies and zeros."""
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     rank = draw(st.integers(1, D))
     count = draw(st.integers(1, 2 * D))
@@ -32,7 +33,7 @@ def columns(draw: st.DrawFn) -> Tensor:
 
 @st.composite
 def deltas(draw: st.DrawFn, A_DS: Tensor) -> Tensor:
-    """δ (3, 1, 2, 16) of any size, some of them mostly or wholly in the span of the columns."""
+    """Return δ (3, 1, 2, 16) of any size, some of them mostly or wholly in the span of the columns."""
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     inside = torch.randn(3, 1, 2, A_DS.shape[1], generator=generator) @ A_DS.T
     outside = torch.randn(3, 1, 2, D, generator=generator)

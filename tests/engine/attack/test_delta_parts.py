@@ -1,4 +1,4 @@
-"""δ split into what features carry of it and what they do not."""
+"""δ split into the part that features carry and the residual that they do not."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from recoverdsl.compiler.steps import SplitDelta, columns_behind
+from recoverdsl.compiler.steps import SplitDelta, columns_after_prompt
 from recoverdsl.engine.attack.delta_parts import split
-from recoverdsl.engine.attack.problem import Problem
+from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.behavior.generation import generate
 from recoverdsl.engine.defense.intervention import Delta
-from recoverdsl.language.schema import SetTo
-from recoverdsl.store.steps import Part
+from recoverdsl.engine.steps.delta_split import DeltaPart, DeltaParts, Replay, split_delta
+from recoverdsl.engine.steps.evaluation import Recoveries
+from recoverdsl.engine.steps.recovery import recover
+from recoverdsl.language.schema import ByConstruction, SetTo
+from recoverdsl.measure.rows import Recovery
 from tests.engine.rigs import (
     CLAMPED,
     ENDING,
@@ -44,7 +47,7 @@ PLACES = {
 each_place = pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
 
 
-def parts_of(made: Rig, problem: Problem, delta: Tensor) -> dict[str, Tensor]:
+def parts_of(made: Rig, problem: AttackProblem, delta: Tensor) -> dict[str, Tensor]:
     return split(problem, made.resources.autoencoders, delta, PARTS)
 
 
@@ -101,7 +104,7 @@ def test_the_parts_are_those_of_the_plain_model(kind: str, places: list[Any]) ->
 
 
 def planted(sites: dict[int, list[int]]) -> tuple[Rig, dict[int, Tensor]]:
-    """SAEs whose 16 features read and write one direction of an orthonormal set each; those that are
+    """Return SAEs whose 16 features read and write one direction of an orthonormal set each; those that are
     clamped are active."""
     saes = autoencoders()
     bases = {}
@@ -169,16 +172,15 @@ def test_the_strongest_features_are_as_many_as_asked_for_and_within_the_others()
 # --- Replayed -------------------------------------------------------------------------------------
 
 
-def replayed(made: Rig, **changes: Any) -> tuple[Part, Part]:
-    """An attack's part and that of its attribution."""
+def replayed(made: Rig, **changes: Any) -> tuple[Recoveries, DeltaParts]:
+    """Return the record of an attack, and that of its δ split."""
     step = made.recover(**changes) if "stages" not in changes else made.recover(
         *changes.pop("stages"), **changes
     )  # fmt: skip
     batch = made.batch()
-    executors = made.executors()
-    found = executors.recover(step, made.protected, batch)
-    kept = Part(found.rows, {"delta": found.tensors["delta"]})
-    return found, executors.split_delta(SplitDelta(step, PARTS), made.protected, batch, kept)
+    problems = made.problems()
+    found = recover(problems, step, made.protected, batch)
+    return found, split_delta(problems, SplitDelta(step, PARTS), made.protected, batch, found)
 
 
 STAGED = {
@@ -188,56 +190,64 @@ STAGED = {
 
 
 @pytest.mark.parametrize("stages", STAGED.values(), ids=STAGED)
-@pytest.mark.parametrize("preserve", ["nothing", "by_construction"])
+@pytest.mark.parametrize("preserve", [None, ByConstruction("")], ids=["nothing", "by_construction"])
 def test_the_norm_of_each_replayed_part_is_that_of_the_part(stages: Any, preserve: Any) -> None:
     made = rig()
-    found, told = replayed(made, stages=stages, preserve=preserve)
-    delta = found.tensors["delta"]
-    for at, row in enumerate(told.rows):
-        rows = {(part["part"], part["how"]): part for part in row["parts"]}
-        assert len(rows) == 8
-        assert found.rows[at]["norm"] == pytest.approx(float(delta[at].norm()), rel=1e-4)
-        for name in map(str, PARTS):
-            part = told.tensors[f"part {name}"][at]
-            size = float(part.norm())
-            rest = float((delta[at] - part).norm())
-            assert rows[name, "alone"]["norm"] == pytest.approx(size, rel=1e-4, abs=1e-5)
-            assert rows[name, "without"]["norm"] == pytest.approx(rest, rel=1e-4, abs=1e-5)
+    found, record = replayed(made, stages=stages, preserve=preserve)
+    delta = found.delta_BLPD
+    assert list(record.parts) == list(map(str, PARTS))
+    for at, row in enumerate(found.rows):
+        assert norm_of(row) == pytest.approx(float(delta[at].norm()), rel=1e-4)
+        for part in record.parts.values():
+            size = float(part.delta_BLPD[at].norm())
+            rest = float((delta[at] - part.delta_BLPD[at]).norm())
+            assert norm_of(part.alone.rows[at]) == pytest.approx(size, rel=1e-4, abs=1e-5)
+            assert norm_of(part.without.rows[at]) == pytest.approx(rest, rel=1e-4, abs=1e-5)
+
+
+def norm_of(row: Recovery) -> float:
+    assert row.delta is not None
+    return row.delta.norm
 
 
 def test_a_part_alone_is_written_with_that_part_in_place_and_nothing_else() -> None:
     made = rig()
-    found, told = replayed(made, stages=STAGED["two stages"])
+    found, record = replayed(made, stages=STAGED["two stages"])
     step = made.recover(*STAGED["two stages"])
-    before = found.tensors["delta"].shape[2] - columns_behind(step)
-    sites = tuple(found.tensors["sites"][0].tolist())
+    before = found.delta_BLPD.shape[2] - columns_after_prompt(step)
+    sites = tuple(found.sites_BL[0].tolist())
+    assert torch.equal(record.sites_BL, found.sites_BL)
     for name in map(str, PARTS):
-        part = told.tensors[f"part {name}"]
-        for how, delta in (("alone", part), ("without", found.tensors["delta"] - part)):
+        part = record.parts[name]
+        for delta, replay in ways_of(part, found):
             answers = generate(
                 made.resources.model.family, made.resources.tokens(list(range(len(made.prompts)))),
                 made.intervention.with_delta(Delta(sites, delta, before)),
-                tokens=5, ends=frozenset(),
+                tokens=5, end_ids=frozenset(),
             )  # fmt: skip
             for at, ids in enumerate(answers.lists()):
-                (row,) = (r for r in told.rows[at]["parts"] if (r["part"], r["how"]) == (name, how))
+                row = replay.rows[at]
                 text = made.resources.model.decode(ids)
-                figures = made.resources.judging.figures([""], [text])[0]
-                assert row["refuses"] == figures["refuses"]
-                assert row["characters"] == figures["characters"]
+                (expected,) = made.resources.judges.figures([""], [text])
+                assert row.text is not None
+                assert row.text.figures.refuses == expected.figures.refuses
+                assert row.text.figures.characters == expected.figures.characters
+
+
+def ways_of(part: DeltaPart, found: Recoveries) -> list[tuple[Tensor, Replay]]:
+    """Return each δ that is replayed of a part, and its replay."""
+    return [(part.delta_BLPD, part.alone), (found.delta_BLPD - part.delta_BLPD, part.without)]
 
 
 def test_parts_of_a_scored_behavior_are_scored() -> None:
     made = rig()
     stages = [stage((2, LAST), limit=6.0, steps=20)]
-    found, told = replayed(made, stages=stages, behavior=SCORED, goal="score")
-    assert any(row["recovered"] for row in found.rows)
+    found, record = replayed(made, stages=stages, behavior=SCORED, goal="score")
+    assert any(row.recovered for row in found.rows)
     problem = made.problem(made.recover(*stages, behavior=SCORED, goal="score"))
     for name in map(str, PARTS):
-        part = told.tensors[f"part {name}"]
-        for how, delta in (("alone", part), ("without", found.tensors["delta"] - part)):
+        for delta, replay in ways_of(record.parts[name], found):
             score_B, holds_B = problem.score(delta)
-            for at, row in enumerate(told.rows):
-                (played,) = (r for r in row["parts"] if (r["part"], r["how"]) == (name, how))
-                assert played["score_recovered"] == pytest.approx(float(score_B[at]), abs=1e-4)
-                assert played["recovered"] == bool(holds_B[at])
+            for at, row in enumerate(replay.rows):
+                assert row.score_recovered == pytest.approx(float(score_B[at]), abs=1e-4)
+                assert row.recovered == bool(holds_B[at])

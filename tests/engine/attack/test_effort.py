@@ -1,4 +1,4 @@
-"""What an attack costs: counted for each example, whatever its batch, and held to what it may spend."""
+"""The cost of an attack: counted for each example, whatever its batch, and held to its budget."""
 
 from __future__ import annotations
 
@@ -8,9 +8,26 @@ import pytest
 import torch
 
 from recoverdsl.compiler.steps import RandomDirections, Recover
+from recoverdsl.engine.steps.random_directions import random_directions
+from recoverdsl.engine.steps.recovery import recover
+from recoverdsl.language.schema import (  # fmt: skip
+    ByConstruction,
+    Jacobian,
+    JacobianSketch,
+    Orthogonal,
+    Preserve,
+)
+from recoverdsl.measure.columns import cells
 from tests.engine.rigs import ENDING, LAST, TARGET, Rig, rig, stage
 
-KEPT = ["nothing", "orthogonal", "by_construction", "jacobian", "jacobian_sketch"]
+KEPT: dict[str, Preserve | None] = {
+    "nothing": None,
+    "orthogonal": Orthogonal(""),
+    "by_construction": ByConstruction(""),
+    "jacobian": Jacobian(""),
+    "jacobian_sketch": JacobianSketch("", probes=2),
+}
+each_kept = pytest.mark.parametrize("preserve", KEPT.values(), ids=KEPT)
 CHOSEN = {2: [0, 2, 40], 3: [4, 11, 30, 63, 7]}
 COST = ("forward_passes", "gradient_steps", "steps")
 
@@ -20,34 +37,37 @@ def made() -> Rig:
     return rig(chosen=CHOSEN)
 
 
-def attack(made: Rig, preserve: str, **changes: Any) -> Recover:
+def attack(made: Rig, preserve: Preserve | None, **changes: Any) -> Recover:
     # A limit that is soon met, so that some examples need corrections and others do not.
     place = (2, ENDING), (3, ENDING)
     return made.recover(
-        stage(*place, limit=1.5, steps=5), preserve=preserve, probes=2, stop="never", **changes
+        stage(*place, limit=1.5, steps=5), preserve=preserve, stop="never", **changes
     )
 
 
 def rows(made: Rig, step: Recover, indices: list[int]) -> list[dict[str, Any]]:
-    return list(made.executors().recover(step, made.protected, made.batch(indices)).rows)
+    found = recover(made.problems(), step, made.protected, made.batch(indices))
+    return [cells(row) for row in found.rows]
 
 
-@pytest.mark.parametrize("preserve", KEPT)
-def test_what_an_example_costs_does_not_depend_on_its_batch(made: Rig, preserve: str) -> None:
+@each_kept
+def test_the_cost_of_an_example_does_not_depend_on_its_batch(
+    made: Rig, preserve: Preserve | None
+) -> None:
     step = attack(made, preserve)
     everyone = list(range(len(made.prompts)))
     together = rows(made, step, everyone)
     for index in everyone:
         (alone,) = rows(made, step, [index])
         # Where the solves of `jacobian` end is decided by rounding, which a batch changes.
-        apart = 0.1 if preserve == "jacobian" else 0
+        apart = 0.1 if preserve == Jacobian("") else 0
         for name in COST:
             assert alone[name] == pytest.approx(together[index][name], rel=apart)
 
 
-@pytest.mark.parametrize("preserve", KEPT)
+@each_kept
 def test_no_example_spends_more_passes_than_it_may_and_none_stops_long_before(
-    made: Rig, preserve: str
+    made: Rig, preserve: Preserve | None
 ) -> None:
     everyone = list(range(len(made.prompts)))
     free = rows(made, attack(made, preserve), everyone)
@@ -57,25 +77,25 @@ def test_no_example_spends_more_passes_than_it_may_and_none_stops_long_before(
         held = rows(made, attack(made, preserve, forward_passes=budget), everyone)
         for row, other in zip(held, free, strict=True):
             assert row["steps"] <= other["steps"]
-            # What a step costs is known when it is over, and a correction may take longer than the last.
+            # The cost of a step is known when it is over, and a correction may take longer than the last.
             assert row["forward_passes"] <= budget + a_step
             assert row["forward_passes"] >= min(other["forward_passes"], budget) - 2 * a_step
     assert any(a["steps"] < b["steps"] for a, b in zip(held, free, strict=True))
 
 
 def test_without_corrections_a_pass_is_a_step(made: Rig) -> None:
-    for row in rows(made, attack(made, "nothing", forward_passes=4), [0, 1, 2]):
+    for row in rows(made, attack(made, None, forward_passes=4), [0, 1, 2]):
         assert (row["forward_passes"], row["gradient_steps"], row["steps"]) == (4, 4, 3)
 
 
-@pytest.mark.parametrize("preserve", ["nothing", "by_construction"])
+@pytest.mark.parametrize("preserve", [None, ByConstruction("")], ids=["nothing", "by_construction"])
 def test_random_directions_in_stages_spend_each_stage_where_it_acts(
-    made: Rig, preserve: str
+    made: Rig, preserve: Preserve | None
 ) -> None:
     first, second = stage((2, LAST), limit=1.0), stage((2, TARGET), limit=2.0)
     step = RandomDirections(made.recover(first, second, preserve=preserve), draws=1, seed=3)
     batch = made.batch()
-    found = made.executors().random_directions(step, made.protected, batch).tensors["delta"]
+    found = random_directions(made.problems(), step, made.protected, batch).delta_BLPD
     problem = made.problem(step.recover)
     last = found.shape[2] - (made.behavior.generate or 0)
     opening, answer = found[:, :, last], found[:, :, last + 1 :]
@@ -83,7 +103,7 @@ def test_random_directions_in_stages_spend_each_stage_where_it_acts(
     torch.testing.assert_close(
         opening.flatten(1).norm(dim=1), torch.ones(len(found)), atol=0.01, rtol=0
     )
-    if preserve == "nothing":
+    if preserve is None:
         sizes = answer.flatten(1).norm(dim=1)
         torch.testing.assert_close(sizes, torch.full((len(found),), 2.0), atol=0.01, rtol=0)
         # Another stage, another draw.

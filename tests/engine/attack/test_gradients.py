@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from recoverdsl.engine.attack.problem import Problem
-from recoverdsl.engine.steps.executors import Batch, Executors
+from recoverdsl.engine.attack.problem import AttackProblem
+from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.language.schema import Positions, Score
-from tests.engine.executing import (
+from tests.engine.one_sae import (
     BOUNDARY,
     IDS,
     LAST,
     LATER,
     LOGITS,
     LOGPROB,
-    executors,
+    problems,
     protected,
     recovery,
 )
@@ -33,19 +33,19 @@ each_place = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 each_score = pytest.mark.parametrize("score", SCORES.values(), ids=SCORES)
 
 
-def problem_of(made: Executors, place: Positions, score: Score) -> Problem:
-    step = recovery(place, preserve="nothing", score=score)
-    everyone = Batch(list(range(len(made.resources.examples))))
-    return made._problem(step, protected(made), everyone)
+def problem_of(made: ProblemFactory, place: Positions, score: Score) -> AttackProblem:
+    step = recovery(place, preserve=None, score=score)
+    everyone = list(range(len(made.resources.examples)))
+    return made.problem(step, protected(made), everyone, None)
 
 
-def some_delta(problem: Problem) -> Tensor:
+def some_delta(problem: AttackProblem) -> Tensor:
     shape = problem.zero_BLQD.shape
     delta = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     return 0.3 * delta * problem.where_BLQ[..., None]
 
 
-def gradient_of(problem: Problem, delta: Tensor) -> tuple[Tensor, Tensor]:
+def gradient_of(problem: AttackProblem, delta: Tensor) -> tuple[Tensor, Tensor]:
     delta = delta.clone().requires_grad_(True)
     score_B, _ = problem.score(delta)
     (gradient,) = torch.autograd.grad(score_B.sum(), delta)
@@ -58,7 +58,7 @@ def gradient_of(problem: Problem, delta: Tensor) -> tuple[Tensor, Tensor]:
 def test_the_gradient_of_the_score_equals_finite_differences(
     model: Callable[[], Any], place: Positions, score: Score
 ) -> None:
-    made = executors(model().double())
+    made = problems(model().double())
     problem = problem_of(made, place, score)
     assert problem.first > 0
     assert problem.prefix.keys
@@ -80,7 +80,7 @@ def test_the_gradient_of_the_score_equals_finite_differences(
 
 @contextmanager
 def hooked(model: Any, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """The model with the output of the layer below the boundary edited."""
+    """Return the model with the output of the layer below the boundary edited."""
     layers = model.model.layers if hasattr(model, "model") else model.transformer.h
 
     def hook(_module: Any, _inputs: Any, output: Any) -> Any:
@@ -100,7 +100,7 @@ def test_score_and_gradient_are_those_of_the_unmodified_model_under_hooks(
     model: Callable[[], Any], place: Positions, score: Score
 ) -> None:
     whole = model()
-    made = executors(whole)
+    made = problems(whole)
     resources = made.resources
     problem = problem_of(made, place, score)
     delta = some_delta(problem)
@@ -146,7 +146,7 @@ def test_score_and_gradient_are_those_of_the_unmodified_model_under_hooks(
 
 @each_model
 def test_no_gradient_reaches_one_example_from_another(model: Callable[[], Any]) -> None:
-    problem = problem_of(executors(model()), LATER, LOGITS)
+    problem = problem_of(problems(model()), LATER, LOGITS)
     delta = some_delta(problem).requires_grad_(True)
     (gradient,) = torch.autograd.grad(problem.score(delta)[0][2], delta)
     others = torch.arange(len(problem)) != 2

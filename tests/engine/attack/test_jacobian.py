@@ -10,11 +10,21 @@ from attrs import evolve
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from recoverdsl.engine.attack.constraints import Free, norm
-from recoverdsl.engine.attack.jacobian import Jacobian, JacobianSketch, linearize, moved, room
-from recoverdsl.engine.attack.problem import Problem
-from recoverdsl.engine.attack.problem_factory import constraint
-from recoverdsl.engine.attack.search import Adam, Attack, recover
+from recoverdsl.engine.attack.constraints import constraint_of
+from recoverdsl.engine.attack.constraints.free import Free
+from recoverdsl.engine.attack.constraints.jacobian import (
+    Jacobian,
+    linearize,
+    preactivation_change,
+    room,
+)
+from recoverdsl.engine.attack.constraints.jacobian_sketch import JacobianSketch
+from recoverdsl.engine.attack.geometry import norm
+from recoverdsl.engine.attack.meter import UNCOUNTED
+from recoverdsl.engine.attack.optimizers import Adam
+from recoverdsl.engine.attack.problem import AttackProblem
+from recoverdsl.engine.attack.search import Attack, recover
+from recoverdsl.language import schema
 from recoverdsl.language.schema import Positions, SetTo
 from tests.engine.rigs import (
     CLAMPED,
@@ -40,12 +50,14 @@ EXACT = Jacobian(iterations=400, tolerance=1e-7)
 
 def small(
     kind: str = "llama", *, size: float = 0.5, threshold: float = 0.05
-) -> tuple[Rig, Problem, Tensor]:
-    """Two monitored boundaries, δ below both and at the upper one, and some δ."""
+) -> tuple[Rig, AttackProblem, Tensor]:
+    """Return two monitored boundaries, δ below both and at the upper one, and some δ."""
     chosen = {site: CLAMPED[site] for site in (2, 3)}
     saes = {site: jumprelu(seed=site, threshold=threshold) for site in chosen}
     made = rig(kind, prompts=SHORT, chosen=chosen, saes=saes, tokens=3)
-    problem = made.problem(made.recover(stage((1, ENDING), (3, LAST)), preserve="jacobian"))
+    problem = made.problem(
+        made.recover(stage((1, ENDING), (3, LAST)), preserve=schema.Jacobian(""))
+    )
     return made, problem, some(problem, size)
 
 
@@ -54,18 +66,20 @@ def whole_jacobian(function: Callable[[Tensor], Tensor], delta: Tensor) -> Tenso
     return made
 
 
-def dense(problem: Problem, delta: Tensor) -> Tensor:
-    """J (B, R, N) of each example, N entries of its δ."""
+def dense(problem: AttackProblem, delta: Tensor) -> Tensor:
+    """Return J (B, R, N) of each example, N entries of its δ."""
     with sdpa_kernel(SDPBackend.MATH):
-        whole = whole_jacobian(lambda d: moved(problem, problem.trace(problem.place(d))), delta)
+        whole = whole_jacobian(
+            lambda d: preactivation_change(problem, problem.trace(problem.place(d))), delta
+        )
     rows = range(len(problem))
     return torch.stack([whole[at, :, at].flatten(1) for at in rows])
 
 
 @two_families
-def test_how_far_features_moved_is_what_the_plain_model_says(kind: str) -> None:
+def test_preactivation_changes_are_those_of_the_plain_model(kind: str) -> None:
     made, problem, delta = small(kind)
-    phi_BR = moved(problem, problem.trace(delta))
+    phi_BR = preactivation_change(problem, problem.trace(delta))
     assert isinstance(phi_BR, Tensor)
     width = problem.where_BLQ.shape[2]
     for at, prompt in enumerate(made.prompts):
@@ -95,7 +109,7 @@ def test_how_far_features_moved_is_what_the_plain_model_says(kind: str) -> None:
 
 
 def states_of(made: Rig, text: list[int], rows: dict[int, Tensor]) -> dict[str, dict[int, Tensor]]:
-    """States of the plain model by boundary: after δ, and before the clamp."""
+    """Return the states of the plain model by boundary: after δ, and before the clamp."""
     states: dict[str, dict[int, Tensor]] = {"seen": {}, "unclamped": {}}
     made.plain.logits(text, rows, states["seen"], None, states["unclamped"])
     return states
@@ -114,15 +128,17 @@ def test_pull_and_push_are_products_with_the_dense_jacobian(kind: str) -> None:
     assert pulled.norm() > 1 and pushed.norm() > 1
     torch.testing.assert_close(linear.pull(y_BR).flatten(1), pulled, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(linear.push(v_BLQD), pushed, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(linear.phi_BR, moved(problem, problem.trace(delta)).detach())
+    torch.testing.assert_close(
+        linear.phi_BR, preactivation_change(problem, problem.trace(delta)).detach()
+    )
 
 
 @two_families
-def test_what_it_lets_through_of_a_gradient_is_the_dense_projection(kind: str) -> None:
+def test_the_tangent_of_a_gradient_is_the_dense_projection(kind: str) -> None:
     _, problem, delta = small(kind)
     gradient = problem.place(torch.randn(delta.shape, generator=torch.Generator().manual_seed(4)))
     active_BR, up_BR = room(problem)
-    phi_BR = moved(problem, problem.trace(delta))
+    phi_BR = preactivation_change(problem, problem.trace(delta))
     J_BRN = dense(problem, delta)
     rising_BR = torch.einsum("brn,bn->br", J_BRN, gradient.flatten(1)) > 0
     held_BR = active_BR | ((phi_BR >= up_BR) & rising_BR)
@@ -146,7 +162,7 @@ def test_an_admitted_delta_is_within_its_limit_and_leaves_features_closer(kind: 
     active_BR, up_BR = room(problem)
 
     def excess(x: Tensor) -> Tensor:
-        phi_BR = moved(problem, problem.trace(x))
+        phi_BR = preactivation_change(problem, problem.trace(x))
         return norm(torch.where(active_BR, phi_BR, (phi_BR - up_BR).clamp(min=0)))
 
     assert (excess(before) > 0.02).all()
@@ -179,8 +195,8 @@ def test_an_attack_under_it_moves_no_active_feature_and_wakes_no_other(
     assert free_BR[~active_BR].any()
 
 
-def reactivating() -> tuple[Problem, Tensor, int]:
-    """Features that read one direction each; the third one is inactive, and δ points along it."""
+def reactivating() -> tuple[AttackProblem, Tensor, int]:
+    """Return features that read one direction each; the third one is inactive, and δ points along it."""
     basis = torch.linalg.qr(torch.randn(24, 8, generator=torch.Generator().manual_seed(0)))[0]
     sae = jumprelu(d_sae=8, threshold=0.5)
     with torch.no_grad():
@@ -189,7 +205,9 @@ def reactivating() -> tuple[Problem, Tensor, int]:
         sae.b_enc.zero_()
         sae.b_dec.zero_()
     made = rig(saes={2: sae}, chosen={2: [0, 1, 2, 3]}, to=SetTo(-1.0), prompts=SHORT)
-    step = made.recover(stage((2, LAST)), behavior=SCORED, goal="score", preserve="jacobian")
+    step = made.recover(
+        stage((2, LAST)), behavior=SCORED, goal="score", preserve=schema.Jacobian("")
+    )
     problem = made.problem(step)
     direction = torch.zeros_like(problem.zero_BLQD)
     column = problem.tokens.prompt - 1 - problem.first
@@ -212,7 +230,7 @@ def test_a_feature_that_is_inactive_when_defended_stays_so() -> None:
 
 
 def test_activations_alone_do_not_see_an_inactive_feature_coming() -> None:
-    """What the bound on pre-activations is for: here the feature is as high as it may be."""
+    """The bound on pre-activations is needed: here the feature is as high as it may be."""
     problem, direction, column = reactivating()
     limit_B = torch.full((len(problem),), 8.0)
     delta = Jacobian().admit(problem, 8 * direction, limit_B)
@@ -238,9 +256,11 @@ def test_a_feature_may_fall_below_its_threshold_as_far_as_it_likes() -> None:
 # --- The published sketch -------------------------------------------------------------------------
 
 
-def activations(problem: Problem, delta: Tensor) -> Tensor:
-    """Protected features (B, R), zero at positions that are not perturbed."""
-    z, _ = JacobianSketch(probes=1, scale=1.0)._activations(problem, problem.place(delta))
+def activations(problem: AttackProblem, delta: Tensor) -> Tensor:
+    """Return the protected features (B, R), zero at positions that are not perturbed."""
+    z, _ = JacobianSketch(probes=1, scale=1.0)._activations(
+        problem, problem.place(delta), UNCOUNTED
+    )
     return z
 
 
@@ -284,19 +304,19 @@ def test_a_sketch_draws_anew_for_every_step_and_the_same_for_the_same_one() -> N
 def test_a_sketch_of_an_example_does_not_depend_on_its_batch() -> None:
     chosen = {site: CLAMPED[site] for site in (2, 3)}
     end = small()[0].answers().lists()[0][1]
-    made = rig(prompts=SHORT, chosen=chosen, tokens=3, ends=[end])
+    made = rig(prompts=SHORT, chosen=chosen, tokens=3, end_ids=[end])
     assert len(set(made.answers().length_B.tolist())) > 1
-    step = made.recover(stage((1, EARLIER), (3, TARGET)), preserve="jacobian_sketch", probes=2)
+    step = made.recover(stage((1, EARLIER), (3, TARGET)), preserve=schema.JacobianSketch("", 2))
     problem = made.problem(step)
     delta, gradient = some(problem, 0.5), some(problem, seed=8)
-    sketch = constraint(step, problem)
+    sketch = constraint_of(step.preserve, problem)
     # Their targets are of different lengths, and what is weighed is the mean over tokens.
     together = sketch.tangent(problem, delta, gradient, 3)
     for at in range(len(problem)):
         row = torch.tensor([at])
         alone = made.problem(step, [at])
         own = [onto(alone, of_problem(problem, x).take(row)) for x in (delta, gradient, together)]
-        found = constraint(step, alone).tangent(alone, own[0], own[1], 3)
+        found = constraint_of(step.preserve, alone).tangent(alone, own[0], own[1], 3)
         assert (found - own[2]).norm() <= 1e-3 * own[2].norm()
 
 
@@ -317,13 +337,13 @@ def test_a_sketch_pulls_features_back_and_stays_within_the_limit() -> None:
 
 def test_stages_before_count_into_what_has_moved() -> None:
     made, _, _ = small()
-    step = made.recover(stage((1, LAST)), stage((1, TARGET)), preserve="jacobian")
+    step = made.recover(stage((1, LAST)), stage((1, TARGET)), preserve=schema.Jacobian(""))
     problem = made.problem(step)
     fixed = some(problem, 1.0)
     later = evolve(problem, fixed_BLQD=fixed)
     torch.testing.assert_close(
-        moved(later, later.trace(later.zero_BLQD)),
-        moved(problem, problem.trace(fixed)),
+        preactivation_change(later, later.trace(later.zero_BLQD)),
+        preactivation_change(problem, problem.trace(fixed)),
         atol=1e-6,
         rtol=1e-5,
     )

@@ -1,4 +1,4 @@
-"""What an attack optimizes: its score, gradient and corrections, against the plain model under hooks."""
+"""The problem of an attack: its score, gradient and corrections, against the plain model under hooks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from recoverdsl.compiler.steps import Recover, Stage, columns_behind
-from recoverdsl.engine.attack.constraints import ByConstruction, Orthogonal, norm
-from recoverdsl.engine.attack.problem import Problem
-from recoverdsl.engine.attack.problem_factory import Problems, absolute, constraint, stored
-from recoverdsl.engine.attack.search import Adam, Attack, recover
+from recoverdsl.compiler.steps import Recover, Stage, columns_after_prompt
+from recoverdsl.engine.attack.constraints import constraint_of
+from recoverdsl.engine.attack.constraints.by_construction import ByConstruction
+from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
+from recoverdsl.engine.attack.geometry import norm
+from recoverdsl.engine.attack.optimizers import Adam
+from recoverdsl.engine.attack.problem import AttackProblem
+from recoverdsl.engine.attack.problem_factory import positioned_delta, stored_delta
+from recoverdsl.engine.attack.search import Attack, recover
 from recoverdsl.engine.behavior.generation import generate
 from recoverdsl.engine.behavior.objectives import AnswerGoal
+from recoverdsl.language import schema
 from recoverdsl.language.schema import Positions
 from tests.engine.rigs import (
     CLAMPED,
@@ -44,11 +49,14 @@ KINDS = {
     "a second stage": [stage((2, LAST)), stage((1, TARGET))],
 }
 each_kind = pytest.mark.parametrize("stages", KINDS.values(), ids=KINDS)
-each_preserve = pytest.mark.parametrize("preserve", ["nothing", "by_construction"])
+BY_CONSTRUCTION = schema.ByConstruction("")
+each_preserve = pytest.mark.parametrize(
+    "preserve", [None, BY_CONSTRUCTION], ids=["nothing", "by_construction"]
+)
 
 
-def problem_of(made: Rig, step: Recover, indices: list[int] | None = None) -> Problem:
-    """The problem of the last stage, with a δ of the earlier one in place."""
+def problem_of(made: Rig, step: Recover, indices: list[int] | None = None) -> AttackProblem:
+    """Return the problem of the last stage, with a δ of the earlier one in place."""
     indices = list(range(len(made.prompts))) if indices is None else indices
     problem = made.problem(step, indices)
     if len(step.stages) == 1:
@@ -56,24 +64,26 @@ def problem_of(made: Rig, step: Recover, indices: list[int] | None = None) -> Pr
     whole = made.problem(step)
     fixed = whole.total(some(whole, 1.5, seed=5))
     delta = of_problem(whole, fixed).take(torch.tensor(indices))
-    return Problems(made.resources).stage(problem, step, 1, onto(problem, delta))
+    return made.problems().stage(problem, step, 1, onto(problem, delta))
 
 
-def gradient_of(problem: Problem, delta: Tensor) -> tuple[Tensor, Tensor]:
+def gradient_of(problem: AttackProblem, delta: Tensor) -> tuple[Tensor, Tensor]:
     delta = delta.clone().requires_grad_(True)
     score_B, _ = problem.score(problem.place(delta))
     (gradient,) = torch.autograd.grad(score_B.sum(), delta)
     return score_B.detach(), gradient
 
 
-def target_of(problem: Problem, at: int) -> list[int]:
+def target_of(problem: AttackProblem, at: int) -> list[int]:
     assert isinstance(problem.goal, AnswerGoal)
     labels: list[int] = problem.goal.labels_BA[at][problem.goal.mask_BA[at]].tolist()
     return labels
 
 
-def logprob(made: Rig, problem: Problem, at: int, total: Tensor, prompt: Sequence[int]) -> Tensor:
-    """The log-probability of a target by one pass of the plain model over the whole text."""
+def logprob(
+    made: Rig, problem: AttackProblem, at: int, total: Tensor, prompt: Sequence[int]
+) -> Tensor:
+    """Return the log-probability of a target by one pass of the plain model over the whole text."""
     target = target_of(problem, at)
     rows = own_rows(of_problem(problem, total), at, len(prompt))
     logits_TV = made.plain.logits([*prompt, *target[:-1]], rows)
@@ -85,7 +95,7 @@ def logprob(made: Rig, problem: Problem, at: int, total: Tensor, prompt: Sequenc
 @each_kind
 @each_preserve
 def test_the_score_is_the_log_probability_of_the_plain_model(
-    kind: str, stages: list[Stage], preserve: str
+    kind: str, stages: list[Stage], preserve: schema.Preserve | None
 ) -> None:
     made = rig(kind)
     problem = problem_of(made, made.recover(*stages, preserve=preserve))
@@ -118,7 +128,7 @@ def test_the_score_of_a_behavior_is_that_of_the_plain_model(kind: str) -> None:
 @each_kind
 @each_preserve
 def test_the_gradient_equals_finite_differences(
-    kind: str, stages: list[Stage], preserve: str
+    kind: str, stages: list[Stage], preserve: schema.Preserve | None
 ) -> None:
     made = rig(kind, double=True)
     problem = problem_of(made, made.recover(*stages, preserve=preserve))
@@ -155,7 +165,7 @@ def test_the_gradient_is_that_of_the_plain_model(kind: str, stages: list[Stage])
 @each_kind
 @each_preserve
 def test_an_example_alone_scores_and_is_corrected_as_in_a_batch(
-    kind: str, stages: list[Stage], preserve: str
+    kind: str, stages: list[Stage], preserve: schema.Preserve | None
 ) -> None:
     made = rig(kind)
     step = made.recover(*stages, preserve=preserve)
@@ -167,7 +177,7 @@ def test_an_example_alone_scores_and_is_corrected_as_in_a_batch(
         row = torch.tensor([at])
         alone = problem_of(made, step, [at])
 
-        def own(whole: Tensor, alone: Problem = alone, row: Tensor = row) -> Tensor:
+        def own(whole: Tensor, alone: AttackProblem = alone, row: Tensor = row) -> Tensor:
             return onto(alone, of_problem(together, whole).take(row))
 
         one_B, one_gradient = gradient_of(alone, own(delta))
@@ -188,9 +198,9 @@ def test_shared_columns_have_one_vector_and_others_their_own(kind: str) -> None:
     problem = made.problem(made.recover(*KINDS["one vector for all"]))
     delta = some(problem)
     column = problem.tokens.prompt - problem.first
-    behind = delta[:, 1, column:]
-    assert behind.shape[1] > 1
-    assert torch.equal(behind, behind[:, :1].expand_as(behind))
+    after = delta[:, 1, column:]
+    assert after.shape[1] > 1
+    assert torch.equal(after, after[:, :1].expand_as(after))
     assert (delta[:, 0, column - 1].norm(dim=1) > 0).all()
     assert not delta[:, 0, column:].any()
     # The norm counts every column, so that a shared vector is as dear as what it does.
@@ -202,9 +212,9 @@ def test_shared_columns_have_one_vector_and_others_their_own(kind: str) -> None:
 def test_by_construction_leaves_every_protected_feature_where_it_was(
     kind: str, stages: list[Stage]
 ) -> None:
-    """By one ordinary pass of the plain model, with what is kept and nothing that corrects."""
+    """By one ordinary pass of the plain model, with the stored δ and no correction."""
     made = rig(kind)
-    step = made.recover(*stages, preserve="by_construction")
+    step = made.recover(*stages, preserve=BY_CONSTRUCTION)
     problem = problem_of(made, step)
     limit_B = torch.full((len(problem),), 3.0)
     free = ByConstruction().admit(problem, some(problem, 50.0), limit_B)
@@ -212,7 +222,9 @@ def test_by_construction_leaves_every_protected_feature_where_it_was(
     assert (norm(added) <= limit_B * (1 + 1e-6)).all()
     assert (norm(added) > 0.5 * limit_B).all()
     total = problem.total(free)
-    kept = absolute(step, problem.sites, stored(problem, total, columns_behind(step)))
+    kept = positioned_delta(
+        step, problem.sites, stored_delta(problem, total, columns_after_prompt(step))
+    )
     moved = 0.0
     for at, prompt in enumerate(made.prompts):
         text = [*prompt, *target_of(problem, at)[:-1]]
@@ -239,7 +251,7 @@ def test_by_construction_leaves_every_protected_feature_where_it_was(
 @each_family
 def test_a_correction_is_the_smallest_one_that_does_it(kind: str) -> None:
     made = rig(kind)
-    step = made.recover(stage((1, ENDING), limit=4.0), preserve="by_construction")
+    step = made.recover(stage((1, ENDING), limit=4.0), preserve=BY_CONSTRUCTION)
     problem = made.problem(step)
     delta = some(problem, 2.0)
     total = problem.total(delta)
@@ -263,10 +275,10 @@ def test_a_correction_is_the_smallest_one_that_does_it(kind: str) -> None:
 
 
 @two_families
-def test_features_are_kept_at_tokens_alone_and_not_behind_a_shorter_target(kind: str) -> None:
+def test_features_are_kept_at_tokens_alone_and_not_after_a_shorter_target(kind: str) -> None:
     free = rig(kind).answers().lists()
-    made = rig(kind, ends=[free[0][2]])
-    step = made.recover(stage((1, SHARED)), preserve="by_construction")
+    made = rig(kind, end_ids=[free[0][2]])
+    step = made.recover(stage((1, SHARED)), preserve=BY_CONSTRUCTION)
     problem = made.problem(step)
     column = problem.tokens.prompt - problem.first
     lengths = [len(target_of(problem, at)) - 1 for at in range(len(problem))]
@@ -284,7 +296,7 @@ def test_features_are_kept_at_tokens_alone_and_not_behind_a_shorter_target(kind:
 @two_families
 def test_corrections_act_at_touched_positions_only(kind: str) -> None:
     made = rig(kind)
-    problem = made.problem(made.recover(stage((1, LAST)), preserve="by_construction"))
+    problem = made.problem(made.recover(stage((1, LAST)), preserve=BY_CONSTRUCTION))
     total = problem.total(some(problem, 2.0))
     assert not total[~problem.touched_BQ[:, None].expand(total.shape[:3])].any()
     assert (total[:, :, 0].norm(dim=-1) > 1e-3).all()
@@ -293,7 +305,7 @@ def test_corrections_act_at_touched_positions_only(kind: str) -> None:
 @each_family
 def test_by_construction_at_the_topmost_site_alone_is_orthogonality(kind: str) -> None:
     made = rig(kind)
-    problem = made.problem(made.recover(stage((3, ENDING)), preserve="by_construction"))
+    problem = made.problem(made.recover(stage((3, ENDING)), preserve=BY_CONSTRUCTION))
     assert problem.sites == (3,)
     delta = some(problem, 2.0)
     orthogonal = Orthogonal.to(made.protected.features[3].W_enc_DS)
@@ -303,24 +315,26 @@ def test_by_construction_at_the_topmost_site_alone_is_orthogonality(kind: str) -
 # --- What is written is what was optimized --------------------------------------------------------
 
 
-def written(made: Rig, step: Recover, problem: Problem, total: Tensor) -> list[list[int]]:
-    """Texts written with a δ as it is kept, each with the token that ended it."""
-    delta = absolute(step, problem.sites, stored(problem, total, columns_behind(step)))
+def written(made: Rig, step: Recover, problem: AttackProblem, total: Tensor) -> list[list[int]]:
+    """Return the texts generated with a stored δ, each with the token that ended it."""
+    delta = positioned_delta(
+        step, problem.sites, stored_delta(problem, total, columns_after_prompt(step))
+    )
     assert made.behavior.generate is not None
     answers = generate(
         made.resources.model.family, made.resources.tokens(list(range(len(made.prompts)))),
         made.protected.intervention(step.defense).with_delta(delta),
-        tokens=made.behavior.generate, ends=made.resources.model.ends,
+        tokens=made.behavior.generate, end_ids=made.resources.model.end_ids,
     )  # fmt: skip
     ends = answers.length_B + answers.ended_B
     return [ids[:end] for ids, end in zip(answers.ids_BN.tolist(), ends.tolist(), strict=True)]
 
 
 WAYS = {
-    "free": (KINDS["two sites"], "nothing", None),
-    "by construction": (KINDS["below all clamps"], "by_construction", None),
-    "its first tokens": ([stage((2, ENDING))], "nothing", 3),
-    "one vector for all": (KINDS["one vector for all"], "nothing", None),
+    "free": (KINDS["two sites"], None, None),
+    "by construction": (KINDS["below all clamps"], BY_CONSTRUCTION, None),
+    "its first tokens": ([stage((2, ENDING))], None, 3),
+    "one vector for all": (KINDS["one vector for all"], None, None),
 }
 
 
@@ -328,18 +342,22 @@ WAYS = {
 @pytest.mark.parametrize("ending", [False, True], ids=["cut", "some end"])
 @pytest.mark.parametrize(("stages", "preserve", "tokens"), WAYS.values(), ids=WAYS)
 def test_a_target_is_reached_exactly_if_it_is_what_is_written(
-    kind: str, ending: bool, stages: list[Stage], preserve: str, tokens: int | None
+    kind: str,
+    ending: bool,
+    stages: list[Stage],
+    preserve: schema.Preserve | None,
+    tokens: int | None,
 ) -> None:
     free = rig(kind).answers().lists()
     ends = [free[0][2], free[3][1]] if ending else []
-    made = rig(kind, ends=ends)
+    made = rig(kind, end_ids=ends)
     step = made.recover(*stages, preserve=preserve, target_tokens=tokens)
     problem = made.problem(step)
     targets = [target_of(problem, at) for at in range(len(problem))]
     assert ending == any(target[-1] in ends for target in targets)
     reached = []
     for limit in (0.5, 3.0, 12.0):
-        attack = Attack(lambda _: Adam(0.4), constraint(step, problem), steps=20)
+        attack = Attack(lambda _: Adam(0.4), constraint_of(step.preserve, problem), steps=20)
         outcome = recover(problem, attack, torch.full((len(problem),), limit))
         reached += outcome.recovered_B.tolist()
         texts = written(made, step, problem, outcome.delta_BLQD)
@@ -354,7 +372,7 @@ def test_a_models_own_answer_is_reached_without_a_clamp_whatever_token_ended_it(
     # Of several tokens that end a text a model uses the ones that it likes.
     ends = sorted({free[0][2], free[3][1], free[2][4]})
     assert len(ends) > 1
-    made = rig(kind, ends=ends)
+    made = rig(kind, end_ids=ends)
     answers = made.answers()
     assert answers.ended_B.any()
     problem = made.problem(made.recover(stage((2, ENDING)), defense=None))
@@ -367,13 +385,13 @@ def test_a_stored_delta_is_the_same_whatever_the_batch(kind: str) -> None:
     step = made.recover(stage((1, LAST), (3, TARGET)))
     together = made.problem(step)
     delta = some(together)
-    kept = stored(together, delta, columns_behind(step))
+    kept = stored_delta(together, delta, columns_after_prompt(step))
     for at, prompt in enumerate(made.prompts):
         alone = made.problem(step, [at])
         own = onto(alone, of_problem(together, delta).take(torch.tensor([at])))
-        one = stored(alone, own, columns_behind(step))
-        rows = own_rows(absolute(step, together.sites, kept), at, len(prompt))
-        again = own_rows(absolute(step, alone.sites, one), 0, len(prompt))
+        one = stored_delta(alone, own, columns_after_prompt(step))
+        rows = own_rows(positioned_delta(step, together.sites, kept), at, len(prompt))
+        again = own_rows(positioned_delta(step, alone.sites, one), 0, len(prompt))
         length = len(prompt) + 4
         for site in (1, 3):
             assert torch.equal(rows[site][:length], again[site][:length])

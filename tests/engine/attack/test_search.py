@@ -8,13 +8,15 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor, nn
 
-from recoverdsl.engine.attack.constraints import Constraint, Free, Orthogonal, norm
-from recoverdsl.engine.attack.problem import Problem
+from recoverdsl.engine.attack.constraints import Constraint
+from recoverdsl.engine.attack.constraints.free import Free
+from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
+from recoverdsl.engine.attack.geometry import norm
+from recoverdsl.engine.attack.optimizers import Adam, SteepestAscent
+from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.attack.search import (
-    Adam,
     Attack,
     Outcome,
-    SteepestAscent,
     random_direction,
     recover,
     smallest_norm,
@@ -56,14 +58,16 @@ def linear_family(seed: int = 0) -> Linear:
     )
 
 
-def linear_problem(where_Q: tuple[bool, ...] = (True, False, True, True), seed: int = 0) -> Problem:
-    """Examples with a negative score, logit(a) − logit(b), that differ in size and direction."""
+def linear_problem(
+    where_Q: tuple[bool, ...] = (True, False, True, True), seed: int = 0
+) -> AttackProblem:
+    """Return examples with a negative score, logit(a) − logit(b), that differ in size and direction."""
     family = linear_family(seed)
     generator = torch.Generator().manual_seed(seed)
     h_BQD = torch.randn(B, Q, D, generator=generator) * torch.linspace(0.5, 3, B)[:, None, None]
     tokens_BK = torch.stack([torch.randperm(20, generator=generator)[:2] for _ in range(B)])
     objective = Objective(torch.tensor([1.0, -1.0]), tokens_BK, torch.zeros(2, dtype=torch.bool))
-    made = Problem(
+    made = AttackProblem(
         family=family, sites=(0,), first=0, prefix=NO_PREFIX, intervention=Intervention(), features={},
         tokens=Tokens(torch.zeros(B, Q, dtype=torch.long), torch.ones(B, Q, dtype=torch.bool)),
         h_def={0: h_BQD}, where_BLQ=torch.tensor(where_Q).expand(B, L, Q),
@@ -74,23 +78,23 @@ def linear_problem(where_Q: tuple[bool, ...] = (True, False, True, True), seed: 
     return evolve(made, goal=ScoreGoal(evolve(objective, tokens_BK=tokens_BK), POSITIVE, Q - 1))
 
 
-def score(problem: Problem, delta: Tensor) -> Tensor:
+def score(problem: AttackProblem, delta: Tensor) -> Tensor:
     return problem.score(delta)[0]
 
 
-def undisturbed(problem: Problem) -> Tensor:
+def undisturbed(problem: AttackProblem) -> Tensor:
     return score(problem, problem.zero_BLQD)
 
 
-def directions(problem: Problem) -> Tensor:
-    """∂score/∂δ at each perturbed position, (B, D): the same at all of them."""
+def directions(problem: AttackProblem) -> Tensor:
+    """Return ∂score/∂δ at each perturbed position, (B, D): the same at all of them."""
     assert isinstance(problem.goal, ScoreGoal)
     rows_BKD: Tensor = problem.family.head.weight[problem.goal.objective.tokens_BK]
     return rows_BKD[:, 0] - rows_BKD[:, 1]
 
 
-def least_norm(problem: Problem, constraint: Constraint) -> Tensor:
-    """Margin over the length of the constrained gradient, in closed form."""
+def least_norm(problem: AttackProblem, constraint: Constraint) -> Tensor:
+    """Return the least norm that recovers: the margin over the length of the constrained gradient, in closed form."""
     margin_B = -undisturbed(problem)
     gradient = directions(problem)[:, None, None] * problem.where_BLQ[..., None]
     if isinstance(constraint, Orthogonal):
@@ -100,7 +104,7 @@ def least_norm(problem: Problem, constraint: Constraint) -> Tensor:
 
 
 def basis_of(constraint: Orthogonal) -> Tensor:
-    """The span of the features at the only site, (D, R)."""
+    """Return the span of the features at the only site, (D, R)."""
     (basis_DR,) = constraint.bases
     assert basis_DR is not None
     return basis_DR
@@ -110,14 +114,14 @@ def orthogonal(seed: int = 3) -> Orthogonal:
     return Orthogonal.to(torch.randn(D, 6, generator=torch.Generator().manual_seed(seed)))
 
 
-def steep(leaning: Problem) -> Orthogonal:
-    """A constraint that leaves a hundredth of each gradient: the features read almost all of it."""
+def steep(leaning: AttackProblem) -> Orthogonal:
+    """Return a constraint that leaves a hundredth of each gradient: the features read almost all of it."""
     generator = torch.Generator().manual_seed(5)
     gradients_BD = nn.functional.normalize(directions(leaning), dim=1)
     return Orthogonal.to((gradients_BD + 0.005 * torch.randn(B, D, generator=generator)).T)
 
 
-CONSTRAINTS: dict[str, Callable[[Problem], Constraint]] = {
+CONSTRAINTS: dict[str, Callable[[AttackProblem], Constraint]] = {
     "free": lambda _: Free(),
     "orthogonal": lambda _: orthogonal(),
     "orthogonal to nearly all of the gradient": steep,
@@ -137,7 +141,7 @@ def all_of(value: float) -> Tensor:
 
 
 def violation(A: Tensor, delta_BLQD: Tensor) -> float:
-    """Largest share of a δ along one direction of the basis A (D, R)."""
+    """Return the largest share of a δ along one direction of the basis A (D, R)."""
     return float(
         ((delta_BLQD.double() @ A.double()).abs().flatten(1).amax(1) / norm(delta_BLQD)).max()
     )
@@ -237,7 +241,7 @@ def test_delta_stays_where_it_may_act() -> None:
 
 
 class ProjectsOnlyTheGradient(Adam):
-    """Adam behind a projected gradient, as in the published code of the attack."""
+    """Adam after a projection of the gradient, as in the published code of the attack."""
 
     def __init__(self, lr: float, constraint: Orthogonal) -> None:
         super().__init__(lr)

@@ -15,35 +15,47 @@ from tokenizers.models import BPE
 from torch import Tensor
 
 from recoverdsl.compiler.steps import Suffix
-from recoverdsl.engine.attack import search as recover
-from recoverdsl.engine.attack.gcg import Gcg, Writing
-from recoverdsl.engine.attack.suffix_problem import Objective, SuffixProblem, suffix_problem
-from recoverdsl.engine.attack.suffixes import Soft, attack, search, soft_start
+from recoverdsl.engine.attack.gcg import Gcg, TypableTokens
+from recoverdsl.engine.attack.optimizers import Adam as AdamOptimizer
+from recoverdsl.engine.attack.suffix_problem import SuffixObjective, SuffixProblem, suffix_problem
+from recoverdsl.engine.attack.suffix_search import SoftSuffix, search, soft_start
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.model.families import adapt
-from recoverdsl.engine.model.loaded_model import Around, LoadedModel
+from recoverdsl.engine.model.loaded_model import LoadedModel, PromptParts
+from recoverdsl.engine.steps.evaluation import FlipBatch
+from recoverdsl.engine.steps.suffix import Suffixes, attack
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Adam, Gradient
-from recoverdsl.measure.features import Monitored, example_figures
+from recoverdsl.measure.features import Monitored, feature_figures
 from recoverdsl.sources.data import Example
-from recoverdsl.store.steps import Part
-from tests.engine.rigs import CLAMPED, PROMPTS, VOCABULARY, WIDTH, WORDS, Rig, each_family, rig
+from recoverdsl.store.records import pack
+from tests.engine.rigs import (
+    CLAMPED,
+    PROMPTS,
+    VOCABULARY,
+    WIDTH,
+    WORDS,
+    Rig,
+    each_family,
+    rig,
+    values_of,
+)
 from tests.models import llama, tokenizer
 
-BEHIND = [2, 0, 1, 3, 1]
-"""How many tokens of each prompt come behind its suffix."""
+AFTER = [2, 0, 1, 3, 1]
+"""How many tokens of each prompt come after its suffix."""
 SEEDS = [11, 12, 13, 14, 15]
 ALL = list(range(len(PROMPTS)))
 TOKENS = 4
 
 
 def suffixed(kind: str = "llama", **changes: Any) -> Rig:
-    """A rig whose tokenizer reads what it has written."""
+    """Return a rig whose tokenizer reads what it has written."""
     made = rig(kind, **changes)
     made.resources.model.tokenizer.backend_tokenizer.decoder = decoders.Fuse()
-    made.resources.around = [
-        Around(text(ids[: len(ids) - n]), text(ids[len(ids) - n :]), ids[: len(ids) - n], ids[len(ids) - n :], False)
-        for ids, n in zip(PROMPTS, BEHIND, strict=True)
+    made.resources.prompt_parts = [
+        PromptParts(text(ids[: len(ids) - n]), text(ids[len(ids) - n :]), ids[: len(ids) - n], ids[len(ids) - n :], False)
+        for ids, n in zip(PROMPTS, AFTER, strict=True)
     ]  # fmt: skip
     return made
 
@@ -73,30 +85,40 @@ def problem(made: Rig, step: Suffix, rows: list[int] = ALL) -> SuffixProblem:
 
 def attacked(
     made: Rig, step: Suffix, rows: list[int] = ALL, answers: Answers | None = None
-) -> Part:
-    return attack(
-        made.resources, step, made.protected, rows, answers or made.answers(rows),
-        [SEEDS[row] for row in rows],
-    )  # fmt: skip
+) -> Suffixes:
+    batch = FlipBatch(rows, answers or made.answers(rows))
+    return attack(made.resources, step, made.protected, batch, [SEEDS[row] for row in rows])
+
+
+def ids_of(found: Suffixes) -> Tensor:
+    """Return suffixes (B, N) of real tokens."""
+    assert found.suffix_BND is None and found.suffix_ids_BN is not None
+    return found.suffix_ids_BN
+
+
+def states_of(found: Suffixes) -> Tensor:
+    """Return suffixes (B, N, D) of trained embeddings."""
+    assert found.suffix_ids_BN is None and found.suffix_BND is not None
+    return found.suffix_BND
 
 
 def drawn(count: int = len(PROMPTS), seed: int = 0) -> Tensor:
-    """Random suffixes of real tokens."""
+    """Return random suffixes of real tokens."""
     return torch.randint(
         1, VOCABULARY, (count, TOKENS), generator=torch.Generator().manual_seed(seed)
     )
 
 
 def read(at: int, suffix: Sequence[int]) -> list[int]:
-    """The prompt of an example with a suffix in it."""
+    """Return the prompt of an example with a suffix in it."""
     ids = PROMPTS[at]
-    return [*ids[: len(ids) - BEHIND[at]], *suffix, *ids[len(ids) - BEHIND[at] :]]
+    return [*ids[: len(ids) - AFTER[at]], *suffix, *ids[len(ids) - AFTER[at] :]]
 
 
 @contextmanager
 def embedded(made: Rig, at: int, states_ND: Tensor) -> Iterator[None]:
-    """The plain model with states of its own where an example's suffix is."""
-    start = len(PROMPTS[at]) - BEHIND[at]
+    """Return the plain model with given states where an example's suffix is."""
+    start = len(PROMPTS[at]) - AFTER[at]
 
     def hook(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         h_1TD = args[0].clone()
@@ -111,7 +133,7 @@ def embedded(made: Rig, at: int, states_ND: Tensor) -> Iterator[None]:
 
 
 def features(made: Rig, seen: dict[int, Tensor], start: int, count: int) -> dict[int, Tensor]:
-    """Protected features (1, A, S) of some positions of one text, by the whole SAEs."""
+    """Return protected features (1, A, S) of some positions of one text, by the whole SAEs."""
     return {
         site: made.plain.saes[site].encode(seen[site])[None, start : start + count, ids]
         for site, ids in CLAMPED.items()
@@ -123,7 +145,7 @@ def squared_drift(z_def: dict[int, Tensor], z: dict[int, Tensor]) -> float:
     return moved / sum(float(z.square().sum()) for z in z_def.values())
 
 
-# --- What is maximized ---
+# --- The objective ---
 
 
 @each_family
@@ -189,24 +211,24 @@ def test_features_that_were_zero_count_by_how_far_they_moved() -> None:
     torch.testing.assert_close(found.total_B, found.score_B - 2 * moved, atol=1e-3, rtol=1e-4)
 
 
-# --- What is found ---
+# --- The search ---
 
 
 @each_family
 @pytest.mark.parametrize("optimizer", [Adam(0.3), Gradient(2.0)], ids=["adam", "gradient"])
-def test_a_soft_suffix_buys_one_token_and_the_model_then_writes_it(
+def test_a_soft_suffix_elicits_one_token_and_the_model_then_writes_it(
     kind: str, optimizer: Adam | Gradient
 ) -> None:
     made = suffixed(kind)
-    part = attacked(made, soft(made, target_tokens=1, steps=80, optimizer=optimizer))
-    assert all(row["reached"] for row in part.rows)
-    assert torch.equal(part.tensors["answer"][:, 0], made.answers().ids_BN[:, 0])
-    assert any(row["steps"] > 0 for row in part.rows)
+    found = attacked(made, soft(made, target_tokens=1, steps=80, optimizer=optimizer))
+    assert all(row.reached for row in found.rows)
+    assert torch.equal(found.answers.ids_BN[:, 0], made.answers().ids_BN[:, 0])
+    assert any(row.steps > 0 for row in found.rows)
 
 
 @each_family
 def test_a_planted_token_is_found_by_trying_all(kind: str) -> None:
-    """The answer is what the defended model writes behind a secret suffix of one token."""
+    """The answer is the text that the defended model writes after a secret suffix of one token."""
     made = suffixed(kind)
     step = hard(made, tokens=1, candidates=VOCABULARY, top=VOCABULARY, steps=1, target_tokens=1)
     posed = problem(made, step)
@@ -221,45 +243,38 @@ def test_a_planted_token_is_found_by_trying_all(kind: str) -> None:
     posed = suffix_problem(made.resources, step, made.protected, ALL, answers, [7] * 5)
     every = [posed.objective(posed.states_of(torch.full((5, 1), id))).score_B for id in range(1, VOCABULARY)]  # fmt: skip
     best_B = torch.stack(every).max(0).values
-    part = attacked(made, evolve(step, stop="never"), answers=answers)
+    found = attacked(made, evolve(step, stop="never"), answers=answers)
     secret_B = posed.objective(posed.states_of(secret_BN)).score_B
-    for row, best, secret in zip(part.rows, best_B.tolist(), secret_B.tolist(), strict=True):
-        assert row["score_recovered"] == pytest.approx(best, abs=1e-4)
-        assert row["score_recovered"] >= secret - 1e-4
-    assert sum(row["reached"] for row in part.rows) >= 4
+    for row, best, secret in zip(found.rows, best_B.tolist(), secret_B.tolist(), strict=True):
+        assert row.score_recovered == pytest.approx(best, abs=1e-4)
+        assert row.score_recovered >= secret - 1e-4
+    assert sum(row.reached for row in found.rows) >= 4
 
 
 @each_family
-def test_what_was_reached_is_what_the_plain_model_writes(kind: str) -> None:
+def test_a_reached_target_is_what_the_plain_model_writes(kind: str) -> None:
     made = suffixed(kind)
     targets = made.answers().first(2).lists()
     tokens, embeddings = attacked(made, hard(made)), attacked(made, soft(made))
-    texts = {}
-    for part in (tokens, embeddings):
-        texts[id(part)] = [
-            row[:length] for row, length in zip(part.tensors["answer"].tolist(), part.tensors["length"].tolist(), strict=True)
-        ]  # fmt: skip
     for at in ALL:
-        ids, _, _ = made.plain.write(
-            read(at, tokens.tensors["suffix_ids"][at].tolist()), 5, {}, frozenset()
-        )
-        assert ids == texts[id(tokens)][at]
-        with embedded(made, at, embeddings.tensors["suffix"][at]):
+        ids, _, _ = made.plain.write(read(at, ids_of(tokens)[at].tolist()), 5, {}, frozenset())
+        assert ids == tokens.answers.lists()[at]
+        with embedded(made, at, states_of(embeddings)[at]):
             ids, _, _ = made.plain.write(read(at, [7] * TOKENS), 5, {}, frozenset())
-        assert ids == texts[id(embeddings)][at]
-        for part in (tokens, embeddings):
-            assert part.rows[at]["reached"] == (texts[id(part)][at][:2] == targets[at])
-    assert any(row["reached"] for row in tokens.rows + embeddings.rows)
+        assert ids == embeddings.answers.lists()[at]
+        for found in (tokens, embeddings):
+            assert found.rows[at].reached == (found.answers.lists()[at][:2] == targets[at])
+    assert any(row.reached for row in tokens.rows + embeddings.rows)
 
 
 def test_a_token_suffix_never_gets_worse() -> None:
     made = suffixed()
     runs = [attacked(made, hard(made, steps=steps, stop="never")) for steps in range(7)]
-    scores = torch.tensor([[row["score_recovered"] for row in part.rows] for part in runs])
+    scores = torch.tensor([[row.score_recovered for row in found.rows] for found in runs])
     assert (scores.diff(dim=0) > -1e-5).all()
     assert (scores[-1] > scores[0] + 0.1).all()
     # One token at a time.
-    ids = torch.stack([part.tensors["suffix_ids"] for part in runs])
+    ids = torch.stack([ids_of(found) for found in runs])
     assert ((ids.diff(dim=0) != 0).sum(2) <= 1).all()
 
 
@@ -270,12 +285,14 @@ def test_an_example_does_not_depend_on_its_batch(make: Any) -> None:
     whole = attacked(made, step)
     for rows in ([2], [4, 0], [3, 1, 2]):
         part = attacked(made, step, rows)
-        for name, values in part.tensors.items():
-            expected = whole.tensors[name][rows]
+        tensors, all_tensors = pack(part)[1], pack(whole)[1]
+        assert tensors.keys() == all_tensors.keys()
+        for name, values in tensors.items():
+            expected = all_tensors[name][rows]
             torch.testing.assert_close(values, expected, atol=1e-3, rtol=1e-3)
         for at, row in enumerate(part.rows):
-            for name, value in row.items():
-                assert value == pytest.approx(whole.rows[rows[at]][name], abs=1e-3, nan_ok=True)
+            values_there = values_of(whole.rows[rows[at]])
+            assert values_of(row) == pytest.approx(values_there, abs=1e-3, nan_ok=True)
 
 
 @pytest.mark.parametrize("make", [soft, hard], ids=["soft", "token"])
@@ -283,14 +300,15 @@ def test_an_example_that_is_done_stops_and_its_passes_are_counted(make: Any) -> 
     made = suffixed()
     step = make(made, target_tokens=1, steps=10)
     rows = attacked(made, step).rows
-    assert len({row["steps"] for row in rows}) > 1
+    assert len({row.steps for row in rows}) > 1
     for row in rows:
-        assert row["gradient_steps"] == row["steps"] + 1
-        tried = step.candidates * row["steps"] if step.optimizer is None else 0
-        assert row["forward_passes"] == row["steps"] + 1 + tried
-        assert row["reached"] or row["steps"] == 10
+        assert row.effort is not None
+        assert row.effort.gradient_steps == row.steps + 1
+        tried = step.candidates * row.steps if step.optimizer is None else 0
+        assert row.effort.forward_passes == row.steps + 1 + tried
+        assert row.reached or row.steps == 10
     until_the_end = attacked(made, evolve(step, stop="never")).rows
-    assert {row["steps"] for row in until_the_end} == {10}
+    assert {row.steps for row in until_the_end} == {10}
 
 
 @pytest.mark.parametrize("make", [soft, hard], ids=["soft", "token"])
@@ -299,7 +317,7 @@ def test_the_weight_on_features_lowers_their_drift_at_equal_steps(make: Any) -> 
     free, kept = (
         attacked(made, make(made, steps=12, stop="never", keep=keep)).rows for keep in (0.0, 100.0)
     )
-    drifts = [(a["drift"], b["drift"]) for a, b in zip(free, kept, strict=True)]
+    drifts = [(a.features.drift, b.features.drift) for a, b in zip(free, kept, strict=True)]
     assert all(b < a for a, b in drifts)
     assert sum(b for _, b in drifts) < 0.7 * sum(a for a, _ in drifts)
 
@@ -311,15 +329,15 @@ def test_an_example_whose_numbers_end_leaves_the_others_alone() -> None:
     start = soft_start(posed, SEEDS)
 
     @frozen(eq=False)
-    class Breaks(Soft):
+    class Breaks(SoftSuffix):
         def improve(self, problem: SuffixProblem, suffix: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:  # fmt: skip
             moved, passes = super().improve(problem, suffix, *rest)
             if len(moved) == len(PROMPTS):
                 moved[2] = torch.inf
             return moved, passes
 
-    broken = search(posed, Breaks(recover.Adam(0.3)), start, 5, stop_when_reached=False)
-    sane = search(posed, Soft(recover.Adam(0.3)), start, 5, stop_when_reached=False)
+    broken = search(posed, Breaks(AdamOptimizer(0.3)), start, 5, stop_when_reached=False)
+    sane = search(posed, SoftSuffix(AdamOptimizer(0.3)), start, 5, stop_when_reached=False)
     assert broken.failed_B.tolist() == [at == 2 for at in ALL]
     assert not sane.failed_B.any()
     assert torch.equal(broken.suffix[2], start[2])
@@ -333,12 +351,13 @@ def test_an_example_whose_numbers_end_leaves_the_others_alone() -> None:
 @each_family
 def test_figures_compare_each_token_with_the_same_one_without_a_suffix(kind: str) -> None:
     made = suffixed(kind)
-    part = attacked(made, hard(made, target_tokens=3))
+    found = attacked(made, hard(made, target_tokens=3))
     targets = made.answers().first(3).lists()
-    for at, row in enumerate(part.rows):
-        prompt = read(at, part.tensors["suffix_ids"][at].tolist())
-        written = part.tensors["answer"][at].tolist()
-        assert int(part.tensors["length"][at]) == len(written) == 5
+    for at, row in enumerate(found.rows):
+        prompt = read(at, ids_of(found)[at].tolist())
+        written = found.answers.ids_BN[at].tolist()
+        assert int(found.answers.length_B[at]) == len(written) == 5
+        values = values_of(row)
         woken = 0
         for answer, names in (
             (targets[at], {n: n for n in ("drift", "activation_drift", "decode_drift", "clamp_floor_violation", "reactivated_fraction")}),
@@ -349,18 +368,18 @@ def test_figures_compare_each_token_with_the_same_one_without_a_suffix(kind: str
                 seen: dict[int, Tensor] = {}
                 made.plain.logits([*before, *answer[:-1]], seen=seen)
                 z.append(features(made, seen, len(before) - 1, len(answer)))
-            figures = example_figures(
+            (figures,) = feature_figures(
                 [Monitored(z[0][site], z[1][site], made.plain.saes[site].W_dec[ids]) for site, ids in CLAMPED.items()],
-                [], torch.ones(1, len(answer)).bool(),
+                torch.ones(1, len(answer)).bool(),
             )  # fmt: skip
-            woken += int(figures["reactivated_count"])
+            woken += figures.reactivated_count
             for figure, name in names.items():
-                assert row[name] == pytest.approx(float(figures[figure]), abs=1e-3), name
-        assert row["zero_reactivation"] == (woken == 0)
-        assert row["norm"] is row["relative_norm"] is row["violation"] is None
+                assert values[name] == pytest.approx(getattr(figures, figure), abs=1e-3), name
+        assert row.zero_reactivation == (woken == 0)
+        assert row.delta is None
 
 
-def test_a_prompt_that_is_too_long_with_its_suffix_is_told() -> None:
+def test_a_prompt_that_is_too_long_with_its_suffix_is_refused() -> None:
     made = suffixed()
     with pytest.raises(UnavailableError, match="tokens, and the model reads 64"):
         attacked(made, soft(made, tokens=60))
@@ -375,9 +394,9 @@ class Linear(SuffixProblem):
 
     slope_BND: Tensor = field(kw_only=True)
 
-    def objective(self, states_BND: Tensor) -> Objective:
+    def objective(self, states_BND: Tensor) -> SuffixObjective:
         total_B = (states_BND * self.slope_BND).sum((1, 2))
-        return Objective(total_B, total_B, torch.zeros(len(total_B)).bool())
+        return SuffixObjective(total_B, total_B, torch.zeros(len(total_B)).bool())
 
     def take(self, rows: Tensor) -> SuffixProblem:
         return evolve(super().take(rows), slope_BND=self.slope_BND[rows])
@@ -392,10 +411,10 @@ def test_the_gradient_ranks_swaps_as_brute_force_does_where_the_objective_is_lin
     slope_BND = torch.randn(5, TOKENS, WIDTH, generator=torch.Generator().manual_seed(2))
     kept = {a.name: getattr(posed, a.name) for a in SuffixProblem.__attrs_attrs__}  # type: ignore[attr-defined]
     linear = Linear(**kept, slope_BND=slope_BND)
-    writing = Writing.of(made.resources.model)
+    typable = TypableTokens.of(made.resources.model)
     ids_BN = drawn()
     exhaustive = Gcg(
-        writing, made.resources.around, [torch.Generator().manual_seed(s) for s in SEEDS],
+        typable, made.resources.prompt_parts, [torch.Generator().manual_seed(s) for s in SEEDS],
         candidates=TOKENS * VOCABULARY, top=VOCABULARY,
     )  # fmt: skip
     totals = torch.full((5, TOKENS, VOCABULARY), -torch.inf)
@@ -409,9 +428,9 @@ def test_the_gradient_ranks_swaps_as_brute_force_does_where_the_objective_is_lin
     for at in ALL:
         for place in range(TOKENS):
             totals[at, place, ids_BN[at, place]] = -torch.inf
-    promising_BNK = exhaustive.promising(linear, ids_BN, slope_BND)
+    top_BNK = exhaustive.top_tokens(linear, ids_BN, slope_BND)
     ranked = totals.topk(VOCABULARY - 2).indices
-    assert torch.equal(promising_BNK[..., : VOCABULARY - 2], ranked)
+    assert torch.equal(top_BNK[..., : VOCABULARY - 2], ranked)
 
     better_BN, tried_B = exhaustive.improve(linear, ids_BN, now_B, slope_BND)
     assert tried_B.tolist() == [TOKENS * (VOCABULARY - 2)] * 5
@@ -420,7 +439,7 @@ def test_the_gradient_ranks_swaps_as_brute_force_does_where_the_objective_is_lin
 
 
 def letters() -> Any:
-    """A tokenizer of letters that joins some pairs, with tokens that no suffix may have."""
+    """Return a tokenizer of letters that joins some pairs, with tokens that no suffix may have."""
     singles = "abcdefgh"
     pairs = [(a, b) for a in singles for b in singles[:5]]
     vocabulary = {"<unk>": 0, "<end>": 1, "é": 2, "\n": 3, " ": 4} | {
@@ -434,25 +453,25 @@ def letters() -> Any:
 
 
 def test_a_suffix_holds_plain_tokens_only() -> None:
-    writing = Writing.of(LoadedModel(adapt(llama()), letters()))
-    assert writing.allowed == list(range(5, 53))
-    assert sorted(writing.plain) == writing.allowed
+    typable = TypableTokens.of(LoadedModel(adapt(llama()), letters()))
+    assert typable.allowed == list(range(5, 53))
+    assert sorted(typable.plain) == typable.allowed
 
 
 def test_a_suffix_begins_with_exclamation_marks_where_there_are_any() -> None:
     model = LoadedModel(adapt(llama()), tokenizer([" a", " !", " b", "!"]))
-    assert Writing.of(model).plain == [2, 4, 1, 3]
+    assert TypableTokens.of(model).plain == [2, 4, 1, 3]
 
 
 def test_tokens_survive_if_their_text_is_read_as_themselves() -> None:
     model = LoadedModel(adapt(llama()), letters())
-    writing = Writing.of(model)
-    around = Around("gg", "h", model.encode_text("gg"), model.encode_text("h"), False)
-    pairs = [[a, b] for a in writing.allowed for b in writing.allowed]
-    kept = writing.survives(around, pairs)
+    typable = TypableTokens.of(model)
+    parts = PromptParts("gg", "h", model.encode_text("gg"), model.encode_text("h"), False)
+    pairs = [[a, b] for a in typable.allowed for b in typable.allowed]
+    kept = typable.round_trips(parts, pairs)
     shown = [model.tokenizer.convert_ids_to_tokens(ids) for ids in pairs]
     expected = [
-        model.encode_text("gg" + "".join(tokens) + "h") == [*around.before_ids, *ids, *around.after_ids]
+        model.encode_text("gg" + "".join(tokens) + "h") == [*parts.before_ids, *ids, *parts.after_ids]
         for ids, tokens in zip(pairs, shown, strict=True)
     ]  # fmt: skip
     assert kept == expected
@@ -465,21 +484,21 @@ def test_every_suffix_that_is_found_survives_and_none_is_tried_that_does_not() -
     made = suffixed()
     model = evolve(made.resources.model, tokenizer=letters())
     made.resources.model = model
-    made.resources.around = [
-        Around(model.decode(model.encode_text(t)), "", model.encode_text(t), [], False)
+    made.resources.prompt_parts = [
+        PromptParts(model.decode(model.encode_text(t)), "", model.encode_text(t), [], False)
         for t in ("gagg", "h", "hhg", "fgh", "gg")
     ]
-    made.resources.prompts = [around.before_ids for around in made.resources.around]
-    part = attacked(made, hard(made, steps=5, stop="never"))
-    writing = Writing.of(model)
+    made.resources.prompts = [parts.before_ids for parts in made.resources.prompt_parts]
+    found = attacked(made, hard(made, steps=5, stop="never"))
+    typable = TypableTokens.of(model)
     changed = 0
-    for at, ids in enumerate(part.tensors["suffix_ids"].tolist()):
-        assert writing.survives(made.resources.around[at], [ids]) == [True]
-        changed += ids != [writing.start(made.resources.around[at], TOKENS)] * TOKENS
+    for at, ids in enumerate(ids_of(found).tolist()):
+        assert typable.round_trips(made.resources.prompt_parts[at], [ids]) == [True]
+        changed += ids != [typable.start_token(made.resources.prompt_parts[at], TOKENS)] * TOKENS
     assert changed >= 3
 
 
-def test_a_tokenizer_that_does_not_read_what_it_writes_is_told_of() -> None:
+def test_a_tokenizer_that_does_not_read_what_it_writes_is_refused() -> None:
     made = suffixed()
     made.resources.model.tokenizer.backend_tokenizer.decoder = decoders.WordPiece()
     with pytest.raises(UnavailableError, match="written as text and read again"):
@@ -489,8 +508,8 @@ def test_a_tokenizer_that_does_not_read_what_it_writes_is_told_of() -> None:
 # --- Where it goes ---
 
 
-def chatting(template: str) -> LoadedModel:
-    """A model whose tokenizer has a chat template, and a token that joins a stop with a new line."""
+def chat_model(template: str) -> LoadedModel:
+    """Return a model whose tokenizer has a chat template, and a token that joins a stop with a new line."""
     core = Tokenizer(
         BPE({"<unk>": 0, "<turn>": 1, "<end>": 2, "<s>": 3} | {c: at + 4 for at, c in enumerate("abcdeuser .\n!x")} | {".\n": 30},
             [(".", "\n")], unk_token="<unk>")
@@ -513,53 +532,53 @@ REPEATS = (
 
 @pytest.mark.parametrize("template", [GEMMA, PLAIN, REPEATS])
 @pytest.mark.parametrize("prompt", ["abc", "a b ", "a.\n", "abc!"])
-def test_a_suffix_goes_behind_the_request_and_before_the_turn_ends(
+def test_a_suffix_goes_after_the_request_and_before_the_turn_ends(
     template: str, prompt: str
 ) -> None:
-    model = chatting(template)
+    model = chat_model(template)
     example = Example("e", prompt, {})
-    around = model.around(example, chat=True)
+    parts = model.prompt_parts(example, chat=True)
     (whole,) = model.encode_prompts([example], chat=True)
-    assert around.before_ids + around.after_ids == whole
-    assert around.before.endswith(prompt.strip() if template == GEMMA else prompt)
-    assert around.after == {GEMMA: "<end>\n<turn>x", PLAIN: "\nx", REPEATS: "<end>x"}[template]
+    assert parts.before_ids + parts.after_ids == whole
+    assert parts.before.endswith(prompt.strip() if template == GEMMA else prompt)
+    assert parts.after == {GEMMA: "<end>\n<turn>x", PLAIN: "\nx", REPEATS: "<end>x"}[template]
 
 
 def test_a_token_that_reaches_into_the_end_of_the_turn_is_split_by_a_suffix() -> None:
-    model = chatting(PLAIN)
+    model = chat_model(PLAIN)
     example = Example("e", "abc.", {})
-    around = model.around(example, chat=True)
+    parts = model.prompt_parts(example, chat=True)
     (whole,) = model.encode_prompts([example], chat=True)
-    assert 30 in whole and 30 not in around.before_ids + around.after_ids
-    assert around.before_ids == model.encode_text("user abc.")
-    assert around.after_ids == model.encode_text("\nx")
+    assert 30 in whole and 30 not in parts.before_ids + parts.after_ids
+    assert parts.before_ids == model.encode_text("user abc.")
+    assert parts.after_ids == model.encode_text("\nx")
 
 
 def test_without_a_chat_a_suffix_is_the_end_of_the_prompt() -> None:
-    around = chatting(GEMMA).around(Example("e", "abc", {}), chat=False)
-    assert (around.before, around.after, around.after_ids) == ("abc", "", [])
+    parts = chat_model(GEMMA).prompt_parts(Example("e", "abc", {}), chat=False)
+    assert (parts.before, parts.after, parts.after_ids) == ("abc", "", [])
 
 
 @pytest.mark.parametrize(
     "template", ["<turn>x", "{% for m in messages %}{{ m['content'] }}{{ m['content'] | length }}{% endfor %}"]
 )  # fmt: skip
-def test_a_template_that_hides_where_the_request_ends_is_told_of(template: str) -> None:
+def test_a_template_that_hides_where_the_request_ends_is_refused(template: str) -> None:
     with pytest.raises(UnavailableError, match="where the user's request ends"):
-        chatting(template).around(Example("e", "abc", {}), chat=True)
+        chat_model(template).prompt_parts(Example("e", "abc", {}), chat=True)
 
 
 def test_a_suffix_is_in_the_turn_when_the_model_reads_it() -> None:
     made = suffixed()
-    model = chatting(GEMMA)
+    model = chat_model(GEMMA)
     made.resources.model = model
     made.resources.examples = [Example("e", prompt, {}) for prompt in ("abc", "a", "ee .")]
-    made.resources.around = [
-        model.around(example, chat=True) for example in made.resources.examples
+    made.resources.prompt_parts = [
+        model.prompt_parts(example, chat=True) for example in made.resources.examples
     ]
     made.resources.prompts = model.encode_prompts(made.resources.examples, chat=True)
     rows = [0, 1, 2]
-    writing = Writing.of(model)
-    marks = [writing.plain[0]] * 3
+    typable = TypableTokens.of(model)
+    marks = [typable.plain[0]] * 3
     posed = suffix_problem(
         made.resources, hard(made), made.protected, rows, made.answers(rows), marks
     )
@@ -572,5 +591,5 @@ def test_a_suffix_is_in_the_turn_when_the_model_reads_it() -> None:
     assert shown == [
         f"<s><turn>user\n{prompt}!!!!<end>\n<turn>x" for prompt in ("abc", "a", "ee .")
     ]
-    part = attacked(made, hard(made, steps=3), rows)
-    assert part.tensors["suffix_ids"].shape == (3, TOKENS)
+    found = attacked(made, hard(made, steps=3), rows)
+    assert ids_of(found).shape == (3, TOKENS)

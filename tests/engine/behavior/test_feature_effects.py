@@ -1,4 +1,4 @@
-"""What ranks features: contrast between texts, means, attribution; planted and computed twice."""
+"""Effects that rank features: contrast between texts, means, attribution; planted and computed twice."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from recoverdsl.compiler.steps import (
     LoadModel,
     LoadSae,
     MeanActivations,
-    RankFeatures,
+    RankByAttribution,
+    RankByContrast,
     SelectFeatures,
 )
-from recoverdsl.engine.behavior.feature_effects import attribution, best, sum_over_texts
+from recoverdsl.engine.behavior.feature_effects import attribution, sum_over_texts, top_features
 from recoverdsl.engine.behavior.observation import score_of
 from recoverdsl.engine.defense.autoencoders import Autoencoder
 from recoverdsl.engine.resources import Text
+from recoverdsl.engine.steps.feature_records import ActivationSums, SelectedFeatures
 from recoverdsl.engine.steps.runner import Runner
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Positions
@@ -45,11 +47,11 @@ class Quiet:
     def began(self, node: Any, examples: int) -> Any:
         return lambda done: None
 
-    def ended(self, *told: Any) -> None:
+    def ended(self, *arguments: Any) -> None:
         pass
 
 
-CONTRAST = RankFeatures("contrast")
+CONTRAST = RankByContrast()
 
 
 def runner(
@@ -57,9 +59,9 @@ def runner(
     folder: Path,
     step: SelectFeatures,
     batch: int | None = None,
-    by: RankFeatures = CONTRAST,
+    by: RankByAttribution | RankByContrast = CONTRAST,
 ) -> Runner:
-    """A graph that ranks and selects features, and takes their means over the first of two sets of texts."""
+    """Return a graph that ranks and selects features, and takes their means over the first of two sets of texts."""
     graph = Graph({})
     model = graph.add("model", LoadModel("", "float32"))
     data = graph.add("data", LoadData("", None, None, None, False))
@@ -72,7 +74,7 @@ def runner(
         for role in ("texts", "against")
     }
     inputs = {"model": model, "data": data, **saes}
-    ranking = graph.add("rank", by, **inputs, **(texts if by.by == "contrast" else {}))
+    ranking = graph.add("rank", by, **inputs, **(texts if by == CONTRAST else {}))
     chosen = graph.add("select", step, **saes, ranking=ranking)
     graph.add("means", MeanActivations(), **inputs, features=chosen, texts=texts["texts"])
     made.resources.texts = lambda name: MORE if name == "texts" else LESS  # type: ignore[method-assign]
@@ -84,23 +86,23 @@ def selected(
     folder: Path,
     step: SelectFeatures,
     batch: int | None = None,
-    by: RankFeatures = CONTRAST,
-) -> tuple[list[tuple[int, int]], list[float], dict[str, Tensor]]:
-    """(SAE, feature) in order, their effects, and sums for the means."""
+    by: RankByAttribution | RankByContrast = CONTRAST,
+) -> tuple[list[tuple[int, int]], list[float], ActivationSums]:
+    """Return (SAE, feature) in order, their effects, and sums for the means."""
     output = runner(made, folder, step, batch, by).run()
-    rows = output.results["select"].rows
+    rows = output.record("select", SelectedFeatures).rows
     return (
-        [(row["sae"], row["feature"]) for row in rows], [row["effect"] for row in rows],
-        output.results["means"].tensors,
+        [(row.sae, row.feature) for row in rows], [row.effect for row in rows],
+        output.record("means", ActivationSums),
     )  # fmt: skip
 
 
 def plain_mean(made: Rig, site: int, texts: Sequence[Text]) -> Tensor:
-    """Mean activations (64,) over the tokens that are looked at, text by text."""
+    """Return the mean activations (64,) over the tokens that are read, text by text."""
     rows = []
     for text in texts:
         seen: dict[int, Tensor] = {}
-        made.undefended.logits([*text.before, *text.looked_at], {}, seen)
+        made.undefended.logits([*text.before, *text.read], {}, seen)
         rows.append(made.plain.saes[site].encode(seen[site])[len(text.before) :])
     return torch.cat(rows).double().mean(0)
 
@@ -131,10 +133,12 @@ def test_a_contrast_is_the_difference_of_the_means(kind: str, tmp_path: Path) ->
         expected = contrast_F.topk(7)
         own = [feature for sae, feature in chosen if sae == number]
         assert own == expected.indices.tolist()
-        told = [e for (sae, _), e in zip(chosen, effects, strict=True) if sae == number]
-        assert told == pytest.approx(expected.values.tolist(), abs=1e-5)
-        mean_S = means[f"site {site}"].sum(0) / int(means["tokens"].sum())
-        torch.testing.assert_close(mean_S, plain_mean(made, site, MORE)[own], atol=1e-5, rtol=0)
+        own = [e for (sae, _), e in zip(chosen, effects, strict=True) if sae == number]
+        assert own == pytest.approx(expected.values.tolist(), abs=1e-5)
+        assert int(means.tokens.sum()) == 9
+        torch.testing.assert_close(
+            means.mean(site), plain_mean(made, site, MORE)[own], atol=1e-5, rtol=0
+        )
 
 
 @two_families
@@ -159,14 +163,16 @@ def test_the_batch_size_changes_no_selection_and_no_mean(
     batch: int, by: Any, tmp_path: Path
 ) -> None:
     """A batch of four holds texts of both sides, a batch of five all of them."""
-    ranking = CONTRAST if by == "contrast" else RankFeatures("attribution", SCORE, LATER)
+    ranking = CONTRAST if by == "contrast" else RankByAttribution(SCORE, LATER)
     step = SelectFeatures(count=12)
     chosen, effects, means = selected(rig(), tmp_path / "whole", step, 100, ranking)
     again, others, sums = selected(rig(), tmp_path / "parts", step, batch, ranking)
     assert again == chosen
     assert others == pytest.approx(effects, rel=1e-5, abs=1e-7)
-    for name in means:
-        torch.testing.assert_close(sums[name].sum(0), means[name].sum(0), rtol=1e-6, atol=1e-6)
+    assert int(sums.tokens.sum()) == int(means.tokens.sum())
+    assert sums.totals.keys() == means.totals.keys()
+    for site, total in means.totals.items():
+        torch.testing.assert_close(sums.totals[site].sum(0), total.sum(0), rtol=1e-6, atol=1e-6)
 
 
 def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_path: Path) -> None:
@@ -186,14 +192,14 @@ def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_pa
     other = [Text([9], [6, 2]), Text([5], [3, 6, 8])]
     run = runner(made, tmp_path, SelectFeatures(count=2))
     made.resources.texts = lambda name: one if name == "texts" else other  # type: ignore[method-assign]
-    rows = run.run().results["select"].rows
-    assert [row["feature"] for row in rows] == [4, 11]
-    assert [row["effect"] for row in rows] == pytest.approx([2 / 7, 1 / 7], abs=1e-5)
+    rows = run.run().record("select", SelectedFeatures).rows
+    assert [row.feature for row in rows] == [4, 11]
+    assert [row.effect for row in rows] == pytest.approx([2 / 7, 1 / 7], abs=1e-5)
 
 
 def test_a_selection_cannot_be_larger_than_what_there_is(tmp_path: Path) -> None:
     step = SelectFeatures(count=65, each=True)
-    with pytest.raises(UnavailableError, match="more features than the 64"):
+    with pytest.raises(UnavailableError, match=r"expected at most 64 features, found top\(65\)"):
         selected(rig(), tmp_path, step)
     chosen, _, _ = selected(rig(), tmp_path, SelectFeatures(count=65))
     assert len(chosen) == 65
@@ -201,9 +207,9 @@ def test_a_selection_cannot_be_larger_than_what_there_is(tmp_path: Path) -> None
 
 def test_best_of_each_and_best_of_all() -> None:
     effects = [torch.tensor([0.1, 5.0, 3.0]), torch.tensor([4.0, -1.0, 0.2, 2.0])]
-    assert [ids.tolist() for ids in best(effects, 2, each=True)] == [[1, 2], [0, 3]]
-    assert [ids.tolist() for ids in best(effects, 4, each=False)] == [[1, 2], [0, 3]]
-    assert [ids.tolist() for ids in best(effects, 1, each=False)] == [[1], []]
+    assert [ids.tolist() for ids in top_features(effects, 2, each=True)] == [[1, 2], [0, 3]]
+    assert [ids.tolist() for ids in top_features(effects, 4, each=False)] == [[1, 2], [0, 3]]
+    assert [ids.tolist() for ids in top_features(effects, 1, each=False)] == [[1], []]
 
 
 @each_family

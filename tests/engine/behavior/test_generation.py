@@ -25,11 +25,11 @@ WHERE = {
 
 
 def some_delta(
-    before: int, behind: int, sites: tuple[int, ...] = (1, 3), size: float = 0.4
+    before: int, after: int, sites: tuple[int, ...] = (1, 3), size: float = 0.4
 ) -> Delta:
     drawn = torch.randn(
-        len(PROMPTS), len(sites), before + behind, WIDTH,
-        generator=torch.Generator().manual_seed(before + 10 * behind),
+        len(PROMPTS), len(sites), before + after, WIDTH,
+        generator=torch.Generator().manual_seed(before + 10 * after),
     )  # fmt: skip
     return Delta(sites, size * drawn, before)
 
@@ -43,13 +43,13 @@ def written(
     prompts = [made.prompts[at] for at in rows or range(len(made.prompts))]
     return generate(
         made.resources.model.family, Tokens.pad(prompts, torch.device("cpu")), intervention,
-        tokens=TOKENS, ends=ends,
+        tokens=TOKENS, end_ids=ends,
     )  # fmt: skip
 
 
 @pytest.fixture
 def logits(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """The logits (rows, vocabulary) of each generated token."""
+    """Return the logits (rows, vocabulary) of each generated token."""
     seen: list[Tensor] = []
     original = Family.logits
 
@@ -63,7 +63,7 @@ def logits(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 def logits_of(logits: list[Tensor], answers: Answers) -> list[Tensor]:
-    """Logits (N, vocabulary) of each text, which is there until it ends."""
+    """Return the logits (N, vocabulary) of each text, up to its end."""
     taken = [
         length + ended for length, ended in zip(answers.length_B, answers.ended_B, strict=True)
     ]
@@ -78,16 +78,16 @@ def logits_of(logits: list[Tensor], answers: Answers) -> list[Tensor]:
 
 @each_family
 @pytest.mark.parametrize(
-    ("before", "behind"),
+    ("before", "after"),
     [(1, TOKENS - 1), (2, 3), (1, 0), (8, TOKENS + 4)],
     ids=["last and answer", "two and three", "last alone", "all and more than is written"],
 )
 def test_tokens_and_logits_over_a_cache_are_those_of_whole_passes_without_one(
-    kind: str, before: int, behind: int, logits: list[Tensor]
+    kind: str, before: int, after: int, logits: list[Tensor]
 ) -> None:
     made = rig(kind)
     clamps, plain = mixed(made)
-    delta = some_delta(before, behind)
+    delta = some_delta(before, after)
     answers = written(made, clamps.with_delta(delta))
     found = logits_of(logits, answers)
     for at, prompt in enumerate(made.prompts):
@@ -103,14 +103,14 @@ BEGINNING = [7, 7, 30, 11]
 
 @each_family
 @pytest.mark.parametrize(
-    ("before", "behind", "shared"), [(1, 8, 4), (3, 3, 2), (5, 0, 0), (9, 4, 0)]
+    ("before", "after", "shared"), [(1, 8, 4), (3, 3, 2), (5, 0, 0), (9, 4, 0)]
 )
-def test_what_all_prompts_begin_with_is_read_once_and_changes_nothing(
-    kind: str, before: int, behind: int, shared: int, logits: list[Tensor]
+def test_the_shared_beginning_of_prompts_is_read_once_and_changes_nothing(
+    kind: str, before: int, after: int, shared: int, logits: list[Tensor]
 ) -> None:
     made = rig(kind, prompts=[BEGINNING + ids for ids in PROMPTS])
     clamps, plain = mixed(made)
-    delta = some_delta(before, behind)
+    delta = some_delta(before, after)
     intervention = clamps.with_delta(delta)
     prompts = Tokens.pad(made.prompts, torch.device("cpu"))
     moved, columns = _beginning_first(prompts, intervention)
@@ -180,9 +180,9 @@ def test_without_intervention_it_writes_what_transformers_writes(kind: str) -> N
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=TOKENS,
             eos_token_id=sorted(ends), pad_token_id=0,
         )  # fmt: skip
-        told = whole[0, len(prompt) :].tolist()
-        ended = told[-1] in ends
-        assert answers.lists()[at] == (told[:-1] if ended else told)
+        expected = whole[0, len(prompt) :].tolist()
+        ended = expected[-1] in ends
+        assert answers.lists()[at] == (expected[:-1] if ended else expected)
         assert bool(answers.ended_B[at]) == ended
     assert int(answers.ended_B.sum()) > 0
 
@@ -231,7 +231,7 @@ def test_all_may_end_at_once_with_nothing_written() -> None:
     assert answers.ended_B.all() and not answers.broken_B.any()
 
 
-def test_a_logit_that_is_no_number_is_told_of_its_own_text_alone() -> None:
+def test_a_logit_that_is_no_number_breaks_its_own_text_alone() -> None:
     made = rig()
     delta = some_delta(1, TOKENS - 1)
     delta.delta_BLPD[2, 1, 3] = torch.nan

@@ -1,4 +1,4 @@
-"""Which SAEs are taken, and what is said of the others."""
+"""SAEs that fit a model, and the errors for those that do not."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from recoverdsl.engine.defense.autoencoders import INVARIANCE, Autoencoder, adopt, boundary_of, load
+from recoverdsl.engine.defense.autoencoders import (
+    INVARIANCE,
+    Autoencoder,
+    boundary_of,
+    checked_autoencoder,
+    load_sae,
+)
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Site
 from tests.models import jumprelu, sae
@@ -17,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def adopted(made: Any, site: Site = OUTPUT_1) -> Autoencoder:
-    return adopt(made, name="mid", site=site, n_layers=4, d_model=24)
+    return checked_autoencoder(made, name="mid", site=site, n_layers=4, d_model=24)
 
 
 def refusal(made: Any, site: Site = OUTPUT_1) -> UnavailableError:
@@ -97,27 +103,29 @@ def test_an_sae_of_separate_heads_is_refused() -> None:
     assert "attention heads" in refusal(made).what
 
 
-CENTRED = {"model_from_pretrained_kwargs": {"center_writing_weights": True}}
+CENTERED = {"model_from_pretrained_kwargs": {"center_writing_weights": True}}
 
 
-def test_an_sae_of_centred_weights_is_refused_where_a_mean_is_read() -> None:
-    assert "centred writing weights" in refusal(jumprelu(**CENTRED)).what
+def test_an_sae_of_centered_weights_is_refused_where_a_mean_is_read() -> None:
+    assert "centered writing weights" in refusal(jumprelu(**CENTERED)).what
     adopted(jumprelu(model_from_pretrained_kwargs={"center_writing_weights": False}))
 
 
 @pytest.mark.parametrize("architecture", ["standard", "jumprelu", "topk"])
 @pytest.mark.parametrize("shifted", [True, False])
-def test_an_sae_of_centred_weights_reads_the_stream_less_its_mean(
+def test_an_sae_of_centered_weights_reads_the_stream_less_its_mean(
     architecture: str, shifted: bool
 ) -> None:
     config = {"k": 8} if architecture == "topk" else {}
     made = sae(architecture, apply_b_dec_to_input=shifted, **config)
-    made.cfg.metadata.model_from_pretrained_kwargs = CENTRED["model_from_pretrained_kwargs"]
+    made.cfg.metadata.model_from_pretrained_kwargs = CENTERED["model_from_pretrained_kwargs"]
     before = {name: value.clone() for name, value in made.state_dict().items()}
     h_ND = torch.randn(9, 24, generator=torch.Generator().manual_seed(0)) + 3.0
-    centred_ND = h_ND - h_ND.mean(dim=1, keepdim=True)
-    taken = adopt(made, name="mid", site=OUTPUT_1, n_layers=4, d_model=24, mean_is_idle=True)
-    assert torch.allclose(taken.encode(h_ND), made.encode(centred_ND), atol=1e-5)
+    centered_ND = h_ND - h_ND.mean(dim=1, keepdim=True)
+    taken = checked_autoencoder(
+        made, name="mid", site=OUTPUT_1, n_layers=4, d_model=24, mean_is_unused=True
+    )
+    assert torch.allclose(taken.encode(h_ND), made.encode(centered_ND), atol=1e-5)
     features = taken.features(torch.tensor([3, 8, 21]))
     assert torch.allclose(features.encode(h_ND), taken.encode(h_ND)[:, [3, 8, 21]], atol=1e-5)
     if architecture != "topk":
@@ -142,7 +150,7 @@ def test_weights_that_are_not_finite_are_refused(name: str, value: float) -> Non
     assert "not finite" in refusal(made).what
 
 
-def test_an_adopted_sae_is_frozen_and_encodes_in_float32() -> None:
+def test_a_checked_sae_is_frozen_and_encodes_in_float32() -> None:
     made = sae("jumprelu").to(torch.bfloat16).requires_grad_(True)
     autoencoder = adopted(made)
     assert not any(value.requires_grad for value in autoencoder.sae.parameters())
@@ -163,8 +171,8 @@ def test_orthogonality_does_not_keep_features_that_compete() -> None:
 
 
 def largest_move(architecture: str, **config: Any) -> float:
-    """How far features go under a large δ that is orthogonal to their encoder columns."""
-    from recoverdsl.engine.attack.constraints import Orthogonal
+    """Return the largest change of a feature under a large δ that is orthogonal to their encoder columns."""
+    from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
 
     autoencoder = adopted(sae(architecture, **config))
     features = autoencoder.features(torch.tensor([3, 8, 21, 40]))
@@ -184,7 +192,7 @@ def saved(folder: Path) -> Path:
 
 
 def test_a_saved_sae_loads_with_its_weights_and_hook(tmp_path: Path) -> None:
-    loaded = load(saved(tmp_path), CPU)
+    loaded = load_sae(saved(tmp_path), CPU)
     h_BTD = torch.randn(2, 3, 24)
     assert torch.equal(loaded.encode(h_BTD), jumprelu().encode(h_BTD))
     assert adopted(loaded).boundary == 2
@@ -220,10 +228,10 @@ BREAKS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", BREAKS)
-def test_a_broken_folder_cannot_be_had(how: str, tmp_path: Path) -> None:
+def test_a_broken_folder_cannot_be_loaded(how: str, tmp_path: Path) -> None:
     BREAKS[how](saved(tmp_path))
     with pytest.raises(UnavailableError) as caught:
-        load(tmp_path, CPU)
+        load_sae(tmp_path, CPU)
     assert caught.value.where == str(tmp_path)
     assert "cfg.json" in (caught.value.help or "")
     assert caught.value.why

@@ -21,7 +21,7 @@ def features(architecture: str = "jumprelu", **config: object) -> Features:
 
 
 def states(seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Residual states (2, 3, 24), and a position mask that differs between the rows."""
+    """Return residual-stream states (2, 3, 24), and a position mask that differs between the rows."""
     generator = torch.Generator().manual_seed(seed)
     where_BT = torch.tensor([[True, False, True], [False, True, True]])
     return 2 * torch.randn(2, 3, 24, generator=generator), where_BT
@@ -34,7 +34,7 @@ def defended(
     value: SetTo | ScaleBy,
     only_active: bool,
 ) -> tuple[Tensor, Tensor]:
-    """D(clamp_S(z; c)) and the reconstruction error h − D(z), feature by feature."""
+    """Return D(clamp_S(z; c)) and the reconstruction error h − D(z), feature by feature."""
     z_BTF = autoencoder.encode(h_BTD)
     selected_F = torch.zeros(z_BTF.shape[-1], dtype=torch.bool)
     selected_F[IDS] = True
@@ -68,7 +68,7 @@ def test_the_edit_divides_by_decoder_norms_where_the_sae_does() -> None:
 
 
 def slope(function: Callable[[Tensor], Tensor], at: Tensor, along: Tensor, step: float) -> float:
-    """Central difference of a sum of products, added up in float64."""
+    """Return the central difference of a sum of products, summed in float64."""
     up, down = function(at + step * along), function(at - step * along)
     return float((up.double() - down.double()).sum()) / (2 * step)
 

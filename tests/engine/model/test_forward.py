@@ -75,7 +75,7 @@ def test_an_edit_at_a_boundary_is_a_hook_on_the_layer_below() -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_mean_of_the_stream_is_idle_where_the_family_says_so(name: str) -> None:
+def test_the_mean_of_the_stream_is_unused_where_the_family_says_so(name: str) -> None:
     family = adapt(FAMILIES[name]())
     tokens = Tokens.pad(prompts(), family.device)
 
@@ -85,7 +85,7 @@ def test_the_mean_of_the_stream_is_idle_where_the_family_says_so(name: str) -> N
         return family.logits(h_BTD[:, -1])
 
     apart = (logits(0.0) - logits(3.0)).abs().max()
-    assert (apart < 1e-5) == family.mean_is_idle
+    assert (apart < 1e-5) == family.mean_is_unused
 
 
 def test_an_unknown_family_says_what_is_missing() -> None:

@@ -11,11 +11,11 @@ import transformers
 from torch import Tensor, nn
 
 from recoverdsl.engine.behavior.generation import generate
-from recoverdsl.engine.defense.autoencoders import adopt, load_release
+from recoverdsl.engine.defense.autoencoders import checked_autoencoder, load_sae_release
 from recoverdsl.engine.defense.intervention import Intervention
-from recoverdsl.engine.model import loaded_model as models
 from recoverdsl.engine.model.families import _LogProb, adapt
 from recoverdsl.engine.model.forward import Prefix, Recorder, Tokens, embed, run_layers
+from recoverdsl.engine.model.loaded_model import load_model
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Release, Site
 from recoverdsl.sources.releases import find
@@ -33,7 +33,7 @@ def prompts(seed: int = 0, count: int = 5) -> list[list[int]]:
 
 
 def logits_of(model: Any, rows: list[list[int]]) -> Tensor:
-    """Ours, of a padded batch, after each row's last token."""
+    """Return our logits of a padded batch after each row's last token."""
     family = adapt(model)
     tokens = Tokens.pad(rows, CPU)
     h_BTD = run_layers(family, embed(family, tokens), tokens, start=0, stop=family.n_layers)
@@ -41,7 +41,7 @@ def logits_of(model: Any, rows: list[list[int]]) -> Tensor:
 
 
 def alone(model: Any, rows: list[list[int]]) -> Tensor:
-    """The unmodified model's, one row at a time."""
+    """Return the unmodified model's logits, one row at a time."""
     return torch.stack([model(torch.tensor([row])).logits[0, -1] for row in rows]).float()
 
 
@@ -50,7 +50,7 @@ def assert_close(ours: Tensor, theirs: Tensor) -> None:
 
 
 def assert_close_in_bfloat16(ours: Tensor, theirs: Tensor) -> None:
-    """As far apart as its 8 bits make two orders of the same sums."""
+    """Assert that two results differ no more than 8 bits let two orders of the same sums differ."""
     assert (ours - theirs).std() < 0.02 * theirs.std()
 
 
@@ -96,7 +96,7 @@ def test_generated_tokens_are_those_of_transformers(make: Callable[[], Any]) -> 
     model = make()
     rows = prompts(2)
     answers = generate(
-        adapt(model), Tokens.pad(rows, CPU), Intervention(), tokens=12, ends=frozenset()
+        adapt(model), Tokens.pad(rows, CPU), Intervention(), tokens=12, end_ids=frozenset()
     )
     for row, ours in zip(rows, answers.lists(), strict=True):
         theirs = model.generate(
@@ -110,7 +110,7 @@ def test_generated_tokens_are_those_of_transformers(make: Callable[[], Any]) -> 
 
 
 def score_ours(model: Any, delta: Tensor, boundary: int, first: int) -> Tensor:
-    """A log-probability after δ at one boundary, run over a prefix."""
+    """Return a log-probability after δ at one boundary, run over a prefix."""
     family = adapt(model)
     tokens = Tokens.pad([[5, 9, 11, 3, 40, 17]], CPU)
     with torch.no_grad():
@@ -196,7 +196,7 @@ def test_the_logprob_and_its_gradient_are_those_of_the_capped_logits(
     assert likeliest_N[2]
 
 
-# --- What is refused --------------------------------------------------------------------------
+# --- Models and SAEs that are refused ---------------------------------------------------------
 
 
 def test_a_text_as_long_as_the_window_is_read_whole_and_a_longer_one_refused() -> None:
@@ -246,7 +246,7 @@ def test_a_loaded_model_gives_the_logits_of_transformers(
     make: Callable[[], Any], attention: str, dtype: torch.dtype, tmp_path: Path
 ) -> None:
     save(make(), tokenizer([f" w{index}" for index in range(1, 61)]), tmp_path)
-    family = models.load(tmp_path, str(dtype).removeprefix("torch."), CPU).family
+    family = load_model(tmp_path, str(dtype).removeprefix("torch."), CPU).family
     assert family.model.config._attn_implementation == attention
     assert family.additive_masks == (attention == "eager")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(
@@ -262,7 +262,7 @@ def test_a_loaded_model_gives_the_logits_of_transformers(
 
 @pytest.fixture
 def scope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """sae_lens loads a small SAE in the format of Gemma Scope, with its own loader, from a folder."""
+    """Let sae_lens load a small SAE in the format of Gemma Scope, with its own loader, from a folder."""
     generator = np.random.default_rng(0)
     weights = {
         "w_enc": generator.normal(size=(24, 64)), "w_dec": generator.normal(size=(64, 24)),
@@ -296,12 +296,14 @@ def scope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_gemma_scope_is_taken_at_the_output_of_its_layer(
     release: str, repository: str, scope: dict[str, Any]
 ) -> None:
-    made = load_release(release, "layer_20/width_16k/canonical", CPU, scope["fetch"])
+    made = load_sae_release(release, "layer_20/width_16k/canonical", CPU, scope["fetch"])
     place = find(Release(release, "layer_20/width_16k/canonical"))
     assert place.repository == repository
     assert place.path.startswith("layer_20/width_16k/average_l0_")
     assert scope["asked"] == [f"{place.path}/params.npz"]
-    taken = adopt(made, name="scope", site=Site("gemma", 20, "output"), n_layers=26, d_model=24)
+    taken = checked_autoencoder(
+        made, name="scope", site=Site("gemma", 20, "output"), n_layers=26, d_model=24
+    )
     assert taken.boundary == 21
     assert taken.invariance == "linear"
     h_ND = torch.randn(9, 24, generator=torch.Generator().manual_seed(0))
@@ -316,11 +318,13 @@ def test_gemma_scope_is_taken_at_the_output_of_its_layer(
 
 
 def test_gemma_scope_at_another_layer_is_refused(scope: dict[str, Any]) -> None:
-    made = load_release(
+    made = load_sae_release(
         "gemma-scope-2b-pt-res-canonical", "layer_12/width_16k/canonical", CPU, scope["fetch"]
     )
     with pytest.raises(UnavailableError) as caught:
-        adopt(made, name="scope", site=Site("gemma", 20, "output"), n_layers=26, d_model=24)
+        checked_autoencoder(
+            made, name="scope", site=Site("gemma", 20, "output"), n_layers=26, d_model=24
+        )
     assert caught.value.help == "write `reads = gemma.layers[12].output`"
 
 
@@ -335,6 +339,8 @@ def test_gemma_scope_at_another_layer_is_refused(scope: dict[str, Any]) -> None:
 def test_gemma_scope_of_anything_but_the_residual_stream_is_refused(
     release: str, id: str, scope: dict[str, Any]
 ) -> None:
-    made = load_release(release, id, CPU, scope["fetch"])
+    made = load_sae_release(release, id, CPU, scope["fetch"])
     with pytest.raises(UnavailableError, match="not the residual stream"):
-        adopt(made, name="scope", site=Site("gemma", 20, "output"), n_layers=26, d_model=24)
+        checked_autoencoder(
+            made, name="scope", site=Site("gemma", 20, "output"), n_layers=26, d_model=24
+        )

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from attrs import evolve
 
-from recoverdsl.engine.model.judge import Judging, holds_of_text, load_classifier
+from recoverdsl.engine.model.judge import Judges, load_classifier, text_holds
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema import (  # fmt: skip
     And,
@@ -64,25 +65,25 @@ class Given:
 def test_a_condition_says_of_each_text_what_its_words_say(
     predicate: Predicate, expected: list[bool]
 ) -> None:
-    figures = Judging(PHRASES, Given()).figures([""] * 4, TEXTS)
+    figures = Judges(PHRASES, Given()).figures([""] * 4, TEXTS)
     # "sorry" counts among the first two words, at the beginning of a clause only.
-    assert [f["refuses"] for f in figures] == [True, False, False, False]
-    figures[3]["refuses"] = True
-    assert [holds_of_text(predicate, figure) for figure in figures] == expected
+    assert [f.figures.refuses for f in figures] == [True, False, False, False]
+    figures[3] = evolve(figures[3], figures=evolve(figures[3].figures, refuses=True))
+    assert [text_holds(predicate, figure) for figure in figures] == expected
 
 
 def test_each_text_is_compared_with_its_own_base_and_shown_with_its_own_request() -> None:
     judge = Given()
     requests = [f"request {n}" for n in range(4)]
-    figures = Judging(PHRASES, judge).figures(requests, TEXTS, [TEXTS[1], TEXTS[1], "dough", ""])
-    assert [f["jaccard"] for f in figures] == [0.0, 1.0, 0.0, 0.0]
+    figures = Judges(PHRASES, judge).figures(requests, TEXTS, [TEXTS[1], TEXTS[1], "dough", ""])
+    assert [f.figures.jaccard for f in figures] == [0.0, 1.0, 0.0, 0.0]
     assert judge.asked == list(zip(requests, TEXTS, strict=True))
-    without = Judging(PHRASES).figures(requests, TEXTS)
-    assert all(f["jaccard"] is None and f["judge"] is None for f in without)
+    without = Judges(PHRASES).figures(requests, TEXTS)
+    assert all(f.figures.jaccard is None and f.judge is None for f in without)
 
 
 def bert(folder: Path, labels: Sequence[str] = ("harmless", "harmful", "unclear")) -> Path:
-    """A random BERT that classifies words, with its tokenizer, in a folder."""
+    """Return a random BERT that classifies words, with its tokenizer, in a folder."""
     from tokenizers.processors import TemplateProcessing
 
     torch.manual_seed(0)
@@ -109,7 +110,7 @@ def classifier(label: str, with_prompt: bool = True) -> Classifier:
 
 
 def called(folder: Path, request: str | None, answer: str) -> list[float]:
-    """The probabilities of one text alone, by transformers."""
+    """Return the probabilities of one text alone, by transformers."""
     words: Any = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     texts = [answer] if request is None else [request, answer]
@@ -153,12 +154,12 @@ def test_an_answer_that_is_too_long_is_cut_and_judged(tmp_path: Path) -> None:
 
 def test_an_unknown_label_is_named_with_those_that_there_are(tmp_path: Path) -> None:
     folder = bert(tmp_path / "judge")
-    with pytest.raises(SpecError, match="no label 'Harmful'") as told:
+    with pytest.raises(SpecError, match="no label 'Harmful'") as caught:
         load_classifier(folder, classifier("Harmful"), CPU)
-    assert told.value.help == "its labels: harmless, harmful, unclear"
+    assert caught.value.help == "its labels: harmless, harmful, unclear"
 
 
-def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_classifier_is_refused(tmp_path: Path) -> None:
     model = gpt2()
     model.save_pretrained(tmp_path / "model")
     tokenizer(WORDS).save_pretrained(tmp_path / "model")

@@ -6,63 +6,71 @@ from typing import Any
 
 import pytest
 import torch
-from attrs import evolve
+from attrs import evolve, frozen
 from torch import Tensor
 
 from recoverdsl.compiler.steps import FindSmallestNorm
-from recoverdsl.engine.attack import search as attacks
+from recoverdsl.engine.attack import search
+from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.behavior.feature_effects import attribution
-from recoverdsl.engine.behavior.observation import observe, score_of
+from recoverdsl.engine.behavior.observation import Observations, observe, score_of
 from recoverdsl.engine.defense.intervention import Intervention
+from recoverdsl.engine.model.batch_size import LARGEST, batch_size
 from recoverdsl.engine.model.families import adapt
-from recoverdsl.engine.steps.batches import LARGEST, batch_size, in_batches
-from recoverdsl.engine.steps.executors import Batch, Executors
+from recoverdsl.engine.steps.batches import in_batches
+from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries
+from recoverdsl.engine.steps.random_directions import random_directions
+from recoverdsl.engine.steps.recovery import find_smallest_norm, recover
 from recoverdsl.errors import UnavailableError
+from recoverdsl.measure.rows import Recovery
+from recoverdsl.store.records import pack
 from recoverdsl.store.steps import Entry, Part, Store
-from tests.engine.executing import (
+from tests.engine.one_sae import (
     BEHAVIOR,
     DEFENSE,
     LATER,
     LOGITS,
-    executors,
     noise,
+    problems,
     protected,
     recovery,
 )
+from tests.engine.rigs import values_of
 from tests.models import gpt2, llama
 
 COUNT = 7
 ORDER = [5, 2, 6, 0, 3, 1, 4]
-Compute = Callable[[Executors, list[int]], Part]
+Compute = Callable[[ProblemFactory, list[int]], Observations | Recoveries]
 
 
-def batched(compute: Compute, made: Executors, size: int, order: list[int]) -> dict[int, Any]:
-    """Each example's row and tensors, computed in batches of `size`; δ by columns from the right."""
+def batched(compute: Compute, made: ProblemFactory, size: int, order: list[int]) -> dict[int, Any]:
+    """Return each example's values and tensors, computed in batches of `size`; δ by columns from the right."""
     found = {}
     for start in range(0, len(order), size):
         indices = order[start : start + size]
-        part = compute(made, indices)
+        record = compute(made, indices)
+        _, all_tensors = pack(record)
         for at, index in enumerate(indices):
-            tensors = {name: tensor[at] for name, tensor in part.tensors.items()}
-            if "delta" in tensors:
+            tensors = {name: tensor[at] for name, tensor in all_tensors.items()}
+            if "delta_BLPD" in tensors:
                 length = len(made.resources.prompts[index])
-                delta_LPD = tensors["delta"]
+                delta_LPD = tensors["delta_BLPD"]
                 assert not delta_LPD[:, :-length].any(), "δ acts on padding"
                 delta_LPD = delta_LPD[:, -length:]
                 missing = length - delta_LPD.shape[1]
-                tensors["delta"] = torch.nn.functional.pad(delta_LPD, (0, 0, missing, 0))
-            found[index] = (part.rows[at], tensors)
+                tensors["delta_BLPD"] = torch.nn.functional.pad(delta_LPD, (0, 0, missing, 0))
+            found[index] = (values_of(record.rows[at]), tensors)
     return found
 
 
-def attack(made: Executors, indices: list[int]) -> Part:
-    return made.recover(recovery(), protected(made), Batch(indices))
+def attack(made: ProblemFactory, indices: list[int]) -> Recoveries:
+    return recover(made, recovery(), protected(made), FlipBatch(indices))
 
 
-def smallest(made: Executors, indices: list[int]) -> Part:
+def smallest(made: ProblemFactory, indices: list[int]) -> Recoveries:
     found = attack(made, indices)
     step = FindSmallestNorm(recovery(), within=0.05, steps=8)
-    return made.find_smallest_norm(step, protected(made), Batch(indices), found)
+    return find_smallest_norm(made, step, protected(made), FlipBatch(indices), found)
 
 
 STEPS: dict[str, Compute] = {
@@ -72,8 +80,8 @@ STEPS: dict[str, Compute] = {
     ),
     "recover": attack,
     "smallest norm": smallest,
-    "random directions": lambda made, indices: made.random_directions(
-        noise(), protected(made), Batch(indices)
+    "random directions": lambda made, indices: random_directions(
+        made, noise(), protected(made), FlipBatch(indices)
     ),
 }
 
@@ -83,12 +91,13 @@ STEPS: dict[str, Compute] = {
 def test_results_depend_neither_on_batch_size_nor_on_order(
     step: str, model: Callable[[], Any]
 ) -> None:
-    made = executors(model(), COUNT)
+    made = problems(model(), COUNT)
     alone = batched(STEPS[step], made, 1, list(range(COUNT)))
     for size, order in ((3, list(range(COUNT))), (COUNT, list(range(COUNT))), (3, ORDER)):
         together = batched(STEPS[step], made, size, order)
         for index, (row, tensors) in alone.items():
             other_row, other_tensors = together[index]
+            assert other_row.keys() == row.keys() and other_tensors.keys() == tensors.keys()
             for name, value in row.items():
                 if isinstance(value, float):
                     assert other_row[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
@@ -100,7 +109,7 @@ def test_results_depend_neither_on_batch_size_nor_on_order(
 
 @pytest.mark.parametrize("model", [llama, gpt2], ids=["llama", "gpt2"])
 def test_effects_are_sums_over_examples_whatever_the_batch(model: Callable[[], Any]) -> None:
-    made = executors(model(), COUNT)
+    made = problems(model(), COUNT)
 
     def effects(indices: list[int]) -> Tensor:
         goal = score_of(made.resources, LOGITS, indices)
@@ -116,75 +125,88 @@ def test_effects_are_sums_over_examples_whatever_the_batch(model: Callable[[], A
 
 
 def test_the_attack_of_these_tests_recovers_some_examples_and_not_others() -> None:
-    rows = attack(executors(llama(), COUNT), list(range(COUNT))).rows
-    assert {row["recovered"] for row in rows} == {True, False}
-    assert len({row["steps"] for row in rows}) > 2
+    rows = attack(problems(llama(), COUNT), list(range(COUNT))).rows
+    assert {row.recovered for row in rows} == {True, False}
+    assert len({row.steps for row in rows}) > 2
 
 
 # --- Random directions ------------------------------------------------------------------------
 
 
-def draw(made: Executors, indices: list[int], seed: int = 0) -> Tensor:
-    """Draws (B, P, d_model) at the only site."""
-    part = made.random_directions(noise(draws=1, seed=seed), protected(made), Batch(indices))
-    return part.tensors["delta"][:, 0]
+def draw(made: ProblemFactory, indices: list[int], seed: int = 0) -> Tensor:
+    """Return draws (B, P, d_model) at the only site."""
+    step = noise(draws=1, seed=seed)
+    return random_directions(made, step, protected(made), FlipBatch(indices)).delta_BLPD[:, 0]
 
 
 def test_a_random_direction_depends_on_seed_and_example_alone() -> None:
-    made = executors(llama(), COUNT)
+    made = problems(llama(), COUNT)
     together = batched(STEPS["random directions"], made, COUNT, ORDER)
     alone = batched(STEPS["random directions"], made, 1, list(range(COUNT)))
     for index in range(COUNT):
-        delta, other = alone[index][1]["delta"], together[index][1]["delta"]
+        delta, other = (way[index][1]["delta_BLPD"] for way in (alone, together))
         assert torch.allclose(delta, other, atol=1e-6)
     assert not torch.allclose(draw(made, [0]), draw(made, [0], seed=1), atol=0.1)
 
 
 def test_examples_draw_different_directions() -> None:
-    made = executors(llama(), COUNT)
+    made = problems(llama(), COUNT)
     last = draw(made, list(range(COUNT)))[:, -1]
     cosines = torch.nn.functional.cosine_similarity(last[:, None], last[None], dim=-1)
     assert (cosines - torch.eye(COUNT)).abs().max() < 0.95
 
 
 def test_of_several_draws_the_best_is_kept() -> None:
-    made = executors(llama(), COUNT)
+    made = problems(llama(), COUNT)
 
-    def drawn(draws: int, seed: int = 0) -> list[dict[str, Any]]:
+    def drawn(draws: int, seed: int = 0) -> tuple[Recovery, ...]:
         step = noise(draws=draws, seed=seed)
-        return made.random_directions(step, protected(made), Batch(list(range(COUNT)))).rows
+        return random_directions(made, step, protected(made), FlipBatch(list(range(COUNT)))).rows
 
     one, many = drawn(1), drawn(6)
     assert all(
-        m["score_recovered"] >= o["score_recovered"] or m["recovered"]
+        m.score_recovered >= o.score_recovered or m.recovered
         for o, m in zip(one, many, strict=True)
     )
-    assert any(m["score_recovered"] > o["score_recovered"] for o, m in zip(one, many, strict=True))
+    assert any(m.score_recovered > o.score_recovered for o, m in zip(one, many, strict=True))
 
 
 def test_a_draw_that_breaks_an_example_gives_way_to_one_that_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = executors(llama(), COUNT)
-    found = attacks.random_direction
+    made = problems(llama(), COUNT)
+    found = search.random_direction
     calls: list[int] = []
 
-    def breaks_first(*arguments: Any) -> attacks.Outcome:
+    def breaks_first(*arguments: Any) -> search.Outcome:
         outcome = found(*arguments)
         calls.append(1)
         broken = torch.ones_like(outcome.failed_B)
         return evolve(outcome, failed_B=broken) if len(calls) == 1 else outcome
 
-    monkeypatch.setattr(attacks, "random_direction", breaks_first)
+    monkeypatch.setattr(search, "random_direction", breaks_first)
     indices = list(range(COUNT))
-    two = made.random_directions(noise(draws=2), protected(made), Batch(indices))
-    assert all(row["failed"] is None for row in two.rows)
+    two = random_directions(made, noise(draws=2), protected(made), FlipBatch(indices))
+    assert all(row.failed is None for row in two.rows)
     calls.clear()
-    one = made.random_directions(noise(draws=1), protected(made), Batch(indices))
-    assert all(row["failed"] for row in one.rows)
+    one = random_directions(made, noise(draws=1), protected(made), FlipBatch(indices))
+    assert all(row.failed for row in one.rows)
 
 
 # --- Memory -----------------------------------------------------------------------------------
+
+
+@frozen(eq=False)
+class Numbered:
+    """A record whose every value says which example it is of."""
+
+    examples: tuple[str, ...]
+    value_B: Tensor
+
+
+def numbered(batch: range) -> Part[Numbered]:
+    values_B = torch.tensor([float(at) for at in batch])
+    return Part(len(batch), Numbered(tuple(str(at) for at in batch), values_B))
 
 
 class Machine:
@@ -196,20 +218,19 @@ class Machine:
         self.fits, self.error, self.text = fits, error, text
         self.tried: list[tuple[int, int]] = []
 
-    def __call__(self, batch: range) -> Part:
+    def __call__(self, batch: range) -> Part[Numbered]:
         self.tried.append((batch.start, batch.stop))
         if len(batch) > self.fits:
             raise self.error(self.text)
-        values = torch.tensor([float(at) for at in batch])
-        return Part([{"example": str(at)} for at in batch], {"value": values})
+        return numbered(batch)
 
 
 def entry_in(folder: Path) -> Entry:
     return Store(folder).entry("digest")
 
 
-def ids(parts: list[Part]) -> list[str]:
-    return [row["example"] for part in parts for row in part.rows]
+def ids(parts: list[Part[Numbered]]) -> list[str]:
+    return [example for part in parts for example in part.record.examples]
 
 
 @pytest.mark.parametrize(
@@ -224,45 +245,45 @@ def test_a_batch_that_does_not_fit_is_halved(
     tmp_path: Path, error: type[Exception], text: str
 ) -> None:
     machine, done = Machine(3, error, text), []
-    parts = in_batches(entry_in(tmp_path), 10, 8, machine, done.append)
+    parts = in_batches(entry_in(tmp_path), Numbered, 10, 8, machine, done.append)
     assert machine.tried == [(0, 8), (0, 4), (0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]
     assert ids(parts) == [str(at) for at in range(10)]
     assert done == [2, 4, 6, 8, 10]
 
 
 def test_a_halved_batch_size_is_remembered(tmp_path: Path) -> None:
-    in_batches(entry_in(tmp_path), 4, 8, Machine(3), lambda _: None)
+    in_batches(entry_in(tmp_path), Numbered, 4, 8, Machine(3), lambda _: None)
     assert entry_in(tmp_path).batch_size() == 4 // 2
     again = Machine(100)
-    in_batches(entry_in(tmp_path), 8, 8, again, lambda _: None)
+    in_batches(entry_in(tmp_path), Numbered, 8, 8, again, lambda _: None)
     assert again.tried == [(4, 6), (6, 8)]
 
 
 def test_an_interrupted_run_ends_with_the_same_parts(tmp_path: Path) -> None:
-    whole = in_batches(entry_in(tmp_path / "whole"), 9, 2, Machine(2), lambda _: None)
+    whole = in_batches(entry_in(tmp_path / "whole"), Numbered, 9, 2, Machine(2), lambda _: None)
     machine = Machine(2)
 
-    def killed(batch: range) -> Part:
+    def killed(batch: range) -> Part[Numbered]:
         if batch.start == 4:
             raise KeyboardInterrupt
         return machine(batch)
 
     entry = entry_in(tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
-        in_batches(entry, 9, 2, killed, lambda _: None)
+        in_batches(entry, Numbered, 9, 2, killed, lambda _: None)
     resumed = Machine(9)
     # The batch size of the first run goes before one that is chosen later.
-    parts = in_batches(entry, 9, 5, resumed, lambda _: None)
+    parts = in_batches(entry, Numbered, 9, 5, resumed, lambda _: None)
     assert resumed.tried == [(4, 6), (6, 8), (8, 9)]
     assert ids(parts) == ids(whole)
     for part, other in zip(parts, whole, strict=True):
-        assert torch.equal(part.tensors["value"], other.tensors["value"])
+        assert torch.equal(part.record.value_B, other.record.value_B)
 
 
-def test_one_example_that_does_not_fit_cannot_be_had(tmp_path: Path) -> None:
+def test_one_example_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     machine = Machine(0)
     with pytest.raises(UnavailableError, match="not enough memory for one example") as caught:
-        in_batches(entry_in(tmp_path), 10, 4, machine, lambda _: None)
+        in_batches(entry_in(tmp_path), Numbered, 10, 4, machine, lambda _: None)
     assert machine.tried == [(0, 4), (0, 2), (0, 1)]
     assert caught.value.help
 
@@ -270,7 +291,7 @@ def test_one_example_that_does_not_fit_cannot_be_had(tmp_path: Path) -> None:
 def test_another_error_is_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None:
     machine = Machine(0, RuntimeError, "mat1 and mat2 shapes cannot be multiplied")
     with pytest.raises(RuntimeError, match="shapes"):
-        in_batches(entry_in(tmp_path), 10, 4, machine, lambda _: None)
+        in_batches(entry_in(tmp_path), Numbered, 10, 4, machine, lambda _: None)
     assert machine.tried == [(0, 4)]
 
 

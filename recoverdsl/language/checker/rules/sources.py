@@ -7,13 +7,13 @@ import re
 from recoverdsl.language import schema
 from recoverdsl.language.checker.rules.meaning import Meaning
 from recoverdsl.language.diagnostics import Mend
+from recoverdsl.language.schema.functions import SourceCall
+from recoverdsl.language.schema.vocabulary import function_name
 
 _RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.+!_-]*")
 _OTHER_RELEASE = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:>=|~=|===|=|@|\s)\s*([A-Za-z0-9][A-Za-z0-9.+!_-]*)"
 )
-
-_OR_LOCK = ", or write a lock: `recoverdsl lock`"
 
 
 def check_model(meaning: Meaning, path: str, model: schema.Model) -> None:
@@ -25,19 +25,19 @@ def check_model(meaning: Meaning, path: str, model: schema.Model) -> None:
             if other := _OTHER_RELEASE.fullmatch(requirement.strip()):
                 help = meaning.text_for(requirement, f"{path}.from", f"{other[1]}=={other[2]}")
             meaning.add("REC311", "this is not one release of a package", f"{path}.from", help=help)
-        if model.sha256 is None:
-            meaning.lacks(
-                "REC402",
-                "a model from `pypi` needs its `sha256`",
-                path,
-                path,
-                help='add `sha256 = "…"`, the digest of the weight file',
-            )
+    if model.source.needs_sha256 and model.sha256 is None:
+        meaning.lacks(
+            "REC402",
+            f"a model from `{function_name(model.source)}` needs its `sha256`",
+            path,
+            path,
+            help='add `sha256 = "…"`, the digest of the weight file',
+        )
     check_source(meaning, path, model.source, model.sha256)
 
 
 def check_source(
-    meaning: Meaning, path: str, source: object, sha256: str | None, key: str = "from"
+    meaning: Meaning, path: str, source: SourceCall, sha256: str | None, key: str = "from"
 ) -> None:
     """Report a digest that is none, and a repository that may change."""
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
@@ -52,19 +52,5 @@ def check_source(
             why=f"it has {len(sha256)} characters; 64 hexadecimal digits are needed",
             help=help,
         )
-    if isinstance(source, schema.HuggingFace) and not re.fullmatch(
-        r"[0-9a-f]{40}", source.revision or ""
-    ):
-        meaning.add(
-            "REC403",
-            "this repository is not pinned to a commit",
-            f"{path}.{key}",
-            help=f'add `revision = "…"` with the 40 digits of a commit{_OR_LOCK}',
-        )
-    if isinstance(source, schema.Release) and sha256 is None:
-        meaning.add(
-            "REC403",
-            "the weights of this release are not pinned",
-            f"{path}.{key}",
-            help=f'add `sha256 = "…"`, the digest of its weight file{_OR_LOCK}',
-        )
+    if unpinned := source.unpinned(sha256):
+        meaning.add("REC403", unpinned.message, f"{path}.{key}", help=unpinned.help)

@@ -1,0 +1,116 @@
+"""The step that splits δ into parts; each is replayed alone, and δ without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from attrs import evolve, frozen
+from torch import Tensor
+
+from recoverdsl.compiler.steps import SplitDelta, columns_after_prompt
+from recoverdsl.engine.attack.delta_parts import split
+from recoverdsl.engine.attack.problem import AttackProblem
+from recoverdsl.engine.attack.problem_factory import ProblemFactory, stored_delta
+from recoverdsl.engine.attack.search import Outcome
+from recoverdsl.engine.behavior.generation import Answers
+from recoverdsl.engine.defense.protected_features import Protected
+from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries, evaluate
+from recoverdsl.engine.steps.executor import FlipExecutor, Progress, executes
+from recoverdsl.engine.steps.recovery import problem_of
+from recoverdsl.measure.rows import Recovery
+from recoverdsl.store.records import rows_of
+
+
+@frozen(eq=False)
+class Replay:
+    """The outcome of a given δ under the clamp, without a search."""
+
+    rows: tuple[Recovery, ...]
+    answers: Answers | None
+
+
+@frozen(eq=False)
+class DeltaPart:
+    """One part of δ."""
+
+    delta_BLPD: Tensor
+    alone: Replay
+    without: Replay
+    """δ less this part."""
+
+    def replays(self) -> tuple[tuple[Literal["alone", "without"], Replay], ...]:
+        """Return each replay with its name."""
+        return ("alone", self.alone), ("without", self.without)
+
+
+@frozen(eq=False)
+class DeltaParts:
+    """The parts of the δ of some valid flips, by their names: the record of a step."""
+
+    sites_BL: Tensor
+    parts: Mapping[str, DeltaPart]
+
+
+@executes(SplitDelta)
+class SplitExecutor(FlipExecutor[SplitDelta, DeltaParts]):
+    """Splits the δ that an attack found."""
+
+    record = DeltaParts
+
+    @property
+    def generated(self) -> int:
+        return self.step.recover.behavior.generate or 0
+
+    def compute(self, batch: range, progress: Progress) -> DeltaParts:
+        found = self.work.output.record(self.node.inputs["found"], Recoveries)
+        return split_delta(
+            self.work.problems, self.step, self.work.protected(self.node),
+            self.work.flip_batch(self.node, batch), rows_of(found, slice(batch.start, batch.stop)),
+        )  # fmt: skip
+
+
+def split_delta(
+    problems: ProblemFactory,
+    step: SplitDelta,
+    protected: Protected,
+    batch: FlipBatch,
+    found: Recoveries,
+) -> DeltaParts:
+    """Return each part of the δ of some valid flips, replayed alone, and δ without it."""
+    recover, resources = step.recover, problems.resources
+    problem = problem_of(problems, recover, protected, batch)
+    total_BLQD = problems.columns(problem, recover, found.delta_BLPD)
+    last = problems.stage(problem, recover, len(recover.stages) - 1, None)
+    whole = evolve(last, bases={})
+    failed_B = torch.tensor([row.failed is not None for row in found.rows])
+    failed_B = failed_B.to(resources.device)
+
+    def replay(delta_BLQD: Tensor) -> Replay:
+        outcome = _outcome_of(whole, delta_BLQD, failed_B)
+        replayed = evaluate(resources, recover, whole, protected, batch, outcome)
+        return Replay(replayed.rows, replayed.answers)
+
+    after = columns_after_prompt(recover)
+    parts = split(whole, resources.autoencoders, total_BLQD, step.parts)
+    return DeltaParts(
+        torch.tensor(problem.sites).expand(len(batch.indices), -1),
+        {
+            name: DeltaPart(
+                stored_delta(problem, part, after), replay(part), replay(total_BLQD - part)
+            )
+            for name, part in parts.items()
+        },
+    )
+
+
+@torch.no_grad()
+def _outcome_of(problem: AttackProblem, delta_BLQD: Tensor, failed_B: Tensor) -> Outcome:
+    """Return the outcome of a given δ."""
+    score_B, reached_B = problem.score(delta_BLQD)
+    failed_B = failed_B | ~score_B.isfinite()
+    return evolve(
+        Outcome.none(problem), delta_BLQD=delta_BLQD, score_B=score_B,
+        recovered_B=reached_B & ~failed_B, failed_B=failed_B,
+    )  # fmt: skip

@@ -1,0 +1,114 @@
+"""The records of the steps that rank, select and average features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from recoverdsl.errors import UnavailableError
+
+
+@frozen(eq=False)
+class ActivationSums:
+    """Activations summed over tokens, batch by batch: the record of a step of means, and one
+    side of a contrast."""
+
+    totals: Mapping[int, Tensor]
+    """(batches, features), float64, by the boundary that is read."""
+    tokens: Tensor
+    """How many tokens each batch has."""
+
+    def mean(self, boundary: int) -> Tensor:
+        """Return the mean over all tokens, (features,); 0 if there are none."""
+        return self.totals[boundary].sum(0) / max(1, int(self.tokens.sum()))
+
+
+class Ranking(Protocol):
+    """Effects by which features are ranked: the record of a step."""
+
+    encoders: Mapping[int, str]
+    """Number of each SAE to the invariance class of its encoder."""
+
+    @property
+    def left_out(self) -> int:
+        """How many examples are left out, with an effect that is not a finite number."""
+        ...
+
+    def mean(self, sae: int) -> Tensor:
+        """Return the effect of each feature of an SAE, by its number, (features,)."""
+        ...
+
+
+@frozen(eq=False)
+class Attributions:
+    """Effects of every feature on a score, summed batch by batch: a `Ranking`."""
+
+    encoders: Mapping[int, str]
+    """See `Ranking`."""
+    totals: Mapping[int, Tensor]
+    """(batches, features), float64, by the number of the SAE."""
+    finite_B: Tensor
+    """False for examples that are left out, with an effect that is not a finite number."""
+
+    @property
+    def left_out(self) -> int:
+        """How many examples are left out."""
+        return int((~self.finite_B).sum())
+
+    def mean(self, sae: int) -> Tensor:
+        """Return the mean effect over the examples that are not left out, (features,); NaN if all are."""
+        count = int(self.finite_B.sum())
+        return self.totals[sae].sum(0) / (count or torch.nan)
+
+
+@frozen(eq=False)
+class Contrast:
+    """Activations of every feature on two sets of texts: a `Ranking`."""
+
+    encoders: Mapping[int, str]
+    """See `Ranking`."""
+    boundaries: Mapping[int, int]
+    """Number of each SAE to the boundary that it reads."""
+    texts: ActivationSums
+    against: ActivationSums
+    left_out: int = 0
+
+    def mean(self, sae: int) -> Tensor:
+        """Return the difference of the mean activations, (features,).
+
+        Raises:
+            UnavailableError: a side has no tokens.
+        """
+        if not (self.texts.tokens.sum() and self.against.tokens.sum()):
+            raise UnavailableError(
+                "a contrast needs tokens on both sides",
+                help="give both sets texts that are not empty",
+            )
+        boundary = self.boundaries[sae]
+        return self.texts.mean(boundary) - self.against.mean(boundary)
+
+
+@frozen
+class SelectedFeature:
+    """A protected feature."""
+
+    sae: int
+    """The number of its SAE among those of the spec's `protect` block."""
+    feature: int
+    effect: float
+    """The effect by which it was ranked; 0 if the spec lists it."""
+    encoder: str
+    """The invariance class of its SAE's encoder."""
+
+
+@frozen
+class SelectedFeatures:
+    """The protected features: the record of a step."""
+
+    rows: tuple[SelectedFeature, ...]
+    left_out: int = 0
+    """How many examples the ranking leaves out, with an effect that is not a finite number."""

@@ -1,0 +1,52 @@
+"""The output of a run of a graph: the record of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from attrs import field, frozen
+
+from recoverdsl.compiler.graph import Graph
+from recoverdsl.compiler.steps import KeepValidFlips
+
+R = TypeVar("R")
+
+
+@frozen(eq=False)
+class StepResult:
+    """The result of a step, its batches joined."""
+
+    record: Any
+    """See `store.records`; None if the step had no examples."""
+    seconds: float = 0.0
+    """How long its batches took when they were computed."""
+
+
+@frozen
+class ValidFlips:
+    """The valid flips: the record of a step."""
+
+    indices: tuple[int, ...]
+    """Indices of the examples whose behavior the clamp removed."""
+
+
+@frozen(eq=False)
+class Output:
+    """The steps of a graph that have run, each with its result."""
+
+    graph: Graph
+    results: dict[str, StepResult] = field(factory=dict)
+    """Key of a step to its result."""
+
+    def record(self, key: str, kind: type[R]) -> R:
+        """Return the record of a step that has run."""
+        found = self.results[key].record
+        assert isinstance(found, kind), f"{key} has no {kind.__name__}"
+        return found
+
+    @property
+    def valid_flips(self) -> Sequence[int]:
+        """Indices of the examples whose behavior the clamp removed; none if the graph has no clamp."""
+        keys = self.graph.keys_of(KeepValidFlips)
+        return self.record(keys[0], ValidFlips).indices if keys else ()

@@ -1,0 +1,121 @@
+"""The state that the executors of one run share: its resources, and the output of the steps so far."""
+
+from __future__ import annotations
+
+import torch
+from attrs import define, field
+
+from recoverdsl.compiler.graph import Node
+from recoverdsl.compiler.steps import RunBase
+from recoverdsl.engine.attack.problem_factory import ProblemFactory
+from recoverdsl.engine.behavior.generation import Answers
+from recoverdsl.engine.behavior.observation import Observations
+from recoverdsl.engine.defense.protected_features import Protected
+from recoverdsl.engine.resources import Resources, Text
+from recoverdsl.engine.steps.evaluation import FlipBatch
+from recoverdsl.engine.steps.feature_records import ActivationSums, SelectedFeatures
+from recoverdsl.engine.steps.output import Output, ValidFlips
+from recoverdsl.measure.texts import base_like
+from recoverdsl.store.records import on_device
+
+
+@define
+class Work:
+    """One run of a graph, while it is under way."""
+
+    resources: Resources
+    output: Output
+    """The results so far."""
+    problems: ProblemFactory = field(init=False)
+    _protected: dict[tuple[str, str | None], Protected] = field(factory=dict)
+    """Keys of the steps that select features and average them to their records on the device."""
+    _texts: dict[str, list[Text]] = field(factory=dict)
+    """Key of a step to its texts."""
+    _unlike: dict[int, int | None] = field(factory=dict)
+    """Place among the valid flips to the index of an example with an unlike answer."""
+
+    @problems.default
+    def _new_factory(self) -> ProblemFactory:
+        return ProblemFactory(self.resources)
+
+    def flips(self, node: Node) -> tuple[int, ...]:
+        """Return the indices of the valid flips that a step is over."""
+        return self.output.record(node.inputs["flips"], ValidFlips).indices
+
+    def texts(self, key: str) -> list[Text]:
+        """Return the texts of a data block, or the prompts with the answers of a behavior."""
+        if key not in self._texts:
+            node = self.output.graph[key]
+            if isinstance(node.step, RunBase):
+                answers = self.output.record(key, Observations).answers
+                assert answers is not None
+                pairs = zip(self.resources.prompts, answers.lists(), strict=True)
+                self._texts[key] = [Text(prompt, answer) for prompt, answer in pairs]
+            else:
+                assert node.block is not None
+                self._texts[key] = self.resources.texts(node.block)
+        return self._texts[key]
+
+    def protected(self, node: Node) -> Protected:
+        """Return the selected features of each SAE, and their means where the defense needs them."""
+        keys = (node.inputs["features"], node.inputs.get("means"))
+        if keys not in self._protected:
+            selected = self.output.record(keys[0], SelectedFeatures).rows
+            features = {}
+            for number, sae in enumerate(self.resources.autoencoders):
+                own = [row.feature for row in selected if row.sae == number]
+                if own:
+                    features[sae.boundary] = self.resources.features(number, own)
+            means = {}
+            if keys[1] is not None:
+                sums = self.output.record(keys[1], ActivationSums)
+                means = {
+                    site: sums.mean(site).float().to(self.resources.device) for site in features
+                }
+            self._protected[keys] = Protected(dict(sorted(features.items())), means)
+        return self._protected[keys]
+
+    def flip_batch(self, node: Node, batch: range) -> FlipBatch:
+        """Return some of the valid flips, with the answers that an attack on a text needs.
+
+        Args:
+            batch: places among the valid flips.
+        """
+        flips = self.flips(node)
+        indices = [flips[at] for at in batch]
+        if "base" not in node.inputs:
+            return FlipBatch(indices)
+        answers = self.output.record(node.inputs["base"], Observations).answers
+        assert answers is not None
+        others = [self._unlike_answer(answers, flips, at) for at in batch]
+        rows = [
+            index if other is None else other for index, other in zip(indices, others, strict=True)
+        ]
+        device = self.resources.device
+        answers = on_device(answers, device)
+        return FlipBatch(
+            indices,
+            answers.take(torch.tensor(indices, device=device)),
+            answers.take(torch.tensor(rows, device=device)),
+            [at for at, other in enumerate(others) if other is None],
+        )
+
+    def _unlike_answer(self, answers: Answers, flips: tuple[int, ...], at: int) -> int | None:
+        """Return the next valid flip whose answer is unlike this one's, from its first word on.
+
+        Fixed by the order of the data, whatever the batch.
+        """
+        if at not in self._unlike:
+            decode, phrases = self.resources.model.decode, self.resources.judges.phrases
+            own, texts = flips[at], answers.lists()
+            rotated = flips[at + 1 :] + flips[:at]
+            self._unlike[at] = next(
+                (
+                    other
+                    for other in rotated
+                    if texts[other][:1] != texts[own][:1]
+                    and not base_like(decode(texts[other]), decode(texts[own]), phrases)
+                ),
+                None,
+            )
+        return self._unlike[at]
