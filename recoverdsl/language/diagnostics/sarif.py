@@ -23,7 +23,7 @@ _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def render_sarif(diagnostics: Iterable[Diagnostic]) -> str:
-    """A SARIF log with one run: every code as a rule, every diagnostic as a result."""
+    """Return a SARIF log with one run: every code as a rule, every diagnostic as a result."""
     every = list(pages())
     order = {page.code: i for i, page in enumerate(every)}
     driver = {

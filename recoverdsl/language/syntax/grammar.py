@@ -32,7 +32,7 @@ _COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|(#[^\n]*)')
 
 
 class Layout(PostLex):  # type: ignore[misc]  # lark is not typed
-    """What the grammar leaves to the post-lexer.
+    """The post-lexer: it does what the grammar leaves to it.
 
     Newlines within ( ) and [ ] are dropped, and a keyword before `=` is read as a name. A token that
     cannot be read, nests too deeply, or is one too many is passed on as `BROKEN`, which no rule takes.
