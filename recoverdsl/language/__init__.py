@@ -41,7 +41,7 @@ __all__ = [
 
 @frozen
 class Checked:
-    """What came out of checking a text."""
+    """The result of checking a text."""
 
     spec: Spec | None
     """None if there was an error."""
@@ -57,7 +57,7 @@ class Checked:
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
-        """The diagnostics without the warnings."""
+        """Return the diagnostics without the warnings."""
         return tuple(d for d in self.diagnostics if d.severity == "error")
 
 
@@ -105,7 +105,7 @@ def check_file(path: str | Path, *, overrides: Mapping[str, str] | None = None) 
 
 
 def read_file(path: str | Path) -> bytes:
-    """The bytes of a file, and no more of them than show that it is too long for a spec.
+    """Return the bytes of a file, and no more of them than show that it is too long for a spec.
 
     Raises:
         UsageError: the file cannot be read.
@@ -125,7 +125,7 @@ def load_spec(
     file: str = "<text>",
     overrides: Mapping[str, str] | None = None,
 ) -> Spec:
-    """The checked spec of a file (a `Path`, or a `str` that ends in `.rec`), or of a text.
+    """Return the checked spec of a file (a `Path`, or a `str` that ends in `.rec`), or of a text.
 
     Raises:
         SpecError: the spec is wrong; its `diagnostics` hold every mistake.
@@ -142,7 +142,7 @@ def load_spec(
 
 
 def format_text(text: str | bytes, file: str = "<text>") -> str:
-    """The text in canonical layout, with its comments. It is read again, and says the same.
+    """Return the text in canonical layout, with its comments. It is read again, and says the same.
 
     Raises:
         SpecError: the text cannot be read.
@@ -175,7 +175,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def read_text(text: str | bytes, file: str) -> tuple[Tree, Collector]:
-    """The tree of a text or of a file's bytes, and what is wrong with them."""
+    """Return the tree of a text or of a file's bytes, and what is wrong with them."""
     if isinstance(text, str):
         text = text.removeprefix("\ufeff")
         report = Collector(file, text)
@@ -194,7 +194,7 @@ def read_text(text: str | bytes, file: str) -> tuple[Tree, Collector]:
 
 
 def effective_text(checked: Checked, overrides: Mapping[str, str], at: SpecAt | None = None) -> str:
-    """The text of a checked file with what it imports, and the values that `overrides` replaced, written
+    """Return the text of a checked file with what it imports, and the values that `overrides` replaced, written
     into it.
 
     Checking what comes out without overrides gives the same spec.
@@ -210,7 +210,7 @@ def effective_text(checked: Checked, overrides: Mapping[str, str], at: SpecAt | 
 
 
 def spec_error(errors: tuple[Diagnostic, ...]) -> SpecError:
-    """The error that carries these diagnostics."""
+    """Return the error that carries these diagnostics."""
     count = "one mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
     excerpts = "\n\n".join(render_text(d) for d in errors)
     return SpecError(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from recoverdsl.language.diagnostics.collector import Collector, TooManyError
-from recoverdsl.language.diagnostics.diagnostic import Edit, Mend
+from recoverdsl.language.diagnostics.diagnostic import Edit, Help
 from recoverdsl.language.syntax.grammar import LONGEST, MOST, comments, parse_strictly
 from recoverdsl.language.syntax.nodes import Comment, Span, Tree
 
@@ -19,7 +19,7 @@ _HIDDEN = re.compile(r"[\r\x0b\x0c\x85\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def parse_text(text: str, file: str, report: Collector) -> Tree:
-    """The tree of a text; statements that cannot be read are `Broken`, and reported."""
+    """Return the tree of a text; statements that cannot be read are `Broken`, and reported."""
     if len(text) > LONGEST:
         return _too_large(f"{len(text):,} characters", f"{LONGEST:,}", text, file, report)
     # A file from a time when lines ended so; no other is without any line feed.
@@ -65,8 +65,8 @@ def _report_hidden(comments: Iterable[Comment], report: Collector) -> None:
             code = f"U+{ord(report.text_of(places[0])):04X}"
             report.add(
                 "REC103", f"an invisible character stands in this comment ({code})", places[0],
-                why="what is behind it is shown elsewhere than it is read",
-                help=Mend("remove it", tuple(Edit(place, "") for place in places)),
+                why="the text after it is shown elsewhere than it is read",
+                help=Help("remove it", tuple(Edit(place, "") for place in places)),
             )  # fmt: skip
 
 
@@ -91,5 +91,5 @@ def _old_line_ends(text: str, report: Collector) -> None:
         "REC103",
         "the lines of this file end with a carriage return alone",
         Span(first, first, 1, first + 1, 1, first + 1),
-        help=Mend("save it with line feeds", tuple(edits)),
+        help=Help("save it with line feeds", tuple(edits)),
     )

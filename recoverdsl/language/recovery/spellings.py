@@ -34,7 +34,7 @@ class Row:
     help: str | None = "write `{1}`"
     where: Callable[[Context], bool] = lambda context: True
     edit: Text | None = None
-    """What a fix puts in place of it, if that is not `read_as`."""
+    """The text that a fix puts in place of it, if that is not `read_as`."""
     mark: int | None = None
     """How many characters are marked and replaced, if that is not all that matches."""
 

@@ -82,10 +82,10 @@ def function(name: str, *, example: str | None = None) -> Callable[[T], T]:
 
 
 def function_name(value: object) -> str:
-    """The word with which a spec writes a value that is a function's call."""
+    """Return the word with which a spec writes a value that is a function's call."""
     return next(name for name, cls in FUNCTIONS.items() if cls is type(value))
 
 
 def article(word: str) -> str:
-    """`a` or `an`."""
+    """Return `a` or `an`."""
     return "an" if word[0] in "aeiou" or word == "sae" else "a"
