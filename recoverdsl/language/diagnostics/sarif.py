@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from recoverdsl.language.diagnostics.diagnostic import Diagnostic
 from recoverdsl.language.diagnostics.explanations import Page, pages, render_page
+from recoverdsl.language.diagnostics.rendering import visible
 from recoverdsl.language.syntax.nodes import SET, Span
 from recoverdsl.version import __version__
 
