@@ -191,10 +191,15 @@ class Attack:
     perturb: tuple[Perturbation, ...] = field(default=(), metadata=says("Where δ is added."))
     soft_suffix: int | None = field(
         default=None,
-        metadata=says("Optimize this many trainable suffix embeddings instead.", at_least=1),
+        metadata=says(
+            "Optimize this many trainable suffix embeddings instead.",
+            at_least=1,
+            replaces_delta=True,
+        ),
     )
     token_suffix: Gcg | None = field(
-        default=None, metadata=says("Search a suffix of real tokens instead.", later=True)
+        default=None,
+        metadata=says("Search a suffix of real tokens instead.", later=True, replaces_delta=True),
     )
     limit: Limit | None = field(default=None, metadata=says("Largest norm of δ.", source="C4"))
     steps: int | None = field(
