@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.records import Run
 from recoverdsl.compiler.steps import columns_after_prompt, recover_of
-from recoverdsl.engine.steps.delta_split import DeltaParts
-from recoverdsl.engine.steps.evaluation import Recoveries
 from recoverdsl.engine.steps.output import Output
 from recoverdsl.measure.keys import TableKey, limit_text
 from recoverdsl.measure.results import to_json
@@ -68,21 +66,16 @@ def write(run: Run, output: Output, folder: RunFolder, ids: Mapping[str, str]) -
 def _perturbations(output: Output, ids: Mapping[str, str]) -> Iterator[Perturbations]:
     """Yield the δ of a run, by attack or control and limit, and their parts."""
     for table, key in output.graph.tables.items():
-        record = output.results[key].record
-        name = _name(table)
-        if isinstance(record, Recoveries):
-            deltas, rows = {name: record.delta_BLPD}, record.rows
-        elif isinstance(record, DeltaParts):
-            deltas = {f"{name}/{part}": at.delta_BLPD for part, at in record.parts.items()}
-            rows = next(iter(record.parts.values())).alone.rows
-        else:
+        record = output.table(key)
+        if record is None:
             continue
-        for name, delta_BLPD in deltas.items():
+        for part, delta_BLPD in record.deltas():
+            _, replay = next(record.replays())
             yield Perturbations(
-                name=name,
+                name="/".join(filter(None, (_name(table), part))),
                 delta_BLPD=delta_BLPD,
-                examples=[ids[row.example] for row in rows],
-                boundaries=record.sites_BL[0].tolist(),
+                examples=[ids[row.example] for row in replay.rows],
+                boundaries=record.boundaries(),
                 columns_after_prompt=columns_after_prompt(recover_of(output.graph[key].step)),
             )
 

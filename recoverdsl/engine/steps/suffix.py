@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from attrs import frozen
@@ -24,12 +24,14 @@ from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.steps.evaluation import FlipBatch, with_generated
 from recoverdsl.engine.steps.executor import FlipExecutor, Progress, executes
+from recoverdsl.engine.steps.table_record import Replay, TableRecord
 from recoverdsl.measure.features import FeatureFigures, Monitored, feature_figures
+from recoverdsl.measure.keys import PartKey
 from recoverdsl.measure.rows import NOT_A_NUMBER, Effort, Recovery
 
 
 @frozen(eq=False)
-class Suffixes:
+class Suffixes(TableRecord):
     """Suffixes of some valid flips, and their figures: the record of a step."""
 
     rows: tuple[Recovery, ...]
@@ -38,6 +40,9 @@ class Suffixes:
     """Trained embeddings; None for real tokens."""
     suffix_ids_BN: Tensor | None = None
     """Real tokens; None for trained embeddings."""
+
+    def replays(self) -> Iterator[tuple[PartKey | None, Replay]]:
+        yield None, Replay(self.rows, self.answers, self.suffix_ids_BN)
 
 
 @executes(Suffix)

@@ -13,9 +13,10 @@ from recoverdsl.engine.attack.delta_parts import split
 from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.behavior.generation import generate
 from recoverdsl.engine.defense.intervention import Delta
-from recoverdsl.engine.steps.delta_split import DeltaPart, DeltaParts, Replay, split_delta
+from recoverdsl.engine.steps.delta_split import DeltaPart, DeltaParts, split_delta
 from recoverdsl.engine.steps.evaluation import Recoveries
 from recoverdsl.engine.steps.recovery import recover
+from recoverdsl.engine.steps.table_record import Replay
 from recoverdsl.language.schema import ByConstruction, SetTo
 from recoverdsl.measure.rows import Recovery
 from tests.bounds import ENCODE, FEATURES, PASS, WIDTH, assert_near, near, rounding
