@@ -145,8 +145,6 @@ SIGNS = {
 }  # fmt: skip
 """The signs and words of this language, each with the signs that others write for it."""
 
-NONE_SUCH = {"!=": "unequal", "≠": "unequal", "<>": "unequal", "**": "powers", "^": "powers"}
-"""Signs for what the language does not have."""
 _COMPARE = "compare numbers with `<`, `<=`, `>` or `>=`"
 _JOINED = "expected `=` between a name and its value, found `{0}`"
 
