@@ -149,9 +149,8 @@ _COMPARE = "compare numbers with `<`, `<=`, `>` or `>=`"
 _JOINED = "expected `=` between a name and its value, found `{0}`"
 
 
-def _any(signs: str | dict[str, str]) -> str:
-    several = signs.split() if isinstance(signs, str) else signs
-    return "|".join(re.escape(sign) for sign in several)
+def _any(signs: str) -> str:
+    return "|".join(map(re.escape, signs.split()))
 
 
 def _spaced(word: str) -> Text:
