@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 
+from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.records import Run
 from recoverdsl.compiler.steps import columns_after_prompt, recover_of
 from recoverdsl.engine.steps.delta_split import DeltaParts
@@ -13,8 +14,18 @@ from recoverdsl.engine.steps.output import Output
 from recoverdsl.measure.keys import TableKey, limit_text
 from recoverdsl.measure.results import to_json
 from recoverdsl.measure.table import write as write_table
+from recoverdsl.pinning.lockfile import to_text
 from recoverdsl.report.revealed import to_lines
 from recoverdsl.store.run_folder import Perturbations, RunFolder
+
+
+def begin(claim: Claim, folder: RunFolder) -> None:
+    """Remove an earlier run's files from a folder, and write the spec and the lock that it is held
+    to."""
+    folder.clear()
+    folder.spec(claim.text)
+    if claim.lock is not None:
+        folder.lock(to_text(claim.lock))
 
 
 def seconds_per_example(output: Output) -> dict[str, dict[str, float]]:

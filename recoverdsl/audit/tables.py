@@ -1,4 +1,5 @@
-"""The rows of a run: the behavior of every example, and the recovery of each valid flip by each attack."""
+"""The rows of a run: the behavior of every example, and the recovery of each valid flip by each
+attack."""
 
 from __future__ import annotations
 

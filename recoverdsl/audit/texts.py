@@ -90,7 +90,8 @@ def _answers(record: Any) -> Iterator[tuple[PartKey | None, Answers]]:
 def _written(
     output: Output, kind: type[Step], decode: Callable[[list[int]], str]
 ) -> list[str] | None:
-    """Return the text of each example in a step that observes the behavior; None if none is generated."""
+    """Return the text of each example in a step that observes the behavior; None if none is
+    generated."""
     for key in output.graph.keys_of(kind):
         answers = output.record(key, Observations).answers
         return None if answers is None else _decoded(answers, decode)

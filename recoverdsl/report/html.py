@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -163,6 +164,7 @@ def render_fragment(result: Result) -> str:
     )
 
 
+@cache
 def template(name: str) -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

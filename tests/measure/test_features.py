@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from recoverdsl.measure.features import Monitored, Perturbed, delta_figures, feature_figures
+from tests.bounds import assert_near, near
 
 B, P, S, D = 5, 3, 4, 7
 
@@ -30,7 +31,8 @@ def batch(seed: int) -> dict[str, torch.Tensor]:
 def figures_of(
     *sites: dict[str, torch.Tensor], where_BP: torch.Tensor | None = None, eta: float = 0.0
 ) -> dict[str, torch.Tensor]:
-    """Return the figures (B,) by name of a batch whose features are monitored at each site where δ is added."""
+    """Return the figures (B,) by name of a batch whose features are monitored at each site where δ
+    is added."""
     if where_BP is None:
         where_BP = torch.ones(sites[0]["delta_BPD"].shape[:2], dtype=torch.bool)
     monitored = [Monitored(b["z_def_BPS"], b["z_rec_BPS"], b["W_dec_SD"]) for b in sites]
@@ -93,7 +95,7 @@ def test_figures_agree_with_a_plain_loop(eta: float) -> None:
         for name, value in expected.items():
             assert figures[name].shape == (B,)
             assert figures[name].dtype == torch.float32
-            assert float(figures[name][i]) == pytest.approx(value, rel=1e-5), name
+            assert float(figures[name][i]) == near(value, 1), name
 
 
 def test_drift_is_zero_where_nothing_moved_and_undefined_from_zero() -> None:
@@ -135,7 +137,7 @@ def test_violation_is_largest_along_the_encoder_column() -> None:
     b["z_def_BPS"], b["z_rec_BPS"] = b["z_def_BPS"][..., :1], b["z_rec_BPS"][..., :1]
     b["delta_BPD"] = torch.zeros(B, P, D)
     b["delta_BPD"][:, 1] = 3 * b["W_enc_DS"][:, 0]
-    assert torch.allclose(figures_of(b)["violation"], torch.ones(B))
+    assert_near(figures_of(b)["violation"], torch.ones(B), 1)
 
 
 def test_relative_figures_do_not_depend_on_scale() -> None:
@@ -144,7 +146,7 @@ def test_relative_figures_do_not_depend_on_scale() -> None:
     b = {name: tensor * 8 for name, tensor in b.items()}
     large = figures_of(b)
     for name in ("drift", "clamp_floor_violation", "relative_norm", "violation"):
-        assert torch.allclose(small[name], large[name]), name
+        assert_near(small[name], large[name], 1)
 
 
 def by_position(b: dict[str, torch.Tensor], change: Any) -> dict[str, torch.Tensor]:
@@ -159,7 +161,7 @@ def test_positions_that_are_left_out_count_as_if_they_were_not_there() -> None:
     for i in range(B):
         alone = figures_of(by_position(b, lambda x, i=i: x[i : i + 1, where_BP[i]]))
         for name, figure in figures.items():
-            assert torch.allclose(figure[i], alone[name][0], rtol=1e-5, equal_nan=True), name
+            assert_near(figure[i], alone[name][0], 1)
 
 
 def test_norms_of_several_sites_are_those_of_all_their_positions_together() -> None:
@@ -168,13 +170,13 @@ def test_norms_of_several_sites_are_those_of_all_their_positions_together() -> N
     together = {name: torch.cat([one[name], other[name]], 1) for name in one.keys() - shared.keys()}
     whole, apart = figures_of(together | shared), figures_of(one, other | shared)
     for name in whole.keys() - {"violation"}:
-        assert torch.allclose(whole[name], apart[name], rtol=1e-5), name
+        assert_near(whole[name], apart[name], 1)
 
 
 def test_violation_is_that_of_the_site_where_it_is_largest() -> None:
     sites = [batch(9), batch(10)]
     each_LB = torch.stack([figures_of(site)["violation"] for site in sites])
-    assert torch.allclose(figures_of(*sites)["violation"], each_LB.amax(0))
+    assert torch.equal(figures_of(*sites)["violation"], each_LB.amax(0))
     assert len(set(each_LB.argmax(0).tolist())) == 2
 
 

@@ -110,6 +110,15 @@ def test_text_that_is_not_a_result_is_refused(text: str) -> None:
         from_json(text)
 
 
+def test_what_is_missing_is_named() -> None:
+    read = json.loads(to_json(example()))
+    del read["counts"]
+    with pytest.raises(UsageError) as caught:
+        from_json(json.dumps(read))
+    assert SCHEMA in str(caught.value)
+    assert "KeyError: 'counts'" in str(caught.value)
+
+
 def test_every_field_is_documented() -> None:
     for cls in ast.parse(inspect.getsource(results)).body:
         if isinstance(cls, ast.ClassDef):

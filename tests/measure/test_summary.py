@@ -14,8 +14,9 @@ from recoverdsl.language.schema import METRICS, Bootstrap, Expectation, Wilson
 from recoverdsl.measure import table
 from recoverdsl.measure.curve import recovery_curve
 from recoverdsl.measure.intervals import UNDEFINED, wilson
+from recoverdsl.measure.results import ExpectationResult
 from recoverdsl.measure.rows import ExampleRow, Recovery
-from recoverdsl.measure.summary import Planned, judge, summarize
+from recoverdsl.measure.summary import Planned, budget_ratios, judge, summarize
 from tests.rows import example_row
 
 
@@ -88,6 +89,30 @@ def test_with_texts_and_searches_every_metric_is_there() -> None:
     assert (control["budget_ratio"].value, control["budget_ratio"].n) == (4.0, 3)
 
 
+@pytest.mark.parametrize("norm", [0.0, 7.0, 19.0, None])
+def test_an_answer_that_no_norm_reached_counts_with_the_largest_that_was_tried(
+    norm: float | None,
+) -> None:
+    """Whatever norm the search of it was left at: the ratio is a lower bound, and this is its price."""
+    rows = [
+        row("0"),
+        row("0", "other", kind="control"),
+        row("1"),
+        row("1", "other", kind="control"),
+    ]
+    rows += [row(str(i), kind="smallest_norm", norm=4.0, recovered=i < 2) for i in range(3)]
+    rows += [
+        row("0", "other", kind="smallest_norm_control", norm=norm, recovered=False, limit=40.0),
+        row("1", "other", kind="smallest_norm_control", norm=8.0, limit=40.0),
+        # Its own answer was not reached either, so that nothing is compared.
+        row("2", "other", kind="smallest_norm_control", norm=8.0, limit=40.0),
+    ]
+    assert budget_ratios(table.to_frame(rows), "other", "a").to_dict() == {"0": 10.0, "1": 2.0}
+    summary = summarize(table.to_frame(rows), {}, controls={"other": Planned(of="a")})
+    ratio = summary.controls["other"].metrics["budget_ratio"]
+    assert (ratio.value, ratio.n) == (6.0, 2)
+
+
 def test_no_valid_flip_is_a_result() -> None:
     summary = summarize(
         table.to_frame([]),
@@ -101,6 +126,63 @@ def test_no_valid_flip_is_a_result() -> None:
     assert attack.preserve == "orthogonal"
     assert summary.controls["noise"].of == "a"
     assert recovery_curve(table.to_frame([])) == ()
+
+
+def test_what_was_planned_without_a_limit_has_its_place_too() -> None:
+    attack = summarize(table.to_frame([]), {}, attacks={"a": Planned()}).attacks["a"]
+    assert (attack.limit, attack.budgets) == (None, ())
+    assert "recovery_rate" in attack.metrics
+    assert set(attack.metrics.values()) == {UNDEFINED}
+
+
+def test_another_answer_has_a_ratio_under_the_clamp_alone() -> None:
+    """Without the clamp the answer is not elicited from the model that recovery is elicited from."""
+    rows = [row("0"), row("0", kind="smallest_norm", norm=2.0)]
+    for name in ("other", "free"):
+        rows.append(row("0", name, kind="control"))
+        rows.append(row("0", name, kind="smallest_norm_control", norm=6.0))
+    plans = {
+        "other": Planned(of="a", method="another_example"),
+        "free": Planned(of="a", method="another_example_undefended"),
+    }
+    controls = summarize(table.to_frame(rows), {}, controls=plans).controls
+    assert controls["other"].metrics["budget_ratio"].value == 3.0
+    assert "budget_ratio" not in controls["free"].metrics
+    assert controls["free"].metrics["smallest_norm"].value == 6.0
+
+
+def test_parts_are_summarized_each_alone_and_each_taken_away() -> None:
+    text: dict[str, Any] = {
+        "opening": "Sure",
+        "base_like": True,
+        "strict_base_like": True,
+        "degenerate": False,
+    }
+    rows = [row(str(i), **text) for i in range(4)]
+    planned = {("clamped", "alone"): 1, ("clamped", "without"): 3, ("5", "alone"): 2}
+    for (part, how), recovered in planned.items():
+        rows += [
+            row(
+                str(i),
+                kind="part",
+                part=part,
+                how=how,
+                recovered=i < recovered,
+                norm=float(i),
+                **text,
+            )
+            for i in range(4)
+        ]
+    rows.append(row("9", kind="part", part="5", how="alone", failed="why"))
+    found = summarize(table.to_frame(rows), {}).attributions
+    assert list(found) == ["a"]
+    assert [(part.part, part.how) for part in found["a"]] == list(planned)
+    for part, recovered in zip(found["a"], planned.values(), strict=True):
+        assert set(part.metrics) == {"recovery_rate", "base_like_rate", "norm"}
+        assert part.metrics["recovery_rate"] == part.metrics["base_like_rate"]
+        assert part.metrics["recovery_rate"] == wilson(recovered, 4)
+        assert part.metrics["norm"].value == 1.5
+    assert summarize(table.to_frame([row("0")]), {}).attributions == {}
 
 
 def test_a_limit_at_which_all_failed_is_still_there() -> None:
@@ -190,7 +272,9 @@ def expectation(subject: str, operator: Any, value: float, **more: Any) -> Expec
 def test_expectations_are_judged(asked: Expectation, value: float | None, passed: Any) -> None:
     summary = summarize(planted(), {})
     (judged,) = judge((asked,), summary.attacks, summary.controls)
-    assert (judged.value, judged.passed) == (value, passed)
+    assert judged == ExpectationResult(
+        "…", value, passed, asked.metric, asked.subject, asked.norm, asked.operator, asked.value
+    )
 
 
 def test_the_curve_has_budgets_and_smallest_norms() -> None:

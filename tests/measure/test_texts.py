@@ -343,6 +343,13 @@ def test_the_digest_changes_with_the_meaning_only(tmp_path: Path) -> None:
     assert PHRASES.digest == load_phrases().digest != digest
 
 
+def test_the_widest_opening_is_taken(tmp_path: Path) -> None:
+    own = load_phrases(_file(tmp_path, GOOD.replace("within = 1", "within = 200")))
+    assert own.cues["refuses"].within == 200
+    assert detect("Well, " + "so, " * 198 + "nope.", "refuses", own)
+    assert not detect("Well, " + "so, " * 199 + "nope.", "refuses", own)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -363,14 +370,21 @@ def test_the_digest_changes_with_the_meaning_only(tmp_path: Path) -> None:
             GOOD.replace('opening = ["Nope"]', 'opening = "Nope"'),
             "expected a list of texts as `opening`",
         ),
+        (GOOD.replace('opening = ["Nope"]', 'opening = "Nope"'), "found 'Nope'"),
         (GOOD.replace('"Nope"', '"Nope", 3'), "expected a list of texts as `opening`"),
+        (GOOD.replace('["Mind the gap year"]', "3"), "expected a list of texts as `unless`"),
+        (GOOD.replace('"Mind the gap year"', '"?"'), "expected a phrase with a letter or digit"),
         (GOOD.replace('"Nope"', '"Nope", "**"'), "expected a phrase with a letter or digit"),
         (GOOD.replace("unless =", "unles ="), "did you mean `unless`?"),
-        (GOOD.replace("within = 1", ""), "`within` is missing"),
+        (GOOD.replace("unless =", "unles ="), "there is no key `unles`"),
+        (GOOD.replace("within = 1", ""), "the key `within` is missing"),
+        (GOOD.replace("within = 1", ""), "keys: `opening`, `within`, `unless`"),
         (GOOD.replace("within = 1", "within = 0"), "from 1 to"),
+        (GOOD.replace("within = 1", "within = 201"), "from 1 to 200"),
+        (GOOD.replace("within = 1", "within = 201"), "found 201"),
         (GOOD.replace("within = 1", "within = true"), "from 1 to"),
         (GOOD.replace("within = 1", "within = 1.5"), "from 1 to"),
-        (GOOD.replace("within = 1", "within = 0x" + "f" * 9000), "from 1 to"),
+        (GOOD.replace("within = 1", "within = 0x" + "f" * 9000), "a very long number"),
         (GOOD.replace("within = 1", "within = " + "9" * 9000), "not TOML"),
     ],
 )
@@ -391,6 +405,8 @@ def test_a_file_that_is_not_text_says_so(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "large.toml").write_bytes(b"#" * (LARGEST_FILE + 1))
+    (tmp_path / "largest.toml").write_bytes(GOOD.encode().ljust(LARGEST_FILE, b"#"))
+    assert load_phrases(tmp_path / "largest.toml").cues["refuses"].opening == ("Nope",)
     for name in ("none.toml", "", "large.toml", "n" * 5000):
         with pytest.raises(UnavailableError) as caught:
             load_phrases(tmp_path / name)

@@ -224,7 +224,8 @@ def test_a_run_from_python_reveals_nothing_unless_asked(runs: Runs) -> None:
     spec = runs.redacted.parent / "answers.rec"
     run = recoverdsl.load(spec).run(store=runs.store)
     assert run.texts == ()
-    assert not [t for t in prompts_and_completions(runs.run) if t.strip() and t in run.html()]
+    page = run.html()
+    assert not [t for t in prompts_and_completions(runs.run) if t.strip() and t in page]
 
 
 def test_the_help_warns_of_harmful_data() -> None:

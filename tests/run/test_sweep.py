@@ -65,7 +65,7 @@ def test_each_point_is_what_the_spec_with_that_value_finds(
         point = run.swept.points[at].result
         assert alone.result.attacks == point.attacks
         assert alone.result.controls == point.controls
-        # What stands in the point's folder is that spec, written out.
+        # The point's folder holds that spec, written out.
         written = spec.parent / "out" / run.swept.points[at].folder / "spec.rec"
         assert check_file(written).spec == recoverdsl.load(other, set=value).spec
         assert "sweep" not in written.read_text()
@@ -116,8 +116,14 @@ def test_run_again_nothing_is_computed_and_the_command_says_the_same(
     assert "Every expectation is met at all 10 points." in " ".join(done.out.split())
     assert (again / "sweep.json").read_text() == (spec.parent / "out" / "sweep.json").read_text()
     assert "done  recover" not in done.err
-    printed = cli("run", spec, "--out", again, "--store", spec.parent / "store", "--json").out
-    assert json.loads(printed)["schema"] == "recoverdsl/sweep/1"
+
+
+def test_the_command_prints_a_sweep_for_a_program(spec: Path, tmp_path: Path) -> None:
+    two = spec.with_name("two.rec")
+    two.write_text(PLAIN + "\nsweep budgets { unconstrained.limit = [norm <= 1, norm <= 10] }\n")
+    done = cli("run", two, "--out", tmp_path, "--store", spec.parent / "store", "--json")
+    assert json.loads(done.out) == json.loads((tmp_path / "sweep.json").read_text())
+    assert json.loads(done.out)["schema"] == "recoverdsl/sweep/1"
 
 
 def test_a_plan_and_a_drawing_hold_what_points_share_once(spec: Path) -> None:

@@ -1,4 +1,5 @@
-"""The evaluation of a δ: figures on the target, the text that is generated with it, figures on that text."""
+"""The evaluation of a δ: figures on the target, the text that is generated with it, figures on that
+text."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class ValidFlips:
     """The valid flips: the record of a step."""
 
     indices: tuple[int, ...]
-    """Indices of the examples whose behavior the clamp removed."""
+    """Indices of the examples, ascending, whose behavior the clamp removed."""
 
 
 @frozen(eq=False)

@@ -83,8 +83,8 @@ def attack(
     problem = suffix_problem(resources, step, protected, indices, bases, plain)
     kind: SuffixKind
     if step.optimizer is not None:
-        start = soft_start(problem, seeds)
-        kind = SoftSuffix(optimizer_of(step.optimizer, start.new_empty(len(problem))))
+        optimizer = optimizer_of(step.optimizer, len(problem), problem.family.device)
+        kind, start = SoftSuffix(optimizer), soft_start(problem, seeds)
     else:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         kind = Gcg(typable, parts, generators, step.candidates, step.top)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
 from recoverdsl.engine.attack.geometry import into_ball, norm, normalized
+from tests.bounds import assert_near, rounding
 
 D = 16
 
@@ -67,7 +68,7 @@ def test_a_delta_that_no_feature_reads_passes_unchanged(seed: int, count: int) -
     A_DS = torch.randn(D, count, generator=generator)
     free = torch.linalg.svd(A_DS.double())[0][:, count:].float()
     delta = torch.randn(3, 1, 2, D - count, generator=generator) @ free.T
-    assert torch.allclose(Orthogonal.to(A_DS)(delta), delta, atol=1e-4)
+    assert_near(Orthogonal.to(A_DS)(delta), delta, 2 * D)
 
 
 @settings(max_examples=60, deadline=None)
@@ -120,8 +121,9 @@ def test_a_ball_bounds_the_norm_and_keeps_the_direction(
     delta[0] = 0.0
     radius_B = torch.tensor([10**radius, 10**radius, 1e9, 10**radius])
     inside = into_ball(delta, radius_B)
-    assert (norm(inside) <= radius_B * (1 + 1e-5)).all()
-    assert torch.allclose(normalized(inside), normalized(delta), atol=1e-5)
+    assert (norm(inside) <= radius_B * (1 + rounding(delta[0].numel(), 1.0))).all()
+    assert_near(normalized(inside), normalized(delta), delta[0].numel())
     within_B = norm(delta) <= radius_B
     assert torch.equal(inside[within_B], delta[within_B])
-    assert torch.allclose(norm(inside[~within_B]), radius_B[~within_B], rtol=1e-5)
+    ratio = norm(inside[~within_B]) / radius_B[~within_B]
+    assert_near(ratio, torch.ones_like(ratio), delta[0].numel())

@@ -22,6 +22,7 @@ from recoverdsl.engine.behavior.generation import generate
 from recoverdsl.engine.behavior.objectives import AnswerGoal
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Positions
+from tests.bounds import PASS, assert_near, near
 from tests.engine.rigs import (
     CLAMPED,
     ENDING,
@@ -104,7 +105,7 @@ def test_the_score_is_the_log_probability_of_the_plain_model(
     total = problem.total(delta)
     for at, prompt in enumerate(made.prompts):
         expected = logprob(made, problem, at, total, prompt)
-        assert float(score_B[at]) == pytest.approx(float(expected), abs=2e-4)
+        assert float(score_B[at]) == near(float(expected), PASS, float(score_B.abs().max()))
 
 
 @each_family
@@ -120,7 +121,9 @@ def test_the_score_of_a_behavior_is_that_of_the_plain_model(kind: str) -> None:
         logits = made.plain.logits(prompt, own_rows(of_problem(problem, delta), at, len(prompt)))[
             -1
         ]
-        assert float(score_B[at]) == pytest.approx(float(logits[right] - logits[wrong]), abs=1e-4)
+        assert float(score_B[at]) == near(
+            float(logits[right] - logits[wrong]), PASS, float(logits.abs().max())
+        )
     assert torch.equal(holds_B, score_B > 0)
 
 
@@ -181,14 +184,14 @@ def test_an_example_alone_scores_and_is_corrected_as_in_a_batch(
             return onto(alone, of_problem(together, whole).take(row))
 
         one_B, one_gradient = gradient_of(alone, own(delta))
-        assert float(one_B[0]) == pytest.approx(float(score_B[at]), abs=1e-4)
+        assert float(one_B[0]) == near(float(score_B[at]), PASS, float(score_B.abs().max()))
         shared = problem_of(made, step, [at]).shared_LQ is not None
         if not shared:
             assert (one_gradient - own(gradient)).norm() <= 1e-4 * gradient[at].norm() + 1e-5
         assert (alone.total(own(delta)) - own(total)).norm() <= 1e-5 * (1 + total[at].norm())
         taken = together.take(row)
         again_B, again = gradient_of(taken, delta[row])
-        assert float(again_B[0]) == pytest.approx(float(score_B[at]), abs=1e-4)
+        assert float(again_B[0]) == near(float(score_B[at]), PASS, float(score_B.abs().max()))
         assert (again[0] - gradient[at]).norm() <= 1e-4 * gradient[at].norm() + 1e-5
 
 
@@ -204,7 +207,7 @@ def test_shared_columns_have_one_vector_and_others_their_own(kind: str) -> None:
     assert (delta[:, 0, column - 1].norm(dim=1) > 0).all()
     assert not delta[:, 0, column:].any()
     # The norm counts every column, so that a shared vector is as dear as what it does.
-    assert torch.allclose(norm(delta), torch.ones(len(problem)), atol=1e-5)
+    assert_near(norm(delta), torch.ones(len(problem)), delta[0].numel())
 
 
 @two_families
@@ -312,7 +315,7 @@ def test_by_construction_at_the_topmost_site_alone_is_orthogonality(kind: str) -
     torch.testing.assert_close(problem.total(delta), orthogonal(delta), atol=1e-5, rtol=0)
 
 
-# --- What is written is what was optimized --------------------------------------------------------
+# --- The generated text is the one that was optimized ---------------------------------------------
 
 
 def written(made: Rig, step: Recover, problem: AttackProblem, total: Tensor) -> list[list[int]]:

@@ -30,6 +30,7 @@ from recoverdsl.engine.steps.runner import Runner
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Positions
 from recoverdsl.store.steps import Store
+from tests.bounds import ENCODE, GRADIENT, PASS, assert_near, near
 from tests.engine.rigs import CLAMPED, SCORE, Rig, each_family, rig, two_families
 from tests.models import jumprelu
 
@@ -61,7 +62,8 @@ def runner(
     batch: int | None = None,
     by: RankByAttribution | RankByContrast = CONTRAST,
 ) -> Runner:
-    """Return a graph that ranks and selects features, and takes their means over the first of two sets of texts."""
+    """Return a graph that ranks and selects features, and takes their means over the first of two
+    sets of texts."""
     graph = Graph({})
     model = graph.add("model", LoadModel("", "float32"))
     data = graph.add("data", LoadData("", None, None, None, False))
@@ -168,11 +170,11 @@ def test_the_batch_size_changes_no_selection_and_no_mean(
     chosen, effects, means = selected(rig(), tmp_path / "whole", step, 100, ranking)
     again, others, sums = selected(rig(), tmp_path / "parts", step, batch, ranking)
     assert again == chosen
-    assert others == pytest.approx(effects, rel=1e-5, abs=1e-7)
+    assert others == near(effects, PASS if by == "contrast" else GRADIENT)
     assert int(sums.tokens.sum()) == int(means.tokens.sum())
     assert sums.totals.keys() == means.totals.keys()
     for site, total in means.totals.items():
-        torch.testing.assert_close(sums.totals[site].sum(0), total.sum(0), rtol=1e-6, atol=1e-6)
+        assert_near(sums.totals[site].sum(0), total.sum(0), PASS + ENCODE)
 
 
 def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_path: Path) -> None:
@@ -194,7 +196,7 @@ def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_pa
     made.resources.texts = lambda name: one if name == "texts" else other  # type: ignore[method-assign]
     rows = run.run().record("select", SelectedFeatures).rows
     assert [row.feature for row in rows] == [4, 11]
-    assert [row.effect for row in rows] == pytest.approx([2 / 7, 1 / 7], abs=1e-5)
+    assert [row.effect for row in rows] == near([2 / 7, 1 / 7], ENCODE, size=1.0)
 
 
 def test_a_selection_cannot_be_larger_than_what_there_is(tmp_path: Path) -> None:
@@ -222,7 +224,7 @@ def test_attribution_over_several_saes_is_that_over_each_alone(kind: str) -> Non
     for sae, effect_F in zip(saes, together, strict=True):
         made.resources.autoencoders = [sae]
         (alone_F,), _ = attribution(made.resources, goal, LATER, indices)
-        torch.testing.assert_close(alone_F, effect_F, atol=1e-6, rtol=1e-5)
+        assert_near(alone_F, effect_F, GRADIENT)
         assert effect_F.abs().max() > 1e-3
 
 
@@ -248,4 +250,4 @@ def test_attribution_is_activation_times_gradient_in_the_plain_model(kind: str) 
             )
             (gradient_TF,) = torch.autograd.grad(logits_V[right] - logits_V[wrong], z_TF)
             total_F += (z_TF.detach() * gradient_TF)[1:].double().sum(0)
-        torch.testing.assert_close(found[number], total_F, atol=1e-4, rtol=1e-4)
+        assert_near(found[number], total_F, GRADIENT)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from recoverdsl.engine.behavior.generation import Answers, _beginning_first, generate
+from recoverdsl.engine.behavior.generation import Answers, _shared_beginning, generate
 from recoverdsl.engine.defense.intervention import Delta, Intervention
 from recoverdsl.engine.model.families import Family
 from recoverdsl.engine.model.forward import Tokens
 from recoverdsl.language.schema import Positions
+from tests.bounds import PASS, assert_near
 from tests.engine.rigs import PROMPTS, WIDTH, Rig, each_family, mixed, own_rows, rig
 
 TOKENS = 9
@@ -94,7 +95,7 @@ def test_tokens_and_logits_over_a_cache_are_those_of_whole_passes_without_one(
         rows = own_rows(delta, at, len(prompt))
         ids, expected, _ = plain.write(prompt, TOKENS, rows, NO_ENDS)
         assert answers.lists()[at] == ids
-        torch.testing.assert_close(found[at], expected, atol=1e-4, rtol=0)
+        assert_near(found[at], expected, PASS)
 
 
 BEGINNING = [7, 7, 30, 11]
@@ -113,7 +114,7 @@ def test_the_shared_beginning_of_prompts_is_read_once_and_changes_nothing(
     delta = some_delta(before, after)
     intervention = clamps.with_delta(delta)
     prompts = Tokens.pad(made.prompts, torch.device("cpu"))
-    moved, columns = _beginning_first(prompts, intervention)
+    moved, columns = _shared_beginning(prompts, intervention)
     assert columns == shared
     for at, prompt in enumerate(made.prompts):
         assert moved.ids_BT[at][moved.mask_BT[at]].tolist() == prompt
@@ -123,7 +124,7 @@ def test_the_shared_beginning_of_prompts_is_read_once_and_changes_nothing(
     for at, prompt in enumerate(made.prompts):
         ids, expected, _ = plain.write(prompt, TOKENS, own_rows(delta, at, len(prompt)), NO_ENDS)
         assert answers.lists()[at] == ids
-        torch.testing.assert_close(found[at], expected, atol=1e-4, rtol=0)
+        assert_near(found[at], expected, PASS)
 
 
 @each_family
@@ -206,7 +207,7 @@ def test_a_text_that_ends_is_cut_there_and_changes_no_other(
         assert answers.lists()[at] == whole[:cut]
         rows = own_rows(delta, at, len(made.prompts[at]))
         _, expected, _ = plain.write(made.prompts[at], TOKENS, rows, ends)
-        torch.testing.assert_close(found[at], expected, atol=1e-4, rtol=0)
+        assert_near(found[at], expected, PASS)
 
 
 @each_family

@@ -9,6 +9,7 @@ from torch import Tensor
 from recoverdsl.engine.defense.autoencoders import Autoencoder, Features
 from recoverdsl.engine.defense.clamp import Clamp
 from recoverdsl.language.schema import ScaleBy, SetTo
+from tests.bounds import ENCODE, FEATURES, assert_near
 from tests.models import sae
 
 IDS = torch.tensor([3, 40, 7, 63, 11, 20])
@@ -54,7 +55,7 @@ def test_the_edit_is_the_decoded_clamp_plus_the_reconstruction_error(
     h_BTD, where_BT = states()
     edited = Clamp(selected, value, only_active)(h_BTD, where_BT)
     decoded, error = defended(selected.autoencoder, h_BTD, where_BT, value, only_active)
-    assert torch.allclose(edited, decoded + error, atol=1e-5)
+    assert_near(edited, decoded + error, ENCODE + FEATURES)
     assert not torch.allclose(edited[where_BT], h_BTD[where_BT], atol=1e-2)
     assert torch.equal(edited[~where_BT], h_BTD[~where_BT])
 
@@ -64,7 +65,7 @@ def test_the_edit_divides_by_decoder_norms_where_the_sae_does() -> None:
     h_BTD, where_BT = states()
     edited = Clamp(selected, SetTo(-5.0), only_active=True)(h_BTD, where_BT)
     decoded, error = defended(selected.autoencoder, h_BTD, where_BT, SetTo(-5.0), only_active=True)
-    assert torch.allclose(edited, decoded + error, atol=1e-5)
+    assert_near(edited, decoded + error, ENCODE + FEATURES)
 
 
 def slope(function: Callable[[Tensor], Tensor], at: Tensor, along: Tensor, step: float) -> float:
@@ -110,8 +111,8 @@ def test_an_error_term_without_gradient_has_the_same_value_and_another_gradient(
         return torch.autograd.grad((weights * output).sum(), h_BTD, retain_graph=True)[0]
 
     wrapped = decoded + error.detach()
-    assert torch.allclose(edited, wrapped, atol=1e-5)
-    assert torch.allclose(gradient(edited), gradient(decoded + error), atol=1e-5)
+    assert_near(edited, wrapped, ENCODE + FEATURES)
+    assert_near(gradient(edited), gradient(decoded + error), ENCODE + FEATURES)
     apart = (gradient(edited) - gradient(wrapped)).norm() / gradient(edited).norm()
     assert apart > 0.1
 
@@ -125,7 +126,7 @@ def test_selected_features_alone_encode_as_in_the_full_sae(
     h_BTD, _ = states()
     full = selected.autoencoder.encode(h_BTD)[..., IDS]
     assert selected.alone.cfg.d_sae == len(IDS)
-    assert torch.allclose(selected.encode(h_BTD), full, atol=1e-5)
+    assert_near(selected.encode(h_BTD), full, ENCODE)
     assert torch.equal(selected.encode(h_BTD) > 0, full > 0)
     assert 0 < (full > 0).float().mean() < 1
 
@@ -156,7 +157,7 @@ def test_where_active_tests_the_undefended_activation() -> None:
     for at in range(len(IDS)):
         alone = selected.autoencoder.features(IDS[at : at + 1])
         in_turn = Clamp(alone, SetTo(-5.0), only_active=True)(in_turn, everywhere)
-    assert torch.allclose(once, expected, atol=1e-5)
+    assert_near(once, expected, ENCODE + len(IDS))
     assert not torch.allclose(once, in_turn, atol=0.1)
 
 
@@ -172,7 +173,7 @@ def test_an_inactive_feature_is_left_alone_only_where_active_is_asked_for() -> N
     always = Clamp(selected, SetTo(2.0), only_active=False)(h_BTD, everywhere)
     assert torch.equal(active[silent_BT], h_BTD[silent_BT])
     pushed = torch.where(z_BTS > 0, 0.0, 2.0) @ selected.W_dec_SD
-    assert torch.allclose(always - active, pushed, atol=1e-5)
+    assert_near(always - active, pushed, len(IDS) + 1, float(h_BTD.abs().max()))
 
 
 def test_half_precision_states_are_clamped_in_float32() -> None:

@@ -19,6 +19,7 @@ from recoverdsl.engine.model.loaded_model import load_model
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Release, Site
 from recoverdsl.sources.releases import find
+from tests.bounds import ENCODE, PASS, WIDTH, assert_near
 from tests.models import gemma, gemma2, llama, save, tokenizer
 
 CPU = torch.device("cpu")
@@ -46,7 +47,7 @@ def alone(model: Any, rows: list[list[int]]) -> Tensor:
 
 
 def assert_close(ours: Tensor, theirs: Tensor) -> None:
-    assert torch.allclose(ours, theirs, atol=1e-5)
+    assert_near(ours, theirs, PASS)
 
 
 def assert_close_in_bfloat16(ours: Tensor, theirs: Tensor) -> None:
@@ -88,7 +89,7 @@ def test_both_softcaps_matter_to_the_small_model(cap: str) -> None:
     rows = prompts()
     without = gemma2(**{cap: None})
     assert (logits_of(without, rows) - logits_of(gemma2(), rows)).abs().max() > 0.05
-    assert torch.allclose(logits_of(without, rows), alone(without, rows), atol=1e-5)
+    assert_near(logits_of(without, rows), alone(without, rows), PASS)
 
 
 @each_model
@@ -184,14 +185,14 @@ def test_the_logprob_and_its_gradient_are_those_of_the_capped_logits(
     logits_NV = model.lm_head(model.model.norm(h_ND))
     if softcap:
         logits_NV = (logits_NV / softcap).tanh() * softcap
-    assert torch.allclose(family.logits(h_ND), logits_NV, atol=1e-5)
+    assert_near(family.logits(h_ND), logits_NV, 2 * WIDTH)
     expected_N = logits_NV.log_softmax(1).gather(1, tokens_N[:, None])[:, 0]
     (expected_ND,) = torch.autograd.grad((expected_N * weight_N).sum(), h_ND)
 
     logprob_N, likeliest_N = family.logprob(h_ND, tokens_N)
     (gradient_ND,) = torch.autograd.grad((logprob_N * weight_N).sum(), h_ND)
-    assert torch.allclose(logprob_N, expected_N, atol=1e-5)
-    assert torch.allclose(gradient_ND, expected_ND, atol=1e-5)
+    assert_near(logprob_N, expected_N, 2 * WIDTH + 61)
+    assert_near(gradient_ND, expected_ND, 2 * (2 * WIDTH + 61))
     assert torch.equal(likeliest_N, logits_NV.argmax(1) == tokens_N)
     assert likeliest_N[2]
 
@@ -207,7 +208,7 @@ def test_a_text_as_long_as_the_window_is_read_whole_and_a_longer_one_refused() -
     assert adapt(gemma2(layer_types=["full_attention"] * 4)).max_positions == 64
     row = torch.randint(1, 61, (33,), generator=torch.Generator().manual_seed(0)).tolist()
     rows = [row[:32], row[:5]]
-    assert torch.allclose(logits_of(model, rows), alone(model, rows), atol=1e-5)
+    assert_near(logits_of(model, rows), alone(model, rows), PASS)
     with pytest.raises(UnavailableError, match="33 tokens, and the model reads 32"):
         logits_of(model, [row, row[:5]])
     # A batch may be wider than its longest text.
@@ -217,7 +218,7 @@ def test_a_text_as_long_as_the_window_is_read_whole_and_a_longer_one_refused() -
         torch.cat([padding, wide.ids_BT], 1), torch.cat([padding.bool(), wide.mask_BT], 1)
     )
     h_BTD = run_layers(family, embed(family, wide), wide, start=0, stop=4)
-    assert torch.allclose(family.logits(h_BTD[:, -1]), alone(model, rows), atol=1e-5)
+    assert_near(family.logits(h_BTD[:, -1]), alone(model, rows), PASS)
 
 
 def test_attention_that_leaves_out_the_softcap_is_refused() -> None:
@@ -309,10 +310,10 @@ def test_gemma_scope_is_taken_at_the_output_of_its_layer(
     h_ND = torch.randn(9, 24, generator=torch.Generator().manual_seed(0))
     before_NF = h_ND @ scope["w_enc"] + scope["b_enc"]
     z_NF = before_NF.relu() * (before_NF > scope["threshold"])
-    assert torch.allclose(taken.encode(h_ND), z_NF, atol=1e-5)
+    assert_near(taken.encode(h_ND), z_NF, ENCODE)
     ids = torch.tensor([3, 8, 21])
     features = taken.features(ids)
-    assert torch.allclose(features.encode(h_ND), z_NF[:, ids], atol=1e-5)
+    assert_near(features.encode(h_ND), z_NF[:, ids], ENCODE)
     assert torch.allclose(features.bound_S, (scope["threshold"] - scope["b_enc"])[ids])
     assert torch.equal(features.W_dec_SD, scope["w_dec"][ids])
 
