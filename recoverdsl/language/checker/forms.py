@@ -93,7 +93,7 @@ class Forms:
         edits = help.fix if isinstance(help, Help) else ()
         at = edits[0].span if len(edits) == 1 else value.span
         self.scope.report.add(
-            "REC307", "this is not a point of a residual stream", at,
+            "REC307", "expected a point of a residual stream", at,
             help=help or f"write it like `{models[0]}.layers[14].output`",
         )  # fmt: skip
         return None
@@ -133,7 +133,7 @@ class Forms:
                 )
             else:
                 self._add(
-                    "REC301", "this is no token position", item, suggest("", known, "positions")
+                    "REC301", "expected a token position", item, suggest("", known, "positions")
                 )
         return tuple(found) if found else None
 
@@ -237,7 +237,7 @@ class Forms:
             columns = [""]
         if not text or not all(name.isidentifier() for name in columns):
             self._add(
-                "REC310", "this is no token with columns of the data in braces", given[0],
+                "REC310", "expected a token with columns of the data in braces", given[0],
                 "write `{io}` for a column, and `{{` for a brace",
             )  # fmt: skip
             return False
@@ -266,7 +266,7 @@ class Forms:
         help = "such as `score > 0` or `not refuses`"
         if isinstance(value, Binary) and value.operator == "==":
             help = "numbers are compared with `<`, `<=`, `>` or `>=`"
-        self._add("REC301", "this is no condition", value, help)
+        self._add("REC301", "expected a condition", value, help)
         return None
 
     def _comparison(self, operator: Any, left: Expression, right: Expression) -> Any:

@@ -13,6 +13,7 @@ from recoverdsl.errors import UsageError
 from recoverdsl.language.checker.index import heads
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.diagnostics.suggestions import help_with_word
+from recoverdsl.language.parser import read_file, read_text
 from recoverdsl.language.syntax import nodes
 from recoverdsl.language.syntax.nodes import (
     Block,
@@ -41,7 +42,6 @@ _Place: TypeAlias = tuple[str, int]
 
 def beside(path: Path) -> Reader:
     """Reads files beside another. A link that leads out of the folder is no file beside it."""
-    from recoverdsl.language import read_file
 
     def read(name: str) -> bytes | None:
         place = path.parent / name
@@ -169,7 +169,6 @@ class _Importer:
         return self.files[name]
 
     def _parsed(self, name: str, span: nodes.Span) -> tuple[Statement, ...] | None:
-        from recoverdsl.language import read_text
         from recoverdsl.language.checker.checker import check_version
 
         content = self.read(name) if self.read else None

@@ -68,7 +68,7 @@ class Paths:
         if len(words) < 2 or len(words) < len(path.parts):
             report.add(
                 "REC212",
-                f"`{first.text}` is no param, and no path to an attribute",
+                f"expected a param or a path to an attribute, found `{first.text}`",
                 path.span,
                 help=help_with_word(path.span, first.text, self.params)
                 or "write it like `block.attribute`",

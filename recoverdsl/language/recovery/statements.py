@@ -28,6 +28,8 @@ _VALUE = frozenset({"NUMBER", "STRING", "NAME", "LPAR", "LSQB", "TRUE", "FALSE"}
 
 def parse(line: Sequence[Token], start: str, inside: bool) -> Statement | Stop:
     """Returns what a line is, parsed as a `statement` or `head`, or where that stops."""
+    if not line:
+        return Stop(line, 0, frozenset(), inside)
     parser = grammar.interactive(start)
     try:
         for at, token in enumerate(line):  # noqa: B007

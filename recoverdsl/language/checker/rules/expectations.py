@@ -81,7 +81,7 @@ def _searched(
     if metric == "budget_ratio" and not (control and control.target):
         meaning.lacks(
             "REC405",
-            f"`{subject}` is no control with another target",
+            f"expected a control with another target, found `{subject}`",
             f"{path}.subject",
             f"control.{subject}",
             why="the ratio compares what another target costs with what recovery costs",

@@ -24,7 +24,7 @@ def check_model(meaning: Meaning, path: str, model: schema.Model) -> None:
             help: Help | str = 'such as `pypi("name==1.0", file = "…")`'
             if other := _OTHER_RELEASE.fullmatch(requirement.strip()):
                 help = meaning.text_for(requirement, f"{path}.from", f"{other[1]}=={other[2]}")
-            meaning.add("REC311", "this is not one release of a package", f"{path}.from", help=help)
+            meaning.add("REC311", "expected one release of a package", f"{path}.from", help=help)
     if model.source.needs_sha256 and model.sha256 is None:
         meaning.lacks(
             "REC402",
@@ -47,7 +47,7 @@ def check_source(
             help = meaning.text_for(sha256, f"{path}.sha256", bare)
         meaning.add(
             "REC306",
-            "this is not a sha256",
+            "expected a sha256",
             f"{path}.sha256",
             why=f"it has {len(sha256)} characters; 64 hexadecimal digits are needed",
             help=help,
