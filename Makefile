@@ -39,6 +39,7 @@ fast: $(VENV)/installed
 ## Changes the code of the figures and of the attacks in one place at a time, and tells which changes no
 ## test notices: see tests/mutation/README.md. Takes hours; MUTANTS=300 draws so many.
 mutants: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[mutation]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation run
 	$(BIN)/python -m tests.mutation results
 

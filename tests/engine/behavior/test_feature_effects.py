@@ -135,8 +135,8 @@ def test_a_contrast_is_the_difference_of_the_means(kind: str, tmp_path: Path) ->
         expected = contrast_F.topk(7)
         own = [feature for sae, feature in chosen if sae == number]
         assert own == expected.indices.tolist()
-        own = [e for (sae, _), e in zip(chosen, effects, strict=True) if sae == number]
-        assert own == pytest.approx(expected.values.tolist(), abs=1e-5)
+        ranked = [e for (sae, _), e in zip(chosen, effects, strict=True) if sae == number]
+        assert ranked == pytest.approx(expected.values.tolist(), abs=1e-5)
         assert int(means.tokens.sum()) == 9
         torch.testing.assert_close(
             means.mean(site), plain_mean(made, site, MORE)[own], atol=1e-5, rtol=0
