@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from recoverdsl.language.schema import METRICS, Bootstrap, Expectation, Wilson
@@ -297,6 +298,7 @@ def test_equal_smallest_norms_are_one_step() -> None:
 def test_the_table_survives_parquet(tmp_path: Path) -> None:
     rows = planted()
     table.write(rows, tmp_path / "examples.parquet")
+    assert pq.read_schema(tmp_path / "examples.parquet").equals(table.SCHEMA)
     back = table.read(tmp_path / "examples.parquet")
     pd.testing.assert_frame_equal(rows, back)
     assert math.isnan(back["drift"].iloc[19])

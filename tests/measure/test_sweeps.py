@@ -107,6 +107,8 @@ def test_axes_along_which_nothing_changes_come_last() -> None:
     assert axes_of(made.points) == ("b", "c", "a")
     assert axes_of(()) == ()
     assert to_frame(SweepResult(SPEC, ())).empty
+    bare = Result(SPEC, Counts(9, 0, 0, 0), attacks={}, controls={}, expectations=(), inputs=())
+    assert to_frame(SweepResult(SPEC, (PointResult("s", {"a": "1"}, "s/0", bare),))).empty
 
 
 @pytest.mark.parametrize("text", ["", "norm <=", "5 %%", "norm >= 3", "[1, 2]", "1e", "3 4"])

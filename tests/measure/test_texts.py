@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema.forms import DETECTORS
-from recoverdsl.measure.phrases import LARGEST_FILE, load_phrases
+from recoverdsl.measure.phrases import LARGEST_FILE, Phrases, load_phrases
 from recoverdsl.measure.texts import (
     Opening,
     base_like,
@@ -341,6 +341,7 @@ def test_the_digest_changes_with_the_meaning_only(tmp_path: Path) -> None:
     ):
         assert load_phrases(_file(tmp_path, other)).digest != digest
     assert PHRASES.digest == load_phrases().digest != digest
+    assert Phrases(dict(reversed(PHRASES.cues.items()))).digest == PHRASES.digest
 
 
 def test_the_widest_opening_is_taken(tmp_path: Path) -> None:

@@ -103,6 +103,18 @@ def test_each_position_is_constrained_by_itself() -> None:
     assert torch.equal(kept[0, 0, 1], delta[0, 0, 1])
 
 
+def test_what_is_left_of_one_position_is_not_judged_by_the_size_of_another() -> None:
+    """All of the first is read by the feature, and what is left of it is rounding; the second is free."""
+    generator = torch.Generator().manual_seed(0)
+    A_DS = torch.randn(D, 3, generator=generator)
+    delta = torch.zeros(1, 1, 2, D)
+    delta[0, 0, 0] = A_DS @ torch.randn(3, generator=generator)
+    delta[0, 0, 1] = 100 * torch.linalg.svd(A_DS)[0][:, 3]
+    kept = Orthogonal.to(A_DS)(delta)
+    assert torch.equal(kept[0, 0, 0], torch.zeros(D))
+    assert_near(kept[0, 0, 1], delta[0, 0, 1], 2 * D)
+
+
 def test_each_site_is_constrained_by_its_own_features_and_a_site_without_any_is_free() -> None:
     A_DS, B_DS = torch.eye(D)[:, :1], torch.eye(D)[:, 1:3]
     delta = torch.ones(2, 3, 2, D)

@@ -213,7 +213,11 @@ def test_examples_that_were_not_recovered_are_not_searched() -> None:
     least_B = least_norm(problem, Free())
     limit_B = torch.where(torch.arange(B) % 2 == 0, 2.0, 0.5) * least_B
     found = recover(problem, Attack(ascent(20), Free(), steps=20), limit_B)
+    kept = found.delta_BLQD.clone(), found.score_B.clone()
     best = smallest_norm(problem, found, Attack(ascent(16), Free(), steps=16), within=0.01)
+    # The search begins at what was found, and leaves it as it was.
+    assert torch.equal(found.delta_BLQD, kept[0])
+    assert torch.equal(found.score_B, kept[1])
     assert best.recovered_B.tolist() == [True, False] * (B // 2)
     lost_B = ~best.recovered_B
     assert torch.equal(best.delta_BLQD[lost_B], found.delta_BLQD[lost_B])
@@ -360,6 +364,19 @@ def test_random_directions_have_the_norm_of_the_limit_and_keep_the_constraint() 
     assert torch.allclose(norm(outcome.delta_BLQD), limit_B, rtol=1e-5)
     assert violation(basis_of(constraint), outcome.delta_BLQD) < 1e-6
     assert torch.equal(outcome.delta_BLQD[:, :, 1], torch.zeros(B, L, D))
+
+
+def test_a_random_direction_recovers_where_the_score_says_so() -> None:
+    problem = linear_problem()
+    limit_B = 20 * least_norm(problem, Free())
+    outcomes = [
+        random_direction(problem, Free(), limit_B, list(range(at, at + B))) for at in (0, 50)
+    ]
+    for outcome in outcomes:
+        assert torch.equal(outcome.recovered_B, score(problem, outcome.delta_BLQD) > 0)
+        assert not outcome.failed_B.any()
+    recovered = torch.stack([outcome.recovered_B for outcome in outcomes])
+    assert recovered.any() and not recovered.all()
 
 
 def test_no_random_direction_is_left_where_features_read_every_direction() -> None:
