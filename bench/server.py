@@ -12,12 +12,11 @@ import time
 from functools import partial
 from pathlib import Path
 
-from recoverdsl.server.diagnosing import diagnose
-from recoverdsl.server.formatting import format_document
-
 from recoverdsl.language import check
 from recoverdsl.server.completion import complete
+from recoverdsl.server.diagnostics import diagnose
 from recoverdsl.server.document import Document
+from recoverdsl.server.format import format_document
 from recoverdsl.server.hover import hover
 from recoverdsl.server.navigation import definitions, highlights, references
 from recoverdsl.server.outline import folds, symbols

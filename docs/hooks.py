@@ -1,6 +1,6 @@
 """The generated pages of the documentation site.
 
-These are a page for each diagnostic code, from `recoverdsl/language/pages`, a page for each spec in `specs/`,
+These are a page for each diagnostic code, from `recoverdsl/language/diagnostics/pages`, a page for each spec in `specs/`,
 and the files of the repository that pages link to. Links such as `../specs/ioi.rec`, which are right in the
 repository, are rewritten to point to them.
 """

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from recoverdsl.language.checker.points import Point
-    from recoverdsl.language.diagnostics import Diagnostic, Edit
-    from recoverdsl.language.schema import Spec
+    from recoverdsl.language.diagnostics.diagnostic import Diagnostic, Edit
+    from recoverdsl.language.schema.blocks import Spec
     from recoverdsl.language.syntax.nodes import Span
     from recoverdsl.measure.intervals import Estimate
     from recoverdsl.measure.results import (
@@ -57,9 +57,9 @@ _MODULES = {
     "BugError": "recoverdsl.errors",
     "ControlResult": "recoverdsl.measure.results",
     "Counts": "recoverdsl.measure.results",
-    "Diagnostic": "recoverdsl.language.diagnostics",
+    "Diagnostic": "recoverdsl.language.diagnostics.diagnostic",
     "Difference": "recoverdsl.pinning.differences",
-    "Edit": "recoverdsl.language.diagnostics",
+    "Edit": "recoverdsl.language.diagnostics.diagnostic",
     "Estimate": "recoverdsl.measure.intervals",
     "ExpectationResult": "recoverdsl.measure.results",
     "Fetcher": "recoverdsl.sources.fetcher",
@@ -73,14 +73,14 @@ _MODULES = {
     "Observer": "recoverdsl.engine.steps.observer",
     "PartResult": "recoverdsl.measure.results",
     "Pinned": "recoverdsl.pinning.lock",
-    "Point": "recoverdsl.language.sweeps",
+    "Point": "recoverdsl.language.checker.points",
     "PointResult": "recoverdsl.measure.sweeps",
     "RecoverdslError": "recoverdsl.errors",
     "Result": "recoverdsl.measure.results",
     "Revealed": "recoverdsl.report.revealed",
     "Run": "recoverdsl.audit.records",
-    "Span": "recoverdsl.language.nodes",
-    "Spec": "recoverdsl.language.schema",
+    "Span": "recoverdsl.language.syntax.nodes",
+    "Spec": "recoverdsl.language.schema.blocks",
     "SpecError": "recoverdsl.errors",
     "SpecIdentity": "recoverdsl.measure.results",
     "State": "recoverdsl.engine.steps.observer",

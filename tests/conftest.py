@@ -25,7 +25,8 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def cores() -> Iterator[None]:
-    """Set the threads for large matrices: as many as there are cores for each process that runs tests."""
+    """Set the threads for large matrices: as many as there are cores for each process that runs
+    tests."""
     import torch
 
     threads = torch.get_num_threads()

@@ -61,9 +61,7 @@ class _Answers(BaseHTTPRequestHandler):
         api = path.startswith("api/")
         parts = path.removeprefix("api/").removeprefix("models/").split("/")
         owner = 1 if parts[0] == "datasets" else 0
-        if (
-            len(parts) < owner + 2
-        ):  # What the client asks of the hub itself, and not of a repository.
+        if len(parts) < owner + 2:  # Requests to the hub itself, and not to a repository.
             return self.answer(404, b"", {})
         name = "/".join(parts[: owner + 2])
         kind, revision, *file = [*parts[owner + 2 :], "main"][: 2 if api else None]
@@ -122,7 +120,8 @@ class _Answers(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(cache: Path) -> Iterator[Hub]:
-    """Yield a hub without repositories, which the client takes for the real one, with a cache of its own."""
+    """Yield a hub without repositories, which the client takes for the real one, with a cache of
+    its own."""
     from huggingface_hub import constants
 
     hub = Hub()

@@ -118,7 +118,8 @@ def save(model: Any, tokenizer: Any, folder: Path) -> Path:
 
 
 def sae(architecture: str, d_in: int = 24, d_sae: int = 64, seed: int = 0, **config: Any) -> Any:
-    """Return a random SAE of an architecture that sae_lens names, every weight of it away from its default."""
+    """Return a random SAE of an architecture that sae_lens names, every weight of it away from its
+    default."""
     from sae_lens.registry import get_sae_class
 
     torch.manual_seed(seed)

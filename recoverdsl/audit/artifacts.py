@@ -5,16 +5,25 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 
+from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.records import Run
 from recoverdsl.compiler.steps import columns_after_prompt, recover_of
-from recoverdsl.engine.steps.delta_split import DeltaParts
-from recoverdsl.engine.steps.evaluation import Recoveries
 from recoverdsl.engine.steps.output import Output
 from recoverdsl.measure.keys import TableKey, limit_text
 from recoverdsl.measure.results import to_json
 from recoverdsl.measure.table import write as write_table
+from recoverdsl.pinning.lockfile import to_text
 from recoverdsl.report.revealed import to_lines
 from recoverdsl.store.run_folder import Perturbations, RunFolder
+
+
+def begin(claim: Claim, folder: RunFolder) -> None:
+    """Remove an earlier run's files from a folder, and write the spec and the lock that it is held
+    to."""
+    folder.clear()
+    folder.spec(claim.text)
+    if claim.lock is not None:
+        folder.lock(to_text(claim.lock))
 
 
 def seconds_per_example(output: Output) -> dict[str, dict[str, float]]:
@@ -57,21 +66,16 @@ def write(run: Run, output: Output, folder: RunFolder, ids: Mapping[str, str]) -
 def _perturbations(output: Output, ids: Mapping[str, str]) -> Iterator[Perturbations]:
     """Yield the δ of a run, by attack or control and limit, and their parts."""
     for table, key in output.graph.tables.items():
-        record = output.results[key].record
-        name = _name(table)
-        if isinstance(record, Recoveries):
-            deltas, rows = {name: record.delta_BLPD}, record.rows
-        elif isinstance(record, DeltaParts):
-            deltas = {f"{name}/{part}": at.delta_BLPD for part, at in record.parts.items()}
-            rows = next(iter(record.parts.values())).alone.rows
-        else:
+        record = output.table(key)
+        if record is None:
             continue
-        for name, delta_BLPD in deltas.items():
+        for part, delta_BLPD in record.deltas():
+            _, replay = next(record.replays())
             yield Perturbations(
-                name=name,
+                name="/".join(filter(None, (_name(table), part))),
                 delta_BLPD=delta_BLPD,
-                examples=[ids[row.example] for row in rows],
-                boundaries=record.sites_BL[0].tolist(),
+                examples=[ids[row.example] for row in replay.rows],
+                boundaries=record.boundaries(),
                 columns_after_prompt=columns_after_prompt(recover_of(output.graph[key].step)),
             )
 

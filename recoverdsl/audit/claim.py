@@ -47,7 +47,8 @@ class Claim:
         return SpecWithLock(self.path, self.spec, self.overrides, self.fetcher, points)
 
     def hold(self, progress: Progress) -> None:
-        """Fetch the sources that are on the hub, and refuse any that differ from the lock; do nothing without one.
+        """Fetch the sources that are on the hub, and refuse any that differ from the lock; do
+        nothing without one.
 
         Args:
             progress: shows what is being fetched.

@@ -57,17 +57,9 @@ class Run:
         """One row per attack or control, limit and metric: value, low, high, n."""
         import pandas as pd
 
-        rows = [
-            {
-                "kind": kind, "name": name, "limit": budget.limit, "metric": metric,
-                "value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n,
-            }
-            for kind, outcomes in (("attack", self.result.attacks), ("control", self.result.controls))
-            for name, outcome in outcomes.items()
-            for budget in outcome.budgets
-            for metric, estimate in (outcome.metrics if budget is outcome.budgets[-1] else budget.metrics).items()
-        ]  # fmt: skip
-        return pd.DataFrame(rows)
+        from recoverdsl.measure.results import metric_rows
+
+        return pd.DataFrame(list(metric_rows(self.result)))
 
     def html(self) -> str:
         """Return the report as a self-contained HTML page."""

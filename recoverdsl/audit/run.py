@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from attrs import field, frozen
 
-from recoverdsl.audit.artifacts import seconds_per_example, write
+from recoverdsl.audit.artifacts import begin, seconds_per_example, write
 from recoverdsl.audit.claim import Claim, device_of
 from recoverdsl.audit.records import Run, RunOptions
 from recoverdsl.audit.result import assemble
@@ -21,7 +21,6 @@ from recoverdsl.engine.steps.observer import Observer, State
 from recoverdsl.engine.steps.runner import Runner
 from recoverdsl.errors import UnavailableError, UsageError
 from recoverdsl.language.schema.canonical import digest
-from recoverdsl.pinning.lockfile import to_text
 from recoverdsl.store.run_folder import RunFolder, private
 from recoverdsl.version import __version__
 
@@ -53,10 +52,7 @@ def execute(
     else:
         resources = Resources(claim.spec, fetcher, torch_device, busy=watcher.busy)
     if folder is not None:
-        folder.clear()
-        folder.spec(claim.text)
-        if claim.lock is not None:
-            folder.lock(to_text(claim.lock))
+        begin(claim, folder)
         folder.event(event="run", spec=digest(claim.spec), revealed=options.reveal)
     store = claim.store(options.store)
     private(store.root)

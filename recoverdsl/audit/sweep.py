@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 
+from recoverdsl.audit.artifacts import begin
 from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.records import Run, RunOptions, SweepRun
 from recoverdsl.audit.run import execute
 from recoverdsl.language.schema.canonical import digest
 from recoverdsl.measure.results import SpecIdentity
 from recoverdsl.measure.sweeps import PointResult, SweepResult, to_json
-from recoverdsl.pinning.lockfile import to_text
 from recoverdsl.store.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -25,17 +25,15 @@ if TYPE_CHECKING:
 
 
 def execute_sweep(claim: Claim, out: Path | None, options: RunOptions) -> SweepRun:
-    """Run a claim at each of its points, and return the results; see `recoverdsl.api.Audit.run_sweep`."""
+    """Run a claim at each of its points, and return the results; see
+    `recoverdsl.api.Audit.run_sweep`."""
     once = _Once(options.observer)
     claim.hold(once.busy)
     # A point that cannot run is an error here, before anything is computed.
     claim.graph(options.device)
     folder = RunFolder(out) if out is not None else None
     if folder is not None:
-        folder.clear()
-        folder.spec(claim.text)
-        if claim.lock is not None:
-            folder.lock(to_text(claim.lock))
+        begin(claim, folder)
     runs: list[Run] = []
     loaded: Resources | None = None
     for number, at in enumerate(claim.points, start=1):

@@ -1,4 +1,5 @@
-"""The rows of a run: the behavior of every example, and the recovery of each valid flip by each attack."""
+"""The rows of a run: the behavior of every example, and the recovery of each valid flip by each
+attack."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ from attrs import evolve
 
 from recoverdsl.compiler.steps import RunBase, RunDefended, Step
 from recoverdsl.engine.behavior.observation import Observations
-from recoverdsl.engine.steps.delta_split import DeltaParts
 from recoverdsl.engine.steps.output import Output
 from recoverdsl.measure.keys import PartKey
 from recoverdsl.measure.rows import ExampleRow, Observation, Recovery
@@ -35,17 +35,14 @@ def example_rows(output: Output, ids: Mapping[str, str]) -> Iterator[ExampleRow]
 
 def _recoveries(output: Output, key: str) -> list[list[tuple[PartKey | None, Recovery]]]:
     """Return the rows of each valid flip: one, or one for each part of δ and how it was replayed."""
-    record = output.results[key].record
-    if record is None:
-        return []
-    if not isinstance(record, DeltaParts):
-        return [[(None, row)] for row in record.rows]
-    replays = [
-        [(PartKey(name, how), row) for row in replay.rows]
-        for name, part in record.parts.items()
-        for how, replay in part.replays()
+    record = output.table(key)
+    replays = record.replays() if record else ()
+    return [
+        list(rows)
+        for rows in zip(
+            *([(part, row) for row in replay.rows] for part, replay in replays), strict=True
+        )
     ]
-    return [list(rows) for rows in zip(*replays, strict=True)]
 
 
 def observed(output: Output, kind: type[Step]) -> tuple[Observation, ...]:

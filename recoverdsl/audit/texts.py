@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import evolve
 
@@ -13,11 +12,7 @@ from recoverdsl.compiler.steps import RunBase, RunDefended, Step
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.behavior.observation import Observations
 from recoverdsl.engine.resources import Resources
-from recoverdsl.engine.steps.delta_split import DeltaParts
-from recoverdsl.engine.steps.evaluation import Recoveries
 from recoverdsl.engine.steps.output import Output
-from recoverdsl.engine.steps.suffix import Suffixes
-from recoverdsl.measure.keys import PartKey
 from recoverdsl.report.revealed import Revealed
 from recoverdsl.sources.data import Example
 
@@ -61,10 +56,11 @@ def texts(resources: Resources, output: Output, ids: Mapping[str, str]) -> tuple
         for index, example in enumerate(resources.examples)
     ]  # fmt: skip
     for table, key in output.graph.tables.items():
-        record = output.results[key].record
-        suffixes = record.suffix_ids_BN if isinstance(record, Suffixes) else None
-        for part, answers in _answers(record):
-            written = _decoded(answers, decode)
+        record = output.table(key)
+        for part, replay in record.replays() if record else ():
+            if replay.answers is None:
+                continue
+            written, suffixes = _decoded(replay.answers, decode), replay.suffix_ids_BN
             for at, index in enumerate(output.valid_flips):
                 revealed.append(
                     evolve(
@@ -76,21 +72,11 @@ def texts(resources: Resources, output: Output, ids: Mapping[str, str]) -> tuple
     return tuple(revealed)
 
 
-def _answers(record: Any) -> Iterator[tuple[PartKey | None, Answers]]:
-    """Yield the texts that a step kept, for each part of δ; None where δ is whole."""
-    if isinstance(record, DeltaParts):
-        for name, part in record.parts.items():
-            for how, replay in part.replays():
-                if replay.answers is not None:
-                    yield PartKey(name, how), replay.answers
-    elif isinstance(record, Recoveries | Suffixes) and record.answers is not None:
-        yield None, record.answers
-
-
 def _written(
     output: Output, kind: type[Step], decode: Callable[[list[int]], str]
 ) -> list[str] | None:
-    """Return the text of each example in a step that observes the behavior; None if none is generated."""
+    """Return the text of each example in a step that observes the behavior; None if none is
+    generated."""
     for key in output.graph.keys_of(kind):
         answers = output.record(key, Observations).answers
         return None if answers is None else _decoded(answers, decode)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
 
 import click
 
@@ -23,6 +21,10 @@ def _print_versions(context: click.Context, option: click.Parameter, asked: bool
 
 
 def _versions() -> Iterator[tuple[str, str]]:
+    # It takes longer to import than a file takes to check.
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
     yield "recoverdsl", recoverdsl.__version__
     yield "python", platform.python_version()
     for module, distribution in LIBRARIES.items():

@@ -130,6 +130,7 @@ def _places(spec: Spec, perturb: tuple[schema.Perturbation, ...]) -> tuple[Place
 
 
 def _without_search(recover: Recover) -> Recover:
-    """Return an attack with its place, constraint and limits alone, without optimizer, steps and passes."""
+    """Return an attack with its place, constraint and limits alone, without optimizer, steps and
+    passes."""
     stages = tuple(evolve(s, optimizer=schema.Adam(), steps=0) for s in recover.stages)
     return evolve(recover, stages=stages, stop="recovered", forward_passes=None)

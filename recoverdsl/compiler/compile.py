@@ -1,4 +1,5 @@
-"""Compilation of a spec to a graph of typed steps. Nothing is loaded; the caller's function pins sources."""
+"""Compilation of a spec to a graph of typed steps. Nothing is loaded; the caller's function pins
+sources."""
 
 from __future__ import annotations
 
@@ -40,8 +41,8 @@ SEARCH_STEPS = 16
 Pin = Callable[
     [schema.Model | schema.Sae | schema.Data | schema.Classifier | schema.File | None], str
 ]
-"""Returns the pin of a block's source: a digest of its content, or a revision. Of None, that of the tool's
-own phrase lists."""
+"""Returns the pin of a block's source: a digest of its content, or a revision. Of None, that of the
+tool's own phrase lists."""
 
 
 def compile_spec(spec: Spec, pin: Pin, platform: Mapping[str, str]) -> Graph:

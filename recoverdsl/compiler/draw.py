@@ -33,7 +33,8 @@ def dot(graph: Graph) -> str:
 
 
 def as_json(graph: Graph) -> str:
-    """Return a JSON document: the platform, and each step with kind, version, digest, inputs and content."""
+    """Return a JSON document: the platform, and each step with kind, version, digest, inputs and
+    content."""
     steps = [
         {
             "key": node.key, "kind": node.kind, "version": node.step.version, "digest": node.digest,

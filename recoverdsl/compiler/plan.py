@@ -19,7 +19,7 @@ class PlanRow:
 
     key: str
     kind: str
-    state: str
+    state: State
     """`kept` from an earlier run, `begun` by one that stopped, `to run`, or `in memory`: loaded or
     computed when another step needs it."""
     digest: str
@@ -27,7 +27,7 @@ class PlanRow:
     """Keys of the inputs that are to run, because of which the step would run too."""
 
 
-def plan_rows(graph: Graph, state_of: Callable[[str], str]) -> list[PlanRow]:
+def plan_rows(graph: Graph, state_of: Callable[[str], State]) -> list[PlanRow]:
     """Return the plan of a graph.
 
     Args:

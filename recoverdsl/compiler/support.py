@@ -1,4 +1,5 @@
-"""The part of the language that this version can execute; the rest is valid, and refused here by name."""
+"""The part of the language that this version can execute; the rest is valid, and refused here by
+name."""
 
 from __future__ import annotations
 

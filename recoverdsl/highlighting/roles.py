@@ -93,7 +93,7 @@ class Rule:
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """The rules; the first that matches wins. Together they match every text."""
+    """Return the rules; the first that matches wins. Together they match every text."""
     shape = terminals()
     space = shape["SPACE"].removesuffix("+")
     name = shape["NAME"]

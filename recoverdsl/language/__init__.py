@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from recoverdsl.errors import BugError, SpecError, UsageError
+from recoverdsl.errors import BugError, SpecError
 from recoverdsl.language.checker.checker import SpecAt, check_tree
 from recoverdsl.language.checker.imports import Reader, beside, resolve
 from recoverdsl.language.checker.index import Index, Symbol
@@ -27,10 +27,9 @@ from recoverdsl.language.diagnostics import (
 )
 from recoverdsl.language.diagnostics.codes import CODES
 from recoverdsl.language.format.layout import print_tree
-from recoverdsl.language.parser import parse_text
+from recoverdsl.language.parser import read_file, read_text
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.canonical import canonical, digest
-from recoverdsl.language.syntax.grammar import LONGEST
 from recoverdsl.language.syntax.nodes import Span, Tree
 
 __all__ = [
@@ -41,7 +40,7 @@ __all__ = [
 
 @frozen
 class Checked:
-    """What came out of checking a text."""
+    """The result of checking a text."""
 
     spec: Spec | None
     """None if there was an error."""
@@ -57,7 +56,7 @@ class Checked:
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
-        """The diagnostics without the warnings."""
+        """Return the diagnostics without the warnings."""
         return tuple(d for d in self.diagnostics if d.severity == "error")
 
 
@@ -104,28 +103,13 @@ def check_file(path: str | Path, *, overrides: Mapping[str, str] | None = None) 
     return check(read_file(path), str(path), overrides=overrides, read=beside(Path(path)))
 
 
-def read_file(path: str | Path) -> bytes:
-    """The bytes of a file, and no more of them than show that it is too long for a spec.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
-    try:
-        with Path(path).open("rb") as stream:
-            # UTF-8 takes at most four bytes for a character; one more shows that it is too long.
-            return stream.read(4 * LONGEST + 4)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError("the spec cannot be read", where=str(path), why=reason) from error
-
-
 def load_spec(
     source: str | bytes | Path,
     *,
     file: str = "<text>",
     overrides: Mapping[str, str] | None = None,
 ) -> Spec:
-    """The checked spec of a file (a `Path`, or a `str` that ends in `.rec`), or of a text.
+    """Return the checked spec of a file (a `Path`, or a `str` that ends in `.rec`), or of a text.
 
     Raises:
         SpecError: the spec is wrong; its `diagnostics` hold every mistake.
@@ -142,7 +126,7 @@ def load_spec(
 
 
 def format_text(text: str | bytes, file: str = "<text>") -> str:
-    """The text in canonical layout, with its comments. It is read again, and says the same.
+    """Return the text in canonical layout, with its comments. It is read again, and says the same.
 
     Raises:
         SpecError: the text cannot be read.
@@ -174,27 +158,8 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def read_text(text: str | bytes, file: str) -> tuple[Tree, Collector]:
-    """The tree of a text or of a file's bytes, and what is wrong with them."""
-    if isinstance(text, str):
-        text = text.removeprefix("\ufeff")
-        report = Collector(file, text)
-        return parse_text(text, file, report), report
-    try:
-        return read_text(text.decode("utf-8"), file)
-    except UnicodeDecodeError as error:
-        shown = text.decode("utf-8", errors="replace")
-        before = text[: error.start].decode("utf-8")
-        report = Collector(file, shown)
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        span = Span(len(before), len(before) + 1, line, column, line, column + 1)
-        byte = f"the byte 0x{text[error.start]:02x} is not UTF-8"
-        report.add("REC107", byte, span, help="save the file as UTF-8")
-        return Tree((), text=shown, file=file), report
-
-
 def effective_text(checked: Checked, overrides: Mapping[str, str], at: SpecAt | None = None) -> str:
-    """The text of a checked file with what it imports, and the values that `overrides` replaced, written
+    """Return the text of a checked file with what it imports, and the values that `overrides` replaced, written
     into it.
 
     Checking what comes out without overrides gives the same spec.
@@ -210,7 +175,7 @@ def effective_text(checked: Checked, overrides: Mapping[str, str], at: SpecAt | 
 
 
 def spec_error(errors: tuple[Diagnostic, ...]) -> SpecError:
-    """The error that carries these diagnostics."""
+    """Return the error that carries these diagnostics."""
     count = "one mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
     excerpts = "\n\n".join(render_text(d) for d in errors)
     return SpecError(

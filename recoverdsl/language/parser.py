@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
+from recoverdsl.errors import UsageError
 from recoverdsl.language.diagnostics.collector import Collector, TooManyError
-from recoverdsl.language.diagnostics.diagnostic import Edit, Mend
+from recoverdsl.language.diagnostics.diagnostic import Edit, Help
 from recoverdsl.language.syntax.grammar import LONGEST, MOST, comments, parse_strictly
 from recoverdsl.language.syntax.nodes import Comment, Span, Tree
 
@@ -18,8 +20,42 @@ _HIDDEN = re.compile(r"[\r\x0b\x0c\x85\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Ends of lines that are none here, and changes of the direction of writing."""
 
 
+def read_file(path: str | Path) -> bytes:
+    """Return the bytes of a file, and no more of them than show that it is too long for a spec.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            # UTF-8 takes at most four bytes for a character; one more shows that it is too long.
+            return stream.read(4 * LONGEST + 4)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError("the spec cannot be read", where=str(path), why=reason) from error
+
+
+def read_text(text: str | bytes, file: str) -> tuple[Tree, Collector]:
+    """Return the tree of a text or of a file's bytes, and what is wrong with them."""
+    if isinstance(text, str):
+        text = text.removeprefix("\ufeff")
+        report = Collector(file, text)
+        return parse_text(text, file, report), report
+    try:
+        return read_text(text.decode("utf-8"), file)
+    except UnicodeDecodeError as error:
+        shown = text.decode("utf-8", errors="replace")
+        before = text[: error.start].decode("utf-8")
+        report = Collector(file, shown)
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        span = Span(len(before), len(before) + 1, line, column, line, column + 1)
+        byte = f"the byte 0x{text[error.start]:02x} is not UTF-8"
+        report.add("REC107", byte, span, help="save the file as UTF-8")
+        return Tree((), text=shown, file=file), report
+
+
 def parse_text(text: str, file: str, report: Collector) -> Tree:
-    """The tree of a text; statements that cannot be read are `Broken`, and reported."""
+    """Return the tree of a text; statements that cannot be read are `Broken`, and reported."""
     if len(text) > LONGEST:
         return _too_large(f"{len(text):,} characters", f"{LONGEST:,}", text, file, report)
     # A file from a time when lines ended so; no other is without any line feed.
@@ -65,8 +101,8 @@ def _report_hidden(comments: Iterable[Comment], report: Collector) -> None:
             code = f"U+{ord(report.text_of(places[0])):04X}"
             report.add(
                 "REC103", f"an invisible character stands in this comment ({code})", places[0],
-                why="what is behind it is shown elsewhere than it is read",
-                help=Mend("remove it", tuple(Edit(place, "") for place in places)),
+                why="the text after it is shown elsewhere than it is read",
+                help=Help("remove it", tuple(Edit(place, "") for place in places)),
             )  # fmt: skip
 
 
@@ -91,5 +127,5 @@ def _old_line_ends(text: str, report: Collector) -> None:
         "REC103",
         "the lines of this file end with a carriage return alone",
         Span(first, first, 1, first + 1, 1, first + 1),
-        help=Mend("save it with line feeds", tuple(edits)),
+        help=Help("save it with line feeds", tuple(edits)),
     )

@@ -79,7 +79,7 @@ _ORDER = ("recoverdsl", "import", "audit", "param", "model", "sae", "data", "beh
 
 
 def reference() -> dict[str, str]:
-    """The pages, as Markdown, by their file names."""
+    """Return the pages, as Markdown, by their file names."""
     pages = {
         "blocks.md": _blocks, "functions.md": _functions, "expressions.md": _expressions, "metrics.md": _metrics,
     }  # fmt: skip
@@ -88,7 +88,7 @@ def reference() -> dict[str, str]:
 
 @cache
 def examples() -> str:
-    """A valid spec that uses every block, function and metric word at least once."""
+    """Return a valid spec that uses every block, function and metric word at least once."""
     return files("recoverdsl.language").joinpath("examples.rec").read_text(encoding="utf-8")
 
 
@@ -110,7 +110,7 @@ def _blocks() -> Iterator[str]:
 
 
 def _shown(word: str) -> str:
-    """The examples of a block or statement, each with the comment above it."""
+    """Return the examples of a block or statement, each with the comment above it."""
     tree, text = _tree(), examples()
     parts = []
     for statement in tree.statements:
@@ -149,7 +149,7 @@ def _functions() -> Iterator[str]:
 
 
 def _uses(cls: type) -> Iterator[str]:
-    """Where a function may stand."""
+    """Return where a function may stand."""
     for kind, block in schema.BLOCKS.items():
         for key, a in keys(block).items():
             if cls in flat(hints(block)[a.name]):
@@ -163,7 +163,7 @@ def _uses(cls: type) -> Iterator[str]:
 
 
 def _call_of(name: str) -> str:
-    """The example that a function is declared with, or the shortest attribute of the examples that calls it."""
+    """Return the example that a function is declared with, or the shortest attribute of the examples that calls it."""
     return EXAMPLES.get(name) or min(
         (
             f"{print_expression(one.key)} = {print_expression(one.value)}"
@@ -223,7 +223,7 @@ def _metrics() -> Iterator[str]:
 
 
 def _table(rows: list[Option], what: str) -> str:
-    """What a block or function takes, one row each."""
+    """Return what a block or function takes, one row each."""
     parts = [f"| {what} | value | default | meaning |\n|:--|:--|:--|:--|\n"]
     for row in rows:
         value = _linked(row.type)

@@ -56,8 +56,8 @@ def columns_of(record: type) -> tuple[Column, ...]:
 
 
 def cells(record: Any) -> dict[str, Any]:
-    """Return the value of each column of a record by its name, without the columns of an inner record that
-    is None."""
+    """Return the value of each column of a record by its name, without the columns of an inner record
+    that is None."""
     row: dict[str, Any] = {}
     for field in attrs.fields(type(record)):
         value = getattr(record, field.name)
@@ -71,7 +71,7 @@ def cells(record: Any) -> dict[str, Any]:
 def _columns(record: type, *, nullable: bool) -> Iterator[Column]:
     hints = get_type_hints(record)
     for field in attrs.fields(record):
-        kind, optional = _plain(hints[field.name])
+        kind, optional = _type_of(hints[field.name])
         if _KEY in field.metadata:
             declared = field.metadata[_KEY]
             if declared is None:
@@ -82,12 +82,12 @@ def _columns(record: type, *, nullable: bool) -> Iterator[Column]:
             yield from _columns(kind, nullable=nullable or optional)
 
 
-def _plain(hint: Any) -> tuple[type, bool]:
+def _type_of(hint: Any) -> tuple[type, bool]:
     """Return the type of a field without None, and whether it may be None."""
     if get_origin(hint) in (Union, UnionType):
         optional = NoneType in get_args(hint)
         (hint,) = (part for part in get_args(hint) if part is not NoneType)
-        return _plain(hint)[0], optional
+        return _type_of(hint)[0], optional
     if get_origin(hint) is Literal:
         return type(get_args(hint)[0]), False
     return hint, False

@@ -68,8 +68,8 @@ class DeltaFigures:
     """‖δ‖_F / ‖h_def‖_F, both over the sites and positions where δ is not 0; NaN if h_def is 0 and δ is
     not."""
     violation: float = figure()
-    """Largest |A_sᵀδ_p| over features and positions, over ‖A_S‖_F ‖δ‖_F, in [0, 1] (C1), at the site where
-    this is largest; 0 if δ is 0, NaN if no perturbed site has protected features."""
+    """Largest |A_sᵀδ_p| over features and positions, over ‖A_S‖_F ‖δ‖_F, in [0, 1] (C1), at the site
+    where this is largest; 0 if δ is 0, NaN if no perturbed site has protected features."""
 
 
 def feature_figures(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any, Literal, TypeVar
 
 from attrs import field, frozen
@@ -38,9 +39,9 @@ class Counts:
     examples: int
     """Rows of the data."""
     base_holds: int
-    """Those whose behavior is present without the clamp."""
+    """Examples whose behavior is present without the clamp."""
     valid_flips: int
-    """Those of them whose behavior the clamp removes. Every recovery figure is over these."""
+    """Examples among these whose behavior the clamp removes. Every recovery figure is over them."""
     failed: int
     """Examples that could not be run without or with the clamp, and valid flips for which some attack
     or control could not be carried out."""
@@ -67,7 +68,8 @@ class AttackResult:
     budgets: tuple[BudgetResult, ...]
     """The figures at every limit, ascending; the last is the largest."""
     preserve: str | None = None
-    """The constraint that preserves the protected features (`orthogonal`, `jacobian`, …); None without one."""
+    """The constraint that preserves the protected features (`orthogonal`, `jacobian`, …); None
+    without one."""
 
     def at(self, norm: float | None) -> dict[str, Estimate]:
         """Return the metrics at one limit (None: the largest); none if the attack was not run there."""
@@ -99,7 +101,7 @@ class PartResult:
     part: str
     """`clamped`, `other_features`, `residual`, or the number of strongest other features."""
     how: Literal["alone", "without"]
-    """Whether the part was replayed alone, or taken away from δ."""
+    """Whether the part was replayed alone, or δ without it."""
     metrics: dict[str, Estimate]
     """`recovery_rate`, `base_like_rate` and `norm` of the replayed δ."""
 
@@ -190,6 +192,24 @@ class Result:
         if False in passed:
             return "does not hold"
         return "undefined" if None in passed else "holds"
+
+
+def metric_rows(result: Result) -> Iterator[dict[str, Any]]:
+    """Yield one row per attack or control, limit and metric.
+
+    Keys: `kind` (`attack` or `control`), `name`, `limit`, `metric`, `value`, `low`, `high`, `n`. The
+    rows of the largest limit include those of searches.
+    """
+    for kind, outcomes in (("attack", result.attacks), ("control", result.controls)):
+        for name, outcome in outcomes.items():
+            for budget in outcome.budgets:
+                whole = budget is outcome.budgets[-1]
+                for metric, estimate in (outcome.metrics if whole else budget.metrics).items():
+                    yield {
+                        "kind": kind, "name": name, "limit": budget.limit, "metric": metric,
+                        "value": estimate.value, "low": estimate.low, "high": estimate.high,
+                        "n": estimate.n,
+                    }  # fmt: skip
 
 
 _converter = Converter()

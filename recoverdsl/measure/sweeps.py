@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from recoverdsl.measure.results import Result, SpecIdentity, from_text, to_data, to_text
+from recoverdsl.measure.results import (
+    Result,
+    SpecIdentity,
+    from_text,
+    metric_rows,
+    to_data,
+    to_text,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +97,8 @@ def from_json(text: str) -> SweepResult:
 
 
 def number(value: str) -> float | None:
-    """Return the number that an axis's value is, or to which it limits a norm; None for words and lists."""
+    """Return the number that an axis's value is, or to which it limits a norm; None for words and
+    lists."""
     found = _NUMBER.fullmatch(value.strip())
     if found is None:
         return None
@@ -112,26 +120,18 @@ def to_frame(swept: SweepResult) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = []
-    for at, point in enumerate(swept.points, start=1):
-        result = point.result
-        for kind, group in (("attack", result.attacks), ("control", result.controls)):
-            for name, outcome in group.items():
-                for budget in outcome.budgets:
-                    whole = budget is outcome.budgets[-1]
-                    metrics = outcome.metrics if whole else budget.metrics
-                    rows += [
-                        {
-                            "sweep": point.sweep, "point": at,
-                            **{_column(axis): value for axis, value in point.values.items()},
-                            "kind": kind,
-                            "name": name, "limit": budget.limit, "metric": metric,
-                            "value": estimate.value, "low": estimate.low, "high": estimate.high,
-                            "n": estimate.n, "valid_flips": result.counts.valid_flips,
-                            "verdict": result.verdict,
-                        }
-                        for metric, estimate in metrics.items()
-                    ]  # fmt: skip
+    rows = [
+        {
+            "sweep": point.sweep,
+            "point": number,
+            **{_column(axis): value for axis, value in point.values.items()},
+            **row,
+            "valid_flips": point.result.counts.valid_flips,
+            "verdict": point.result.verdict,
+        }
+        for number, point in enumerate(swept.points, start=1)
+        for row in metric_rows(point.result)
+    ]
     frame = pd.DataFrame(rows)
     for axis in {_column(axis) for point in swept.points for axis in point.values}:
         numbers = {v: number(v) for v in frame[axis].dropna().unique()} if len(frame) else {}

@@ -118,8 +118,8 @@ class Plain:
         before: dict[int, Tensor],
         unclamped: dict[int, Tensor],
     ) -> Iterator[None]:
-        """Run with δ (T, D) by boundary, and fill `seen` with the states there after δ, `before` with those
-        after the clamp and before δ, and `unclamped` with those before the clamp."""
+        """Run with δ (T, D) by boundary, and fill `seen` with the states there after δ, `before` with
+        those after the clamp and before δ, and `unclamped` with those before the clamp."""
 
         def edited(site: int, h_1TD: Tensor) -> Tensor:
             unclamped[site] = h_1TD[0].float()
@@ -155,7 +155,8 @@ class Plain:
         before: dict[int, Tensor] | None = None,
         unclamped: dict[int, Tensor] | None = None,
     ) -> Tensor:
-        """Return the logits (T, V) of one text; δ (P, D) of each boundary from position 0 on, as far as it goes."""
+        """Return the logits (T, V) of one text; δ (P, D) of each boundary from position 0 on, as
+        far as it goes."""
         fitted = {
             site: torch.nn.functional.pad(rows[: len(ids)], (0, 0, 0, max(0, len(ids) - len(rows))))
             for site, rows in (delta or {}).items()
@@ -171,7 +172,8 @@ class Plain:
     def write(
         self, prompt: Sequence[int], tokens: int, delta: Mapping[int, Tensor], ends: frozenset[int]
     ) -> tuple[list[int], Tensor, bool]:
-        """Return greedy tokens, each from a pass over the whole text so far; logits (N, V); whether it ended."""
+        """Return greedy tokens, each from a pass over the whole text so far; logits (N, V); whether
+        it ended."""
         ids, rows = list(prompt), []
         for _ in range(tokens):
             rows.append(self.logits(ids, delta)[-1])
@@ -236,7 +238,8 @@ class Rig:
 def stage(
     *places: tuple[int, Positions], limit: float = 4.0, steps: int = 6, lr: float = 0.1
 ) -> Stage:
-    """Return a stage with δ at boundaries; at the clamps' second one, on all of the answer, if none is named."""
+    """Return a stage with δ at boundaries; at the clamps' second one, on all of the answer, if none
+    is named."""
     return Stage(
         tuple(Place(site - 1, "output", positions) for site, positions in places or [(2, ENDING)]),
         Adam(lr), steps, limit,
@@ -255,7 +258,8 @@ def rig(
     end_ids: Sequence[int] = (),
     double: bool = False,
 ) -> Rig:
-    """Return a rig with every boundary of `chosen` clamped in the same way, and prompts of different lengths.
+    """Return a rig with every boundary of `chosen` clamped in the same way, and prompts of
+    different lengths.
 
     Behaviors are judged by a text that `refuses` if it begins with the first word.
     """
@@ -291,7 +295,8 @@ def rig(
 
 
 def mixed(rig: Rig) -> tuple[Intervention, Plain]:
-    """Return three kinds of clamps on the boundaries of `CLAMPED`: set where active, scale, set to means."""
+    """Return three kinds of clamps on the boundaries of `CLAMPED`: set where active, scale, set to
+    means."""
     values = {site: torch.linspace(0.5, 2.0, len(ids)) for site, ids in CLAMPED.items()}
     features = rig.protected.features
     clamps = {

@@ -18,16 +18,11 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from recoverdsl.language import check
 from tests.language import properties
 from tests.language.corpus import read
 from tests.language.corpus.mutate import BASES, MUTATIONS
-from tests.language.huge import TEXTS
 from tests.language.strategies import checked, grammatical
 from tests.language.texts import FULL, IOI, SMALL
-
-MOST_SECONDS = 5
-"""Processor time within which a text of a mebibyte is checked or refused."""
 
 PIECES = [
     *"{}()[]=,;.\"'%#\\/$@!?:-+*<>|&~^`“”‘’…≤≥×−é\n\r\t\0\u200b\u00a0\ufeff",
@@ -61,13 +56,6 @@ def hurried(draw: Callable[[st.SearchStrategy[Any]], Any]) -> str:
     mutate = MUTATIONS[draw(st.sampled_from(list(MUTATIONS)))]
     new = mutate(line, random.Random(draw(st.integers(0, 1000))))
     return good if new is None else good.replace(line, new)
-
-
-def seconds(text: str | bytes) -> float:
-    """Processor time that a check takes."""
-    begin = time.process_time()
-    check(text)
-    return time.process_time() - begin
 
 
 _PIECES = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
@@ -105,13 +93,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the first round")
-    parser.add_argument("--huge", action="store_true", help="the texts of a mebibyte as well")
     options = parser.parse_args()
-    slow = []
-    for name, text in TEXTS.items() if options.huge else ():
-        taken = seconds(text())
-        print(f"{taken:5.2f} s  {name}", flush=True)
-        slow += [name] if taken > MOST_SECONDS else []
     end = time.monotonic() + 60 * options.minutes
     number, examples = options.seed, 0
     while time.monotonic() < end:
@@ -120,9 +102,7 @@ def main() -> int:
             examples += 100
         number += 1
     print(f"{examples:,} texts in {number - options.seed} rounds; every property held")
-    if slow:
-        print("too slow:", ", ".join(slow))
-    return 1 if slow else 0
+    return 0
 
 
 if __name__ == "__main__":

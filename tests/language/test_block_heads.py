@@ -12,7 +12,7 @@ from tests.language.corpus import ROOT, read
 from tests.language.fixing import unfixed
 from tests.language.texts import HERE
 
-BASES = ("specs/ioi.rec", "specs/refusal.rec", "tests/language/full.rec")
+BASES = ("specs/ioi.rec", "tests/language/full.rec")
 HEAD = re.compile(
     r"(?m)^(?P<indent> *)(?P<kind>\w+)(?: (?P<name>(?!like\b)\w+))?(?P<like> like \w+)? \{"
 )

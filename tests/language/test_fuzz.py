@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from lark import Token
-from recoverdsl.language.lexer import scan
 
 from recoverdsl.language import schema
-from recoverdsl.language.syntax.grammar import _lark
+from recoverdsl.language.diagnostics import Collector
+from recoverdsl.language.recovery.reader import read_loosely
+from recoverdsl.language.syntax.grammar import comments, parse_strictly
 from tests.language import properties
-from tests.language.fuzz import MOST_SECONDS, mutants, seconds
-from tests.language.huge import TEXTS
+from tests.language.fuzz import mutants
 from tests.language.strategies import checked, grammatical
-from tests.language.texts import FULL, IOI
 
 few = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -65,29 +61,10 @@ def test_any_text_is_only_explained(text: str | bytes) -> None:
 
 
 @few
-@given(st.one_of(st.text(max_size=60), mutants(), st.sampled_from([FULL, IOI])))
-def test_tokens_are_those_of_the_grammar(text: str) -> None:
-    def told(tokens: Iterable[Token]) -> list[tuple[str, str, int, int, int]]:
-        """Tokens without what has no meaning; several ends of lines are one."""
-        made: list[tuple[str, str, int, int, int]] = []
-        for t in tokens:
-            ends = t.type == "NEWLINE"
-            if t.type not in ("SPACE", "COMMENT") and not (
-                ends and (not made or made[-1][0] == t.type)
-            ):
-                made.append(
-                    (t.type, str(t), *((0, 0, 0) if ends else (t.start_pos, t.line, t.column)))
-                )
-        return made
-
-    assert told(scan(_lark(), text)) == told(_lark().lex(text, dont_ignore=True))
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["round", "open blocks, behind a spec", "one name", "inside: sum of a param", "one line",
-     "many attacks like each other", "many unknown names", "heirs of stages", "many uses"],
-)  # fmt: skip
-def test_a_mebibyte_is_refused_or_checked_at_once(name: str) -> None:
-    # Twice what is promised, since machines that run tests are busy.
-    assert seconds(TEXTS[name]()) < 2 * MOST_SECONDS
+@given(st.one_of(grammatical(), checked()))
+def test_recovery_reads_a_right_text_as_the_grammar_does(text: str) -> None:
+    report = Collector("x", text)
+    statements, lexed = read_loosely(text, report)
+    assert statements == parse_strictly(text)
+    assert tuple(lexed.comments) == comments(text)
+    assert report.found == []

@@ -31,7 +31,8 @@ def batch(seed: int) -> dict[str, torch.Tensor]:
 def figures_of(
     *sites: dict[str, torch.Tensor], where_BP: torch.Tensor | None = None, eta: float = 0.0
 ) -> dict[str, torch.Tensor]:
-    """Return the figures (B,) by name of a batch whose features are monitored at each site where δ is added."""
+    """Return the figures (B,) by name of a batch whose features are monitored at each site where δ
+    is added."""
     if where_BP is None:
         where_BP = torch.ones(sites[0]["delta_BPD"].shape[:2], dtype=torch.bool)
     monitored = [Monitored(b["z_def_BPS"], b["z_rec_BPS"], b["W_dec_SD"]) for b in sites]

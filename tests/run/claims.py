@@ -83,7 +83,8 @@ expect recovery_rate(noise) <= 100%
 
 
 def rows(count: int = 24, seed: int = 0) -> list[dict[str, str]]:
-    """Return prompts of three lengths, with the recipient, the giver, and a column that no step reads."""
+    """Return prompts of three lengths, with the recipient, the giver, and a column that no step
+    reads."""
     draw = random.Random(seed)
     made = []
     for index in range(count):

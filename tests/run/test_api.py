@@ -146,7 +146,7 @@ def test_errors_of_a_run_are_of_the_kinds_that_are_documented(claim: Path, tmp_p
 
 
 class _Page(html.parser.HTMLParser):
-    """What a page loads, and whether its elements are closed."""
+    """The resources that a page loads, and its open elements."""
 
     def __init__(self) -> None:
         super().__init__()

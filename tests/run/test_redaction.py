@@ -22,8 +22,9 @@ from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import Behavior, KeepValidFlips, RunBase
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.behavior.observation import Observations
-from recoverdsl.engine.steps.delta_split import DeltaPart, DeltaParts, Replay
+from recoverdsl.engine.steps.delta_split import DeltaPart, DeltaParts
 from recoverdsl.engine.steps.output import Output, StepResult, ValidFlips
+from recoverdsl.engine.steps.table_record import Replay
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Detector
 from recoverdsl.measure.keys import TableKey

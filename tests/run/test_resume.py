@@ -83,8 +83,8 @@ def undisturbed(claim: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def history(claim: Path, undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> History:
-    """Return the history of a run that is killed three times, interrupted once and asked to terminate once,
-    each a few batches later."""
+    """Return the history of a run that is killed three times, interrupted once and asked to terminate
+    once, each a few batches later."""
     folder = tmp_path_factory.mktemp("stopped")
     out, store = folder / "out", folder / "store"
     draw = random.Random(SEED)

@@ -65,7 +65,7 @@ def test_each_point_is_what_the_spec_with_that_value_finds(
         point = run.swept.points[at].result
         assert alone.result.attacks == point.attacks
         assert alone.result.controls == point.controls
-        # What stands in the point's folder is that spec, written out.
+        # The point's folder holds that spec, written out.
         written = spec.parent / "out" / run.swept.points[at].folder / "spec.rec"
         assert check_file(written).spec == recoverdsl.load(other, set=value).spec
         assert "sweep" not in written.read_text()

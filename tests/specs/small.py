@@ -77,8 +77,8 @@ def _chat_tokenizer() -> Any:
 
 
 def _write_texts(folder: Path, seed: int) -> None:
-    """Write requests and replies in made-up words, in the files and columns of the shipped ones, and lists of
-    phrases that such a text may hold."""
+    """Write requests and replies in made-up words, in the files and columns of the shipped ones, and
+    lists of phrases that such a text may hold."""
     draw = random.Random(seed)
 
     def some(count: int) -> str:
@@ -155,7 +155,8 @@ def _of_folder(folder: Path, prefix: str = "") -> dict[str, bytes]:
 
 
 def _gpt2_model(folder: Path, hub: Hub, _: object) -> Mapping[str, str]:
-    """Prepare a model at the commit that the spec names, and a release, both on the hub: nothing is replaced."""
+    """Prepare a model at the commit that the spec names, and a release, both on the hub: nothing is
+    replaced."""
     words = _ioi_words()
     model = models.gpt2(seed=2, vocab_size=len(words) + 1, n_layer=6, n_embd=WIDTH)
     with tempfile.TemporaryDirectory() as place:
@@ -173,7 +174,8 @@ def _gpt2_model(folder: Path, hub: Hub, _: object) -> Mapping[str, str]:
 
 
 def _gemma_model(folder: Path, hub: Hub, patch: pytest.MonkeyPatch) -> Mapping[str, str]:
-    """Prepare a Gemma 2 of as many layers as are read, and SAEs in Gemma Scope's format, both on the hub."""
+    """Prepare a Gemma 2 of as many layers as are read, and SAEs in Gemma Scope's format, both on
+    the hub."""
     _write_texts(folder, seed=3)
     tokenizer = _chat_tokenizer()
     model = models.gemma2(vocab_size=len(tokenizer), num_hidden_layers=20)

@@ -62,7 +62,7 @@ def test_a_shipped_spec_asks_a_question(name: str) -> None:
 
 @frozen
 class Ran:
-    """What a run of a shipped spec left."""
+    """A run of a shipped spec, with its observer and results."""
 
     audit: recoverdsl.Audit
     out: Path
@@ -72,8 +72,9 @@ class Ran:
 
 
 def ran(name: str, tmp_path: Path, hub: Hub, patch: pytest.MonkeyPatch) -> Ran:
-    """Return a function that runs a shipped spec small, in a folder of its own, with a hub on this machine."""
-    # What is asked of the hub is counted; a cache of the session would hide it.
+    """Return a function that runs a shipped spec small, in a folder of its own, with a hub on this
+    machine."""
+    # Requests to the hub are counted; a cache of the session would hide them.
     patch.setenv("RECOVERDSL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "specs").mkdir()
     folder = copied(tmp_path / "specs")

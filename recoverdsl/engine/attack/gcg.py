@@ -57,7 +57,8 @@ class TypableTokens:
         return cls(model, allowed, list(dict.fromkeys([m for m in marks if m in known] + allowed)))
 
     def round_trips(self, parts: PromptParts, suffixes: Sequence[list[int]]) -> list[bool]:
-        """Return whether a prompt with each suffix, written as text, is tokenized to the same tokens again."""
+        """Return whether a prompt with each suffix, written as text, is tokenized to the same
+        tokens again."""
         # After another token, since a decoder may drop the space before a first one.
         anchor = self.plain[:1]
         decode = self.model.tokenizer.batch_decode
@@ -153,7 +154,8 @@ class Gcg:
         return allowed_V[gain_BNV.topk(min(self.top, max(1, len(allowed_V) - 1))).indices]
 
     def _swaps(self, row: int, ids: list[int], best_NK: Tensor) -> list[list[int]]:
-        """Return different single swaps in random order, at most `candidates` that round-trip as text."""
+        """Return different single swaps in random order, at most `candidates` that round-trip as
+        text."""
         order = torch.randperm(best_NK.numel(), generator=self.generators[row])
         kept: list[list[int]] = []
         for block in torch.split(order, self.candidates):

@@ -29,7 +29,7 @@ def project(x_D: Tensor, basis_DR: Tensor) -> Tensor:
 def orthogonal_part(x_D: Tensor, basis_DR: Tensor) -> Tensor:
     """Return x without its component in the span of a basis, and exactly 0 if x lies in the span."""
     free_D = project(x_D, basis_DR)
-    # Of an x in the span only rounding is left, which points anywhere: nothing to scale up again.
+    # Of an x in the span only rounding is left, whose direction is arbitrary and must not be scaled up.
     rounding_1 = 1e-5 * x_D.norm(dim=-1, keepdim=True)
     return torch.where(free_D.norm(dim=-1, keepdim=True) <= rounding_1, 0.0, free_D)
 

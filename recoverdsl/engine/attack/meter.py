@@ -1,4 +1,5 @@
-"""The cost of a search for each example of a batch: forward passes and gradients, counted as they are spent.
+"""The cost of a search for each example of a batch: forward passes and gradients, counted as they
+are spent.
 
 An attack problem does not change; the counts, which do, are kept apart from it in a meter.
 """
@@ -29,10 +30,10 @@ class Meter:
         return cls(torch.zeros_like(members_B), torch.zeros_like(members_B), members_B)
 
     def spend(
-        self, *, forward_passes: int = 0, gradients: int = 0, of: Tensor | None = None
+        self, *, forward_passes: int = 0, gradients: int = 0, where_B: Tensor | None = None
     ) -> None:
-        """Count passes and gradients for each example, or for those where `of` (B,) is true."""
-        members = self.members_B if of is None else self.members_B[of]
+        """Count passes and gradients for each example, or for those where `where_B` is true."""
+        members = self.members_B if where_B is None else self.members_B[where_B]
         self.forward_passes_B[members] += forward_passes
         self.gradients_B[members] += gradients
 
@@ -45,7 +46,7 @@ class _Uncounted(Meter):
     """A meter that counts nothing."""
 
     def spend(
-        self, *, forward_passes: int = 0, gradients: int = 0, of: Tensor | None = None
+        self, *, forward_passes: int = 0, gradients: int = 0, where_B: Tensor | None = None
     ) -> None:
         pass
 

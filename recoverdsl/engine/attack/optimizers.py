@@ -63,16 +63,16 @@ class SteepestAscent:
         self.length_B = self.length_B[rows]
 
 
-OPTIMIZERS: dict[type, Callable[[Any, Tensor], Optimizer]] = {
-    schema.Adam: lambda config, of_B: Adam(config.lr),
-    schema.Gradient: lambda config, of_B: SteepestAscent(torch.full_like(of_B, config.lr)),
+OPTIMIZERS: dict[type, Callable[[Any, int, torch.device], Optimizer]] = {
+    schema.Adam: lambda config, count, device: Adam(config.lr),
+    schema.Gradient: lambda config, count, device: SteepestAscent(
+        torch.full((count,), config.lr, device=device)
+    ),
 }
 
 
-def optimizer_of(config: schema.Adam | schema.Gradient, of_B: Tensor) -> Optimizer:
-    """Return a fresh optimizer for a batch.
-
-    Args:
-        of_B: a float for each example, on the device of the batch.
-    """
-    return OPTIMIZERS[type(config)](config, of_B)
+def optimizer_of(
+    config: schema.Adam | schema.Gradient, count: int, device: torch.device
+) -> Optimizer:
+    """Return a fresh optimizer of the kind that a spec names, for a batch of `count` examples."""
+    return OPTIMIZERS[type(config)](config, count, device)

@@ -85,7 +85,8 @@ class AttackProblem:
         return torch.zeros(*self.where_BLQ.shape, h_BQD.shape[-1], device=h_BQD.device)
 
     def place(self, x_BLQD: Tensor) -> Tensor:
-        """Return x where δ may act and 0 elsewhere, with the mean of its shared columns in each of them."""
+        """Return x where δ may act and 0 elsewhere, with the mean of its shared columns in each of
+        them."""
         x_BLQD = x_BLQD * self.where_BLQ[..., None]
         if self.shared_LQ is None:
             return x_BLQD
@@ -111,7 +112,8 @@ class AttackProblem:
         return trace
 
     def total(self, delta_BLQD: Tensor, meter: Meter = UNCOUNTED) -> Tensor:
-        """Return everything that is added to the clamped states: δ, its corrections, and earlier stages' δ."""
+        """Return everything that is added to the clamped states: δ, its corrections, and earlier
+        stages' δ."""
         if not self.bases:
             return delta_BLQD if self.fixed_BLQD is None else delta_BLQD + self.fixed_BLQD
         trace = Trace()

@@ -26,7 +26,8 @@ from recoverdsl.errors import UnavailableError
 from recoverdsl.language.schema import Site
 
 KEPT_BYTES = 2**31
-"""How much memory recent problems may take: attacks of one spec share them and differ in budgets only."""
+"""How much memory recent problems may take: attacks of one spec share them and differ in budgets
+only."""
 
 
 @define
@@ -176,7 +177,8 @@ class ProblemFactory:
 
 
 def stored_delta(problem: AttackProblem, delta_BLQD: Tensor, after: int) -> Tensor:
-    """Return δ as it is stored: with `after` columns after the prompt, whatever the batch's longest target."""
+    """Return δ as it is stored: with `after` columns after the prompt, whatever the batch's longest
+    target."""
     have = delta_BLQD.shape[2] - (problem.tokens.prompt - problem.first)
     return torch.nn.functional.pad(delta_BLQD, (0, 0, 0, after - have))
 
@@ -187,7 +189,8 @@ def positioned_delta(step: Recover, sites: tuple[int, ...], delta_BLPD: Tensor) 
 
 
 def target_labels(targets: Answers) -> tuple[Tensor, Tensor]:
-    """Return target tokens (B, A) and which of them are real; the last one of a text that ended is its end."""
+    """Return target tokens (B, A) and which of them are real; the last one of a text that ended is
+    its end."""
     columns_N = torch.arange(targets.ids_BN.shape[1], device=targets.ids_BN.device)
     mask_BN = columns_N < (targets.length_B + targets.ended_B)[:, None]
     width = max(1, int(mask_BN.any(0).sum()))

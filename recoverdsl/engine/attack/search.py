@@ -129,7 +129,8 @@ def smallest_norm(
     within: float,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Outcome:
-    """Return the δ of least norm that recovers, per example, by warm-started bisection of all examples at once.
+    """Return the δ of least norm that recovers, per example, by warm-started bisection of all
+    examples at once.
 
     Between the largest norm that failed (0 at first: a valid flip does not hold undisturbed) and the
     smallest that recovered, the middle is tried from the best δ so far, scaled down. An example

@@ -117,7 +117,8 @@ class SuffixProblem:
         )
 
     def _squared_drift(self, z: Mapping[int, Tensor]) -> Tensor:
-        """Return ‖z − z_def‖² / ‖z_def‖², over all sites together, (B,); ‖z − z_def‖² where z_def is 0."""
+        """Return ‖z − z_def‖² / ‖z_def‖², over all sites together, (B,); ‖z − z_def‖² where z_def
+        is 0."""
         where_BA1 = self.goal.mask_BA[..., None]
         moved_B = size_B = torch.zeros(len(self), device=where_BA1.device)
         for site, z_BAS in self.z_def.items():

@@ -1,4 +1,5 @@
-"""Effects of features, by which they are ranked: attribution to a score, contrast between two sets of texts."""
+"""Effects of features, by which they are ranked: attribution to a score, contrast between two sets
+of texts."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from recoverdsl.language.schema import Positions
 def attribution(
     resources: Resources, goal: Objective, positions: Positions, indices: list[int]
 ) -> tuple[list[Tensor], Tensor]:
-    """Return activation × gradient of every feature, summed over positions and examples: (d_sae,) per SAE.
+    """Return activation × gradient of every feature, summed over positions and examples: (d_sae,)
+    per SAE.
 
     Examples with an effect that is not a finite number are left out; the second tensor, (B,), is
     true at the others.

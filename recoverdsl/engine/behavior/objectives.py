@@ -1,4 +1,5 @@
-"""The objectives of an attack: a score read from the logits, or the log-probability of a whole answer."""
+"""The objectives of an attack: a score read from the logits, or the log-probability of a whole
+answer."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ _OPERATORS: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 class Goal(Protocol):
-    """Scores a batch from the residual stream before the final norm, and says which examples have reached
-    the goal.
+    """Scores a batch from the residual stream before the final norm, and says which examples have
+    reached the goal.
 
     Args:
         h_BQD: the columns from `first` on.
@@ -67,7 +68,8 @@ class Objective:
 
 @frozen(eq=False)
 class ScoreGoal:
-    """The score of a behavior at the prompt's last token, in `column`; reached when the behavior holds."""
+    """The score of a behavior at the prompt's last token, in `column`; reached when the behavior
+    holds."""
 
     objective: Objective
     predicate: Predicate
@@ -112,7 +114,8 @@ class AnswerGoal:
 
 
 def fill(text: str, example: Example) -> str:
-    """Return a text with each `{column}` replaced by the example's value; no other formatting is understood.
+    """Return a text with each `{column}` replaced by the example's value; no other formatting is
+    understood.
 
     Raises:
         UnavailableError: the data has no such column.

@@ -34,13 +34,14 @@ INVARIANCE: dict[str, str] = {
 
 `linear`: each feature reads δ through its own encoder column alone, so S stays exactly constant.
 `competing`: other features compete for the same places, so S can change although A_Sᵀδ = 0.
-`nonlinear`: the encoder is not a function of A_Sᵀh, so orthogonality says nothing.
+`nonlinear`: the encoder is not a function of A_Sᵀh, so orthogonality implies nothing.
 """
 
 
 @frozen(eq=False)
 class Autoencoder:
-    """A frozen float32 SAE as sae_lens loaded it, with the boundary of the residual stream that it reads.
+    """A frozen float32 SAE as sae_lens loaded it, with the boundary of the residual stream that it
+    reads.
 
     Feature ids and activations are those of the loaded SAE: decoder norms are as stored, not folded.
     """
@@ -88,7 +89,8 @@ class Autoencoder:
         )
 
     def _bound_F(self) -> Tensor:
-        """Return the value of A_Fᵀh at which each feature becomes active, (d_sae,); NaN if there is none."""
+        """Return the value of A_Fᵀh at which each feature becomes active, (d_sae,); NaN if there is
+        none."""
         sae, kind = self.sae, self.sae.cfg.architecture()
         shift_F = sae.b_dec @ sae.W_enc if sae.cfg.apply_b_dec_to_input else 0.0
         bound_F: Tensor = torch.full((self.d_sae,), torch.nan, device=sae.W_dec.device)
@@ -234,7 +236,8 @@ def _without_centering(sae: Any) -> Any:
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Silence sae_lens's advice to load the model with the SAE's own options: `checked_autoencoder` handles them."""
+    """Silence sae_lens's advice to load the model with the SAE's own options: `checked_autoencoder`
+    handles them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*This SAE has non-empty")
         yield

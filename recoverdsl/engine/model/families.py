@@ -21,7 +21,8 @@ between, which the kernels cannot do, so it runs eager."""
 
 
 class KeyValues(Protocol):
-    """A cache of attention keys and values as a decoder layer uses it: the interface of transformers' caches."""
+    """A cache of attention keys and values as a decoder layer uses it: the interface of
+    transformers' caches."""
 
     def update(
         self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *unused: Any
@@ -70,7 +71,8 @@ class Family:
         raise NotImplementedError
 
     def positional(self, h_BQD: Tensor, positions_BQ: Tensor) -> Mapping[str, Any]:
-        """Return the arguments by which every layer knows the positions, computed once for all layers."""
+        """Return the arguments by which every layer knows the positions, computed once for all
+        layers."""
         raise NotImplementedError
 
     def layer(
@@ -88,7 +90,8 @@ class Family:
         return output[0] if isinstance(output, tuple) else output
 
     def logits(self, h_ND: Tensor, tokens_NK: Tensor | None = None) -> Tensor:
-        """Return the float32 logits of residual-stream rows: all (N, vocabulary), or those of `tokens_NK`."""
+        """Return the float32 logits of residual-stream rows: all (N, vocabulary), or those of
+        `tokens_NK`."""
         h_ND = self.final_norm(h_ND.to(self.dtype))
         if tokens_NK is None:
             bias = None if self.head.bias is None else self.head.bias.float()
@@ -103,7 +106,8 @@ class Family:
         return logits if self.softcap is None else self.softcap * (logits / self.softcap).tanh()
 
     def logprob(self, h_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the log-probability (N,) of one token after each row, and whether it is the most likely one.
+        """Return the log-probability (N,) of one token after each row, and whether it is the most
+        likely one.
 
         Differentiable in `h_ND`. The logits of the whole vocabulary are held for a few rows at a
         time only.

@@ -84,7 +84,8 @@ class Prefix:
     def update(
         self, key_BHQd: Tensor, value_BHQd: Tensor, layer: int, *_: Any
     ) -> tuple[Tensor, Tensor]:
-        """Return the prefix's keys and values followed by the suffix's; the prefix itself is not changed."""
+        """Return the prefix's keys and values followed by the suffix's; the prefix itself is not
+        changed."""
         if layer not in self.keys:
             return key_BHQd, value_BHQd
         return (
@@ -157,7 +158,8 @@ NO_PREFIX = Prefix({}, {})
 
 
 def attention_mask(mask_BT: Tensor, first: int = 0) -> Tensor:
-    """Return the causal mask (B, 1, Q, T) of the columns from `first` on, true where attention is allowed.
+    """Return the causal mask (B, 1, Q, T) of the columns from `first` on, true where attention is
+    allowed.
 
     A padded row sees itself, since a softmax over nothing is not a number.
     """

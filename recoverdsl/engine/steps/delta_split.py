@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping
 
 import torch
 from attrs import evolve, frozen
@@ -14,21 +13,13 @@ from recoverdsl.engine.attack.delta_parts import split
 from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.attack.problem_factory import ProblemFactory, stored_delta
 from recoverdsl.engine.attack.search import Outcome
-from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries, evaluate
 from recoverdsl.engine.steps.executor import FlipExecutor, Progress, executes
 from recoverdsl.engine.steps.recovery import problem_of
-from recoverdsl.measure.rows import Recovery
+from recoverdsl.engine.steps.table_record import Replay, TableRecord
+from recoverdsl.measure.keys import PartKey
 from recoverdsl.store.records import rows_of
-
-
-@frozen(eq=False)
-class Replay:
-    """The outcome of a given δ under the clamp, without a search."""
-
-    rows: tuple[Recovery, ...]
-    answers: Answers | None
 
 
 @frozen(eq=False)
@@ -40,17 +31,25 @@ class DeltaPart:
     without: Replay
     """δ less this part."""
 
-    def replays(self) -> tuple[tuple[Literal["alone", "without"], Replay], ...]:
-        """Return each replay with its name."""
-        return ("alone", self.alone), ("without", self.without)
-
 
 @frozen(eq=False)
-class DeltaParts:
+class DeltaParts(TableRecord):
     """The parts of the δ of some valid flips, by their names: the record of a step."""
 
     sites_BL: Tensor
     parts: Mapping[str, DeltaPart]
+
+    def replays(self) -> Iterator[tuple[PartKey | None, Replay]]:
+        for name, part in self.parts.items():
+            yield PartKey(name, "alone"), part.alone
+            yield PartKey(name, "without"), part.without
+
+    def deltas(self) -> Iterator[tuple[str | None, Tensor]]:
+        for name, part in self.parts.items():
+            yield name, part.delta_BLPD
+
+    def boundaries(self) -> list[int]:
+        return [int(site) for site in self.sites_BL[0]]
 
 
 @executes(SplitDelta)

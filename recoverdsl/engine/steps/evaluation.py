@@ -1,8 +1,9 @@
-"""The evaluation of a δ: figures on the target, the text that is generated with it, figures on that text."""
+"""The evaluation of a δ: figures on the target, the text that is generated with it, figures on that
+text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from attrs import evolve, frozen
@@ -18,6 +19,7 @@ from recoverdsl.engine.defense.intervention import Delta, Intervention
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.model.forward import Tokens, embed, run_layers
 from recoverdsl.engine.resources import Resources
+from recoverdsl.engine.steps.table_record import Replay, TableRecord
 from recoverdsl.measure.features import (
     DeltaFigures,
     FeatureFigures,
@@ -26,6 +28,7 @@ from recoverdsl.measure.features import (
     delta_figures,
     feature_figures,
 )
+from recoverdsl.measure.keys import PartKey
 from recoverdsl.measure.rows import NOT_A_NUMBER, Effort, GeneratedFigures, Recovery
 
 NO_UNLIKE_ANSWER = "no other example has an answer that is unlike its own"
@@ -49,7 +52,7 @@ class FlipBatch:
 
 
 @frozen(eq=False)
-class Recoveries:
+class Recoveries(TableRecord):
     """δ of some valid flips, and its figures: the record of a step."""
 
     rows: tuple[Recovery, ...]
@@ -59,6 +62,15 @@ class Recoveries:
     """The boundaries at which it acts, the same in every row."""
     answers: Answers | None = None
     """The texts that are generated with δ in place; None where none is."""
+
+    def replays(self) -> Iterator[tuple[PartKey | None, Replay]]:
+        yield None, Replay(self.rows, self.answers)
+
+    def deltas(self) -> Iterator[tuple[str | None, Tensor]]:
+        yield None, self.delta_BLPD
+
+    def boundaries(self) -> list[int]:
+        return [int(site) for site in self.sites_BL[0]]
 
 
 def evaluate(

@@ -60,7 +60,8 @@ class Attributions:
         return int((~self.finite_B).sum())
 
     def mean(self, sae: int) -> Tensor:
-        """Return the mean effect over the examples that are not left out, (features,); NaN if all are."""
+        """Return the mean effect over the examples that are not left out, (features,); NaN if all
+        are."""
         count = int(self.finite_B.sum())
         return self.totals[sae].sum(0) / (count or torch.nan)
 

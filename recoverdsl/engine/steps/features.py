@@ -150,7 +150,8 @@ def encoders_of(resources: Resources) -> dict[int, str]:
 
 
 def activation_sums(totals: dict[int, torch.Tensor], tokens: int) -> ActivationSums:
-    """Return the record of one batch from its sums, (features,) by boundary, and its number of tokens."""
+    """Return the record of one batch from its sums, (features,) by boundary, and its number of
+    tokens."""
     return ActivationSums(
         {boundary: total_F[None] for boundary, total_F in totals.items()}, torch.tensor([tokens])
     )

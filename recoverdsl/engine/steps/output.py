@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import KeepValidFlips
+from recoverdsl.engine.steps.table_record import TableRecord
 
 R = TypeVar("R")
 
@@ -28,7 +29,7 @@ class ValidFlips:
     """The valid flips: the record of a step."""
 
     indices: tuple[int, ...]
-    """Indices of the examples whose behavior the clamp removed."""
+    """Indices of the examples, ascending, whose behavior the clamp removed."""
 
 
 @frozen(eq=False)
@@ -43,6 +44,13 @@ class Output:
         """Return the record of a step that has run."""
         found = self.results[key].record
         assert isinstance(found, kind), f"{key} has no {kind.__name__}"
+        return found
+
+    def table(self, key: str) -> TableRecord | None:
+        """Return the record of a step that makes rows of the example table; None if there are no valid
+        flips."""
+        found = self.results[key].record
+        assert found is None or isinstance(found, TableRecord), f"{key} makes no rows"
         return found
 
     @property

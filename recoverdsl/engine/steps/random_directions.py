@@ -63,7 +63,8 @@ def random_directions(
 
 
 def _better(a: Recoveries, b: Recoveries) -> Recoveries:
-    """Return row by row the draw that recovered, or else the one with the higher score, failures last."""
+    """Return row by row the draw that recovered, or else the one with the higher score, failures
+    last."""
 
     def rank(row: Recovery) -> tuple[bool, bool, float]:
         return (row.failed is None, row.recovered, row.score_recovered)

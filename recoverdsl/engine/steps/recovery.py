@@ -96,7 +96,8 @@ def find_smallest_norm(
     found: Recoveries,
     progress: Progress = lambda done: None,
 ) -> Recoveries:
-    """Return the δ of the least norm that recovers, from the δ that an attack found for some valid flips."""
+    """Return the δ of the least norm that recovers, from the δ that an attack found for some valid
+    flips."""
     problem = problem_of(problems, step.recover, protected, batch)
     device, rows = problems.resources.device, found.rows
     start = search.Outcome(
@@ -135,7 +136,7 @@ def limits(problem: AttackProblem, limit: float) -> Tensor:
 
 def _attack(step: Recover, stage: Stage, problem: AttackProblem) -> search.Attack:
     return search.Attack(
-        optimizer=lambda limit_B: optimizer_of(stage.optimizer, limit_B),
+        optimizer=lambda limit_B: optimizer_of(stage.optimizer, len(limit_B), limit_B.device),
         constraint=constraint_of(step.preserve, problem),
         steps=stage.steps,
         stop_when_recovered=step.stop == "recovered",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from attrs import frozen
@@ -24,12 +24,14 @@ from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.steps.evaluation import FlipBatch, with_generated
 from recoverdsl.engine.steps.executor import FlipExecutor, Progress, executes
+from recoverdsl.engine.steps.table_record import Replay, TableRecord
 from recoverdsl.measure.features import FeatureFigures, Monitored, feature_figures
+from recoverdsl.measure.keys import PartKey
 from recoverdsl.measure.rows import NOT_A_NUMBER, Effort, Recovery
 
 
 @frozen(eq=False)
-class Suffixes:
+class Suffixes(TableRecord):
     """Suffixes of some valid flips, and their figures: the record of a step."""
 
     rows: tuple[Recovery, ...]
@@ -38,6 +40,9 @@ class Suffixes:
     """Trained embeddings; None for real tokens."""
     suffix_ids_BN: Tensor | None = None
     """Real tokens; None for trained embeddings."""
+
+    def replays(self) -> Iterator[tuple[PartKey | None, Replay]]:
+        yield None, Replay(self.rows, self.answers, self.suffix_ids_BN)
 
 
 @executes(Suffix)
@@ -83,8 +88,8 @@ def attack(
     problem = suffix_problem(resources, step, protected, indices, bases, plain)
     kind: SuffixKind
     if step.optimizer is not None:
-        start = soft_start(problem, seeds)
-        kind = SoftSuffix(optimizer_of(step.optimizer, start.new_empty(len(problem))))
+        optimizer = optimizer_of(step.optimizer, len(problem), problem.family.device)
+        kind, start = SoftSuffix(optimizer), soft_start(problem, seeds)
     else:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         kind = Gcg(typable, parts, generators, step.candidates, step.top)

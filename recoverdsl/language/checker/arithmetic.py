@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from attrs import frozen
 
-from recoverdsl.language.diagnostics import Collector, Mend, replace
+from recoverdsl.language.diagnostics import Collector, Help, replace
 from recoverdsl.language.syntax.nodes import Binary, Expression, Number, String, Unary
 
 _ARITHMETIC = ("+", "-", "*", "/")
@@ -22,12 +22,12 @@ class Quantity:
 
     @property
     def plain(self) -> Fraction:
-        """The number that is meant: 5% is 0.05."""
+        """Return the number that is meant: 5% is 0.05."""
         return self.value / 100 if self.percent else self.value
 
 
 def is_arithmetic(value: Expression) -> bool:
-    """Whether a value is made like a number, whatever it is made from."""
+    """Tell whether a value is made like a number, whatever it is made from."""
     if isinstance(value, Number):
         return True
     if isinstance(value, Unary):
@@ -40,7 +40,7 @@ def is_arithmetic(value: Expression) -> bool:
 
 
 def fold(value: Expression, report: Collector) -> Quantity | None:
-    """The number that an expression stands for; None if it has none, which is reported."""
+    """Return the number that an expression is; None if it is none, which is reported."""
     if isinstance(value, Number):
         return Quantity(Fraction(value.text.rstrip("%")), value.text.endswith("%"))
     if isinstance(value, Unary) and value.operator == "-":
@@ -49,7 +49,7 @@ def fold(value: Expression, report: Collector) -> Quantity | None:
     if isinstance(value, Binary) and value.operator in _ARITHMETIC:
         left, right = fold(value.left, report), fold(value.right, report)
         return _combine(value, left, right, report) if left and right else None
-    help: Mend | str = "write a number, or the name of a `param` that is one"
+    help: Help | str = "write a number, or the name of a `param` that is one"
     if isinstance(value, String) and re.fullmatch(r"[0-9]+(\.[0-9]+)?%?", value.value):
         help = replace(value.span, value.value, "write it without quotation marks")
     report.add("REC309", "only numbers can be calculated with", value.span, help=help)

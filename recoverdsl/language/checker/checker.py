@@ -25,7 +25,7 @@ from recoverdsl.language.checker.rules import check_meaning
 from recoverdsl.language.checker.scope import SAME_SPACE, Scope, lost_names, substitute, symbol_of
 from recoverdsl.language.checker.statements import read_measure, read_sweep
 from recoverdsl.language.checker.values import INVALID, Values
-from recoverdsl.language.diagnostics import Collector, Diagnostic, Edit, Mend, TooManyError, replace
+from recoverdsl.language.diagnostics import Collector, Diagnostic, Edit, Help, TooManyError, replace
 from recoverdsl.language.diagnostics.suggestions import suggest
 from recoverdsl.language.schema.fields import hints, keys, value_words
 from recoverdsl.language.schema.vocabulary import article
@@ -48,7 +48,7 @@ def check_tree(
     overrides: Mapping[str, str] | None = None,
     index: Index | None = None,
 ) -> tuple[schema.Spec | None, tuple[SpecAt, ...]]:
-    """The spec that a tree describes, and at each point of its sweeps; None if anything is wrong.
+    """Return the spec that a tree describes, and at each point of its sweeps; None if anything is wrong.
 
     The places of its names are noted in `index`.
     """
@@ -82,7 +82,7 @@ def _errors(report: Collector) -> list[Diagnostic]:
 
 
 def _check_points(tree: Tree, spec: schema.Spec, report: Collector) -> tuple[SpecAt, ...]:
-    """Each value has its type and range already; here is what values do not allow together."""
+    """Return each value has its type and range already; here is what values do not allow together."""
     if (count := count_points(spec.sweeps)) > MOST_POINTS:
         name = next(iter(spec.sweeps))
         report.add(
@@ -175,8 +175,8 @@ class _Checker:
                 self._unknown_kind(statement)
             elif kind == "measure":
                 if statement.name:
-                    gone = Edit(statement.kind.span.behind.to(statement.name.span), "")
-                    help = Mend("remove the name", (gone,))
+                    gone = Edit(statement.kind.span.after.to(statement.name.span), "")
+                    help = Help("remove the name", (gone,))
                     self.report.add(
                         "REC214", "`measure` has no name", statement.name.span, help=help
                     )
@@ -193,18 +193,18 @@ class _Checker:
                 self._define(statement, kind, statement.name, taken)
 
     def _stray(self, statement: Attribute) -> None:
-        """An attribute outside all blocks."""
+        """Return an attribute outside all blocks."""
         key = statement.key.name or ""
         takers = [
             kind for kind, cls in schema.BLOCKS.items() if key in keys(cls) and key != "stage"
         ]
-        help: Mend | str = "move it into its block"
+        help: Help | str = "move it into its block"
         if takers:
             kinds = " or ".join(f"`{kind}`" for kind in takers if kind != "stage")
             help = f"move it into the {kinds} block that it belongs to"
         elif key and isinstance(statement.value, (nodes.Number, nodes.String, nodes.Boolean)):
             put = Edit(statement.span.before, "param ")
-            help = Mend(f"write `param {key} = …` for a value with a name", (put,))
+            help = Help(f"write `param {key} = …` for a value with a name", (put,))
         self.report.add(
             "REC213", "an attribute belongs inside a block", statement.key.span, help=help
         )
@@ -242,7 +242,7 @@ class _Checker:
     # --- Blocks -------------------------------------------------------------------------------
 
     def block(self, block: Block, cls: type, path: str) -> Any:
-        """The value of one block, by the fields of its class."""
+        """Return the value of one block, by the fields of its class."""
         kind, known = block.kind.text, keys(cls)
         has_stages = "stage" in known
         self._repeats(block, known, has_stages)
@@ -276,7 +276,7 @@ class _Checker:
         return INVALID if any(v is INVALID for v in given.values()) else cls(**given)
 
     def _value(self, cls: type, a: attrs.Attribute[Any], key: str, attribute: Attribute) -> Any:
-        """The value of an attribute, read once, however many blocks inherit it."""
+        """Return the value of an attribute, read once, however many blocks inherit it."""
         known = self.read.get((id(attribute), cls))
         if known is None:
             known = self.values.read(hints(cls)[a.name], attribute.value, f"`{key}`", a.metadata)
@@ -331,14 +331,14 @@ class _Checker:
                         statement.like.span,
                         help="write out what it does, or let its attack be `like` another",
                     )
-            elif isinstance(statement, Block):
+            elif isinstance(statement, Block) and statement.whole:
                 self.report.add(
                     "REC213",
                     f"{article(statement.kind.text)} `{statement.kind.text}` block cannot stand inside {article(block.kind.text)} `{block.kind.text}` block",
                     statement.head,
                     help="write it at the top of the file",
                 )
-            elif not isinstance(statement, nodes.Broken):
+            elif not isinstance(statement, (nodes.Broken, Block)):
                 message = "this cannot stand inside a block"
                 help = "write it at the top of the file"
                 self.report.add("REC213", message, statement.span, help=help)
@@ -393,9 +393,9 @@ def check_version(
         )
         put = Edit((first.span if first else start).before, "recoverdsl 1\n\n")
         gone = tuple(Edit(version.span, "") for version in versions[:1])
-        help = Mend("begin the file with `recoverdsl 1`", (put, *gone))
+        help = Help("begin the file with `recoverdsl 1`", (put, *gone))
         report.add("REC112", message, span.before, help=help)
         versions = versions[1:]
     for version in versions:
-        help = Mend("remove it", (Edit(version.span, ""),))
+        help = Help("remove it", (Edit(version.span, ""),))
         report.add("REC213", "the version is given a second time", version.span, help=help)

@@ -11,8 +11,8 @@ import attrs
 from recoverdsl.language import schema
 from recoverdsl.language.checker.arithmetic import Quantity, is_arithmetic
 from recoverdsl.language.checker.scope import Scope
-from recoverdsl.language.diagnostics import Edit, Mend, replace
-from recoverdsl.language.diagnostics.suggestions import did_you_mean, mend_word
+from recoverdsl.language.diagnostics import Edit, Help, replace
+from recoverdsl.language.diagnostics.suggestions import did_you_mean, help_with_word
 from recoverdsl.language.syntax import nodes
 from recoverdsl.language.syntax.nodes import (
     Binary,
@@ -32,15 +32,15 @@ _NOTHING = frozenset({"none", "null", "nil", "nan", "undefined"})
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
 
 
-def meant_by(annotation: Any, value: Expression, scope: Scope) -> Mend | str | None:
-    """How a value is mended that is not of the type it should have; None if nobody can say."""
+def meant_by(annotation: Any, value: Expression, scope: Scope) -> Help | str | None:
+    """Return the help for a value of the wrong type; None if there is none."""
     if isinstance(value, Path) and (value.name or "").lower() in _NOTHING:
         return "leave the line out if nothing is meant"
     convert = _converter(annotation)
     return convert(annotation, value, scope) if convert else None
 
 
-def _converter(annotation: Any) -> Callable[[Any, Expression, Scope], Mend | str | None] | None:
+def _converter(annotation: Any) -> Callable[[Any, Expression, Scope], Help | str | None] | None:
     if annotation in _CONVERTERS:
         return _CONVERTERS[annotation]
     if annotation in schema.FUNCTIONS.values():
@@ -55,18 +55,18 @@ def _converter(annotation: Any) -> Callable[[Any, Expression, Scope], Mend | str
 
 
 def written(value: Expression, scope: Scope) -> str:
-    """A value as it is written in the source."""
+    """Return a value as it is written in the source."""
     return scope.report.text_of(value.span)
 
 
-def _boolean(_: Any, value: Expression, scope: Scope) -> Mend | None:
+def _boolean(_: Any, value: Expression, scope: Scope) -> Help | None:
     said = {Path: lambda v: v.name, String: lambda v: v.value, Number: lambda v: v.text}
     text = said[type(value)](value) if type(value) in said else None
     truth = _TRUTHS.get((text or "").lower())
     return replace(value.span, truth) if truth else None
 
 
-def _number(kind: Any, value: Expression, scope: Scope) -> Mend | None:
+def _number(kind: Any, value: Expression, scope: Scope) -> Help | None:
     number = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?%?"
     if isinstance(value, String) and re.fullmatch(number, value.value.strip()):
         return replace(value.span, value.value.strip(), "write it without quotation marks")
@@ -80,15 +80,15 @@ def _number(kind: Any, value: Expression, scope: Scope) -> Mend | None:
     return None
 
 
-def _text(_: Any, value: Expression, scope: Scope) -> Mend | None:
+def _text(_: Any, value: Expression, scope: Scope) -> Help | None:
     if isinstance(value, (Call, List, String)) or value.span.line != value.span.end_line:
         return None
     literal = quote(written(value, scope))
     return replace(value.span, literal) if len(literal) < 300 else None
 
 
-def meant_name(kinds: tuple[str, ...], value: Expression, scope: Scope) -> Mend | None:
-    """How a value is mended that should be the name of a block."""
+def meant_name(kinds: tuple[str, ...], value: Expression, scope: Scope) -> Help | None:
+    """Return the help for a value that should be the name of a block."""
     known = scope.names(*kinds)
     text = value.value if isinstance(value, String) else written(value, scope)
     if isinstance(value, (String, Binary)):
@@ -101,13 +101,13 @@ def meant_name(kinds: tuple[str, ...], value: Expression, scope: Scope) -> Mend 
     return None
 
 
-def _word(annotation: Any, value: Expression, scope: Scope) -> Mend | None:
+def _word(annotation: Any, value: Expression, scope: Scope) -> Help | None:
     text = value.value if isinstance(value, String) else written(value, scope)
     near = text if text in get_args(annotation) else did_you_mean(text, get_args(annotation))
     return replace(value.span, near, f"did you mean `{near}`?") if near else None
 
 
-def _function(cls: Any, value: Expression, scope: Scope) -> Mend | str | None:
+def _function(cls: Any, value: Expression, scope: Scope) -> Help | str | None:
     name = next(name for name, known in schema.FUNCTIONS.items() if known is cls)
     needed = [a for a in attrs.fields(cls) if a.default is attrs.NOTHING]
     said = (
@@ -123,7 +123,7 @@ def _function(cls: Any, value: Expression, scope: Scope) -> Mend | str | None:
     return None
 
 
-def _limit(_: Any, value: Expression, scope: Scope) -> Mend | None:
+def _limit(_: Any, value: Expression, scope: Scope) -> Help | None:
     if is_arithmetic(value) or isinstance(value, List):
         return replace(value.span, f"norm <= {written(value, scope)}")
     if not isinstance(value, Binary) or value.operator not in _FLIPPED:
@@ -136,7 +136,7 @@ def _limit(_: Any, value: Expression, scope: Scope) -> Mend | None:
     return None
 
 
-def _site(_: Any, value: Expression, scope: Scope) -> Mend | str | None:
+def _site(_: Any, value: Expression, scope: Scope) -> Help | str | None:
     models = scope.names("model")
     if isinstance(value, String):
         hook = re.fullmatch(r"blocks\.([0-9]+)\.hook_resid_(pre|post)", value.value)
@@ -160,12 +160,12 @@ def _site(_: Any, value: Expression, scope: Scope) -> Mend | str | None:
         edits += [Edit(words[2].span, side)] if side else []
     if not edits:
         return None
-    return Mend(
+    return Help(
         "did you mean " + " and ".join(f"`{edit.text}`" for edit in edits) + "?", tuple(edits)
     )
 
 
-_CONVERTERS: dict[Any, Callable[[Any, Expression, Scope], Mend | str | None]] = {
+_CONVERTERS: dict[Any, Callable[[Any, Expression, Scope], Help | str | None]] = {
     bool: _boolean, int: _number, float: _number, str: _text, schema.Limit: _limit,
     schema.ClampValue: lambda _, value, scope: _number(float, value, scope),
     schema.Site: _site,
@@ -173,19 +173,19 @@ _CONVERTERS: dict[Any, Callable[[Any, Expression, Scope], Mend | str | None]] = 
 
 
 def flipped(operator: str) -> str:
-    """The comparison that says the same with its sides exchanged."""
+    """Return the comparison that says the same with its sides exchanged."""
     return _FLIPPED[operator]
 
 
-def without_percent(value: Expression) -> Mend | str:
-    """The mending of a share that should be a plain number."""
+def without_percent(value: Expression) -> Help | str:
+    """Return the help for a share that should be a plain number."""
     help = "write a plain number"
     if isinstance(value, Unary) and isinstance(value.operand, Number):
         return replace(value.span, f"-{value.operand.text.rstrip('%')}", help)
     return replace(value.span, value.text.rstrip("%"), help) if isinstance(value, Number) else help
 
 
-def ascending(value: Expression, norms: list[Quantity | None]) -> Mend | str:
+def ascending(value: Expression, norms: list[Quantity | None]) -> Help | str:
     """Budgets in their order."""
     items = value.items if isinstance(value, List) else (value,)
     texts = {
@@ -197,13 +197,13 @@ def ascending(value: Expression, norms: list[Quantity | None]) -> Mend | str:
     return replace(value.span, f"[{', '.join(kept)}]")
 
 
-def meant_objective(value: Expression, scope: Scope) -> Mend | str | None:
-    """How a value is mended that an attack cannot maximize."""
+def meant_objective(value: Expression, scope: Scope) -> Help | str | None:
+    """Return the help for a value that an attack cannot maximize."""
     known = scope.names("behavior")
     inner = value.arguments[0].value if isinstance(value, Call) and value.arguments else None
     if isinstance(inner, Path) and inner.name in known:
         return replace(value.span, inner.name)
     if isinstance(value, Call):
-        help = mend_word(value.function.span, value.function.text, ("logprob",))
+        help = help_with_word(value.function.span, value.function.text, ("logprob",))
         return help or "write `logprob(base_answer)`"
     return meant_name(("behavior",), value, scope)

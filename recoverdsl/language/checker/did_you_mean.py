@@ -12,7 +12,7 @@ from attrs import evolve
 from recoverdsl.language import schema
 from recoverdsl.language.checker.arithmetic import is_arithmetic
 from recoverdsl.language.diagnostics import Collector, replace
-from recoverdsl.language.diagnostics.suggestions import did_you_mean, mend_word, suggest
+from recoverdsl.language.diagnostics.suggestions import did_you_mean, help_with_word, suggest
 from recoverdsl.language.schema.fields import alternatives, hints, keys
 from recoverdsl.language.schema.vocabulary import article
 from recoverdsl.language.syntax import nodes
@@ -20,7 +20,7 @@ from recoverdsl.language.syntax.nodes import Attribute, Binary, Block, Path, Sta
 
 
 def _limits(cls: type) -> list[str]:
-    """The attributes of a block that bound a norm."""
+    """Return the attributes of a block that bound a norm."""
     return [
         key for key, a in keys(cls).items() if schema.Limit in alternatives(hints(cls)[a.name])
     ]  # fmt: skip
@@ -33,7 +33,7 @@ class Meant:
         self.report, self.kinds = report, frozenset(kinds)
 
     def statements(self, statements: Iterable[Statement]) -> tuple[Statement, ...]:
-        """All statements of a file."""
+        """Return all statements of a file."""
         return tuple(
             self._block(self._kind(s, self.kinds)) if isinstance(s, Block) else s
             for s in statements
@@ -46,7 +46,7 @@ class Meant:
         near = did_you_mean(kind.text, known)
         if near is None:
             return block
-        help = mend_word(kind.span, kind.text, known)
+        help = help_with_word(kind.span, kind.text, known)
         self.report.add("REC201", f"there is no block `{kind.text}`", kind.span, help=help)
         return evolve(block, kind=Word(near, span=kind.span))
 

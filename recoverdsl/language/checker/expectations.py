@@ -8,8 +8,8 @@ from recoverdsl.language import schema
 from recoverdsl.language.checker.arithmetic import is_arithmetic
 from recoverdsl.language.checker.conversions import flipped, written
 from recoverdsl.language.checker.values import INVALID, Values
-from recoverdsl.language.diagnostics import Mend, replace
-from recoverdsl.language.diagnostics.suggestions import did_you_mean, mend_word
+from recoverdsl.language.diagnostics import Help, replace
+from recoverdsl.language.diagnostics.suggestions import did_you_mean, help_with_word
 from recoverdsl.language.schema.fields import hints
 from recoverdsl.language.syntax import nodes
 from recoverdsl.language.syntax.nodes import (
@@ -30,7 +30,7 @@ _COMPARISONS = ("<", "<=", ">", ">=")
 def read_expectation(
     statement: nodes.Expect, values: Values, path: str, spans: dict[str, Span]
 ) -> schema.Expectation | None:
-    """The expectation that a statement states; None if it cannot be read, which is reported.
+    """Return the expectation that a statement states; None if it cannot be read, which is reported.
 
     The places of its parts are noted in `spans`, under `path`.
     """
@@ -49,7 +49,7 @@ def read_expectation(
     name = call.function.text
     metric = schema.METRICS.get(name)
     if metric is None:
-        help = mend_word(call.function.span, name, schema.METRICS, "metrics")
+        help = help_with_word(call.function.span, name, schema.METRICS, "metrics")
         report.add("REC210", f"there is no metric `{name}`", call.function.span, help=help)
     subject, norm = _subject(call, values, path, spans)
     if isinstance(right, Call) and right.function.text in schema.METRICS:
@@ -68,7 +68,7 @@ def _operator(condition: Binary, values: Values) -> Span:
     left, right = condition.left.span, condition.right.span
     if left.end_line != right.line:
         return condition.span
-    between = left.behind.to(right.before)
+    between = left.after.to(right.before)
     within = values.report.text_of(between).find(condition.operator)
     if within < 0:
         return between
@@ -109,14 +109,14 @@ def _subject(call: Call, values: Values, path: str, spans: dict[str, Span]) -> t
     return subject, norm
 
 
-def _argument(argument: Argument, metric: str) -> Mend | str:
+def _argument(argument: Argument, metric: str) -> Help | str:
     if argument.name and did_you_mean(argument.name.text, ["norm"]):
         return replace(argument.name.span, "norm", "did you mean `norm`?")
     return f"write `{metric}(attack, norm = 10)`"
 
 
-def _meant(condition: Expression, values: Values) -> Mend | str | None:
-    """What an expectation of another shape was meant as."""
+def _meant(condition: Expression, values: Values) -> Help | str | None:
+    """Return what an expectation of another shape was meant as."""
     scope = values.scope
     if not isinstance(condition, Binary):
         return None

@@ -23,8 +23,8 @@ from recoverdsl.language.checker.conversions import (
     without_percent,
 )
 from recoverdsl.language.checker.scope import Scope
-from recoverdsl.language.diagnostics import Mend
-from recoverdsl.language.diagnostics.suggestions import mend_word, suggest
+from recoverdsl.language.diagnostics import Help
+from recoverdsl.language.diagnostics.suggestions import help_with_word, suggest
 from recoverdsl.language.syntax.nodes import (
     Argument,
     Binary,
@@ -62,7 +62,7 @@ class Forms:
         raise NotImplementedError
 
     def number(self, kind: type, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
-        """A number, with its unit and range checked."""
+        """Return a number, with its unit and range checked."""
         raise NotImplementedError
 
     def _add(
@@ -70,7 +70,7 @@ class Forms:
         code: str,
         message: str,
         at: Expression | Word | Argument,
-        help: Mend | str | None = None,
+        help: Help | str | None = None,
     ) -> None:
         self.scope.report.add(code, message, at.span, help=help)
 
@@ -90,10 +90,10 @@ class Forms:
                 return schema.Site(model, int(number.value), side)
         models = self.scope.names("model") or ["model"]
         help = meant_by(schema.Site, value, self.scope)
-        edits = help.fix if isinstance(help, Mend) else ()
+        edits = help.fix if isinstance(help, Help) else ()
         at = edits[0].span if len(edits) == 1 else value.span
         self.scope.report.add(
-            "REC307", "this is not a point of a residual stream", at,
+            "REC307", "expected a point of a residual stream", at,
             help=help or f"write it like `{models[0]}.layers[14].output`",
         )  # fmt: skip
         return None
@@ -122,7 +122,7 @@ class Forms:
                     "REC211",
                     f"there is no position `{name}`",
                     item,
-                    mend_word(item.span, name, known, "positions"),
+                    help_with_word(item.span, name, known, "positions"),
                 )
             elif isinstance(item, Binary) and item.operator == "except":
                 self._add(
@@ -133,7 +133,7 @@ class Forms:
                 )
             else:
                 self._add(
-                    "REC301", "this is no token position", item, suggest("", known, "positions")
+                    "REC301", "expected a token position", item, suggest("", known, "positions")
                 )
         return tuple(found) if found else None
 
@@ -212,7 +212,7 @@ class Forms:
                 return self._term(value, quantity, [a.value for a in arguments], weight, into)
         self._add(
             "REC301", "a score is a sum of `logit(\"…\")` and `logprob(\"…\")`", value,
-            mend_word(value.function.span, value.function.text, ("logit", "logprob")) if isinstance(value, Call) else None,
+            help_with_word(value.function.span, value.function.text, ("logit", "logprob")) if isinstance(value, Call) else None,
         )  # fmt: skip
         return False
 
@@ -225,7 +225,7 @@ class Forms:
         into: list[schema.Term],
     ) -> bool:
         if len(given) != 1 or call.arguments[0].name or not isinstance(given[0], String):
-            help: Mend | str | None = f'such as `{quantity}(" {{io}}")`'
+            help: Help | str | None = f'such as `{quantity}(" {{io}}")`'
             if len(given) == 1 and not call.arguments[0].name:
                 help = meant_by(str, given[0], self.scope) or help
             self._add("REC301", f"`{quantity}` needs one token, as a text in quotes", call, help)
@@ -237,7 +237,7 @@ class Forms:
             columns = [""]
         if not text or not all(name.isidentifier() for name in columns):
             self._add(
-                "REC310", "this is no token with columns of the data in braces", given[0],
+                "REC310", "expected a token with columns of the data in braces", given[0],
                 "write `{io}` for a column, and `{{` for a brace",
             )  # fmt: skip
             return False
@@ -258,7 +258,7 @@ class Forms:
             case Path() if value.name:
                 if value.name in schema.DETECTORS:
                     return schema.Detector(value.name)
-                help = _COMPARED.get(value.name) or mend_word(
+                help = _COMPARED.get(value.name) or help_with_word(
                     value.span, value.name, schema.DETECTORS, "known here"
                 )
                 self._add("REC211", f"there is no detector `{value.name}`", value, help)
@@ -266,7 +266,7 @@ class Forms:
         help = "such as `score > 0` or `not refuses`"
         if isinstance(value, Binary) and value.operator == "==":
             help = "numbers are compared with `<`, `<=`, `>` or `>=`"
-        self._add("REC301", "this is no condition", value, help)
+        self._add("REC301", "expected a condition", value, help)
         return None
 
     def _comparison(self, operator: Any, left: Expression, right: Expression) -> Any:

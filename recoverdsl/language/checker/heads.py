@@ -8,7 +8,7 @@ import attrs
 from attrs import evolve
 
 from recoverdsl.language import schema
-from recoverdsl.language.diagnostics import Collector, Edit, Mend
+from recoverdsl.language.diagnostics import Collector, Edit, Help
 from recoverdsl.language.diagnostics.suggestions import did_you_mean
 from recoverdsl.language.schema.fields import flat, hints, keys
 from recoverdsl.language.syntax.nodes import Attribute, Block, Call, Statement, Word
@@ -49,9 +49,9 @@ def _stages(body: Iterable[Statement], report: Collector) -> Iterable[Statement]
 def _with_kind(statement: Statement, kinds: list[str], report: Collector) -> Statement:
     assert isinstance(statement, Block)
     word = statement.kind
-    help: Mend | str = f"write its kind before it, such as `attack {word.text} {{`"
+    help: Help | str = f"write its kind before it, such as `attack {word.text} {{`"
     if len(kinds) == 1:
-        help = Mend(f"write `{kinds[0]} {word.text} {{`", (Edit(word.span.before, f"{kinds[0]} "),))
+        help = Help(f"write `{kinds[0]} {word.text} {{`", (Edit(word.span.before, f"{kinds[0]} "),))
     report.add("REC201", f"expected the kind of a block, found `{word.text}`", word.span, help=help)
     if len(kinds) != 1:
         return evolve(statement, whole=False)
@@ -59,7 +59,7 @@ def _with_kind(statement: Statement, kinds: list[str], report: Collector) -> Sta
 
 
 def _kinds(statement: Statement, named: Mapping[str, str]) -> list[str]:
-    """The kinds that a block can be, by what it is like, or else by what it holds."""
+    """Returns the kinds that a block can be, by what it is like, or else by what it holds."""
     assert isinstance(statement, Block)
     if statement.like and statement.like.text in named:
         return [named[statement.like.text]]
@@ -67,7 +67,7 @@ def _kinds(statement: Statement, named: Mapping[str, str]) -> list[str]:
 
 
 def _fits(kind: str, block: Block) -> bool:
-    """Whether a block of some kind may hold what a block holds, and needs no more."""
+    """Tells whether a block of some kind may hold what a block holds, and needs no more."""
     attributes = [s for s in block.body if isinstance(s, Attribute)]
     given = {s.key.name or "." for s in attributes}
     if kind == "sweep":

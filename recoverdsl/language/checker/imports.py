@@ -12,7 +12,8 @@ from attrs import define, evolve, field
 from recoverdsl.errors import UsageError
 from recoverdsl.language.checker.index import heads
 from recoverdsl.language.diagnostics import Collector
-from recoverdsl.language.diagnostics.suggestions import mend_word
+from recoverdsl.language.diagnostics.suggestions import help_with_word
+from recoverdsl.language.parser import read_file, read_text
 from recoverdsl.language.syntax import nodes
 from recoverdsl.language.syntax.nodes import (
     Block,
@@ -41,7 +42,6 @@ _Place: TypeAlias = tuple[str, int]
 
 def beside(path: Path) -> Reader:
     """Reads files beside another. A link that leads out of the folder is no file beside it."""
-    from recoverdsl.language import read_file
 
     def read(name: str) -> bytes | None:
         place = path.parent / name
@@ -56,7 +56,7 @@ def beside(path: Path) -> Reader:
 
 
 def resolve(tree: Tree, read: Reader | None, report: Collector) -> Tree:
-    """The tree with what it imports in the places of its `import` statements.
+    """Return the tree with what it imports in the places of its `import` statements.
 
     Args:
         read: gives the files beside this one; None if it has no place.
@@ -73,9 +73,9 @@ class _Importer:
     report: Collector
     main: Path
     files: dict[str, tuple[Statement, ...] | None] = field(factory=dict)
-    """Name of each file that was read to its statements; None if it cannot be had."""
+    """Name of each file that was read to its statements; None if there is no such file."""
     taken: set[_Place] = field(factory=set)
-    """What is already here."""
+    """The names that are already here."""
     known: dict[tuple[str, tuple[str, ...]], dict[_Place, Statement]] = field(factory=dict)
     """Name of a file and what is taken of it, to the statements that this brings."""
 
@@ -95,7 +95,7 @@ class _Importer:
                     yield one
 
     def exported(self, statement: Import, line: list[str]) -> dict[_Place, Statement]:
-        """What an `import` takes from its file: everything, or what is named and all that those names
+        """Return what an `import` takes from its file: everything, or what is named and all that those names
         need. What cannot be right, such as a block without its name, comes along to be reported."""
         name = statement.path.value
         asked = name, tuple(word.text for word in statement.names)
@@ -127,7 +127,7 @@ class _Importer:
             if word.text not in by_name and not unsure:
                 self.report.add(
                     "REC205", f"{statement.path.value} has nothing named `{word.text}`", word.span,
-                    help=mend_word(word.span, word.text, by_name, "it has"),
+                    help=help_with_word(word.span, word.text, by_name, "it has"),
                 )  # fmt: skip
         wanted: set[str] = set()
         waiting = [word.text for word in statement.names]
@@ -169,7 +169,6 @@ class _Importer:
         return self.files[name]
 
     def _parsed(self, name: str, span: nodes.Span) -> tuple[Statement, ...] | None:
-        from recoverdsl.language import read_text
         from recoverdsl.language.checker.checker import check_version
 
         content = self.read(name) if self.read else None
@@ -207,7 +206,7 @@ def _name(statement: Statement) -> str:
 
 
 def _mentioned(statement: Statement) -> set[str]:
-    """Every name that a statement may refer to."""
+    """Return every name that a statement may refer to."""
     found = {word.text for word in heads(statement)}
     if isinstance(statement, Block) and statement.like:
         found.add(statement.like.text)

@@ -1,6 +1,6 @@
 """Where the names of a spec are defined and used, for whoever wants to go there or to rename them.
 
-The checker notes each name as it resolves it, so nothing here knows what a name may stand for.
+The checker notes each name as it resolves it, so nothing here knows what a name may mean.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from recoverdsl.language.syntax.nodes import SET, Block, Param, Path, Source, Sp
 
 @frozen
 class Symbol:
-    """What a name stands for. Within a space every name stands for one thing."""
+    """The thing that a name names. Within a space every name names one thing."""
 
     space: str
     """`param`, or the kind of block; blocks of kinds that share their names have one space."""
@@ -43,13 +43,13 @@ class Definition:
 
 @define
 class Index:
-    """Every place of every name. A name that stands for nothing is in none."""
+    """Every place of every name. A name that names nothing is in none."""
 
     file: str = "<text>"
     text: str = field(default="", repr=False)
     definitions: dict[Symbol, list[Definition]] = field(factory=dict)
     symbols: dict[Place, Symbol] = field(factory=dict)
-    """What is meant where a name is written: definitions and uses."""
+    """The symbols where names are written: definitions and uses."""
 
     def define(self, symbol: Symbol, word: Word, node: Block | Param) -> None:
         """Note what a name is given to."""
@@ -70,19 +70,19 @@ class Index:
         return place if self.symbols.setdefault(place, symbol) == symbol else None
 
     def places(self, symbol: Symbol) -> list[Place]:
-        """Where a name is written, in the order of the text."""
+        """Return where a name is written, in the order of the text."""
         found = [place for place, known in self.symbols.items() if known == symbol]
         return sorted(found, key=lambda place: (place.file, place.span.start))
 
     def at(self, offset: int) -> tuple[Symbol, Place] | None:
-        """The name at an offset of the file, or just before it."""
+        """Return the name at an offset of the file, or just before it."""
         for place, symbol in self.symbols.items():
             if place.file == self.file and place.span.start <= offset <= place.span.end:
                 return symbol, place
         return None
 
     def named(self, name: str) -> list[Symbol]:
-        """Everything that bears a name."""
+        """Return everything that bears a name."""
         return [symbol for symbol in self.definitions if symbol.name == name]
 
     def guess(self, statements: Iterable[nodes.Statement], words: frozenset[str]) -> None:
@@ -100,7 +100,7 @@ class Index:
 
 
 def heads(node: Any) -> Iterator[Word]:
-    """The first word of every path in a node: the names that it may refer to."""
+    """Return the first word of every path in a node: the names that it may refer to."""
     if isinstance(node, tuple):
         for item in node:
             yield from heads(item)

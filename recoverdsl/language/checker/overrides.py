@@ -25,7 +25,7 @@ from recoverdsl.language.syntax.printer import quote
 
 
 def apply_overrides(tree: Tree, overrides: Mapping[str, str], report: Collector) -> Tree:
-    """The tree as if each `path=value` were written in it."""
+    """Return the tree as if each `path=value` were written in it."""
     texts = {
         s.name.text
         for s in tree.statements
@@ -41,7 +41,7 @@ def apply_overrides(tree: Tree, overrides: Mapping[str, str], report: Collector)
 
 
 def _unswept(tree: Tree, path: nodes.Path) -> Tree:
-    """The tree without the axes of what is set: it has one value now. A sweep without axes is none."""
+    """Return the tree without the axes of what is set: it has one value now. A sweep without axes is none."""
     paths, quiet = Paths(tree), Collector("")
     if (set_ := paths.find(path, quiet)) is None:
         return tree
@@ -64,7 +64,7 @@ def _unswept(tree: Tree, path: nodes.Path) -> Tree:
 
 
 def set_value(tree: Tree, change: Attribute, report: Collector) -> Tree:
-    """The tree with one value replaced, or added where it is not written: a path and what it becomes."""
+    """Return the tree with one value replaced, or added where it is not written: a path and what it becomes."""
     target = Paths(tree).find(change.key, report)
     if isinstance(target, Param):
         return _replace(tree, target, evolve(target, value=_fitting(target, change.value, report)))
@@ -74,7 +74,7 @@ def set_value(tree: Tree, change: Attribute, report: Collector) -> Tree:
 
 
 def _fitting(param: Param, value: nodes.Expression, report: Collector) -> nodes.Expression:
-    """What a param becomes: the value, if it may have it. If not, that is reported."""
+    """Return what a param becomes: the value, if it may have it. If not, that is reported."""
     if (read := read_param(param, Collector(""))) is None:
         return value
     before = len(report.found)
@@ -106,7 +106,7 @@ def _replace(tree: Tree, old: nodes.Statement, new: nodes.Statement) -> Tree:
 
 
 def _changed(line: tuple[Block, ...], key: nodes.Word, change: Attribute) -> Block:
-    """The outermost block, with the attribute of the innermost replaced or added."""
+    """Return the outermost block, with the attribute of the innermost replaced or added."""
     block, *inner = line
     if inner:
         new: nodes.Statement = _changed(tuple(inner), key, change)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from recoverdsl.language import schema
 from recoverdsl.language.checker.arithmetic import fold, is_arithmetic
 from recoverdsl.language.diagnostics import Collector
-from recoverdsl.language.diagnostics.suggestions import mend_word
+from recoverdsl.language.diagnostics.suggestions import help_with_word
 from recoverdsl.language.syntax import nodes
 from recoverdsl.language.syntax.nodes import Boolean, Expression, Param, String, Tree
 from recoverdsl.language.syntax.printer import print_expression, quote
@@ -19,7 +19,7 @@ _WORDS = frozenset((*schema.POSITIONS, *schema.DETECTORS, *schema.WORDS))
 
 
 def read_params(tree: Tree, report: Collector) -> tuple[dict[str, Param], dict[str, schema.Param]]:
-    """The params as written, to put in place of their uses, and as checked."""
+    """Return the params as written, to put in place of their uses, and as checked."""
     written: dict[str, Param] = {}
     checked: dict[str, schema.Param] = {}
     for statement in tree.statements:
@@ -47,7 +47,7 @@ def read_params(tree: Tree, report: Collector) -> tuple[dict[str, Param], dict[s
 
 
 def read_param(statement: Param, report: Collector) -> schema.Param | None:
-    """A param with what its value may be; None if its value is none."""
+    """Return a param with what its value may be; None if its value is none."""
     value = _literal(statement.value, report)
     if value is None:
         return None
@@ -57,7 +57,7 @@ def read_param(statement: Param, report: Collector) -> schema.Param | None:
 
 
 def _param(value: _Literal, among: Expression | None, report: Collector) -> schema.Param:
-    """A param with what its value may be."""
+    """Return a param with what its value may be."""
     if among is None:
         return schema.Param(value)
     if isinstance(among, nodes.List):
@@ -85,7 +85,7 @@ def _param(value: _Literal, among: Expression | None, report: Collector) -> sche
 
 
 def _end(value: Expression, report: Collector) -> float | None:
-    """An end of a range."""
+    """Return an end of a range."""
     number = _literal(value, report)
     if isinstance(number, (str, bool)):
         report.add(
@@ -96,7 +96,7 @@ def _end(value: Expression, report: Collector) -> float | None:
 
 
 def _choices(value: _Literal, among: nodes.List, report: Collector) -> Iterator[_Literal]:
-    """The values of a list, each like the param's own."""
+    """Return the values of a list, each like the param's own."""
     for item in among.items:
         choice = _literal(item, report)
         if choice is not None and _alike(value, choice, item, report):
@@ -141,7 +141,7 @@ def fits_param(param: schema.Param, value: Expression, report: Collector) -> Non
     if param.choices and given not in param.choices:
         choices = [quote(c) if isinstance(c, str) else f"{c}".lower() for c in param.choices]
         word = print_expression(value)
-        near = mend_word(value.span, word, choices) if isinstance(given, str) else None
+        near = help_with_word(value.span, word, choices) if isinstance(given, str) else None
         listed = f"it may be {' or '.join(f'`{c}`' for c in choices)}"
         report.add(
             "REC302", f"this param cannot be `{word}`", value.span,
@@ -161,7 +161,7 @@ def fits_param(param: schema.Param, value: Expression, report: Collector) -> Non
 
 
 def _alike(own: _Literal, given: _Literal, value: Expression, report: Collector) -> bool:
-    """Whether two values are of one type: numbers, texts or truth values. If not, it is reported."""
+    """Tell whether two values are of one type: numbers, texts or truth values. If not, it is reported."""
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (own, given))
     if not numbers and type(given) is not type(own):
         report.add(

@@ -1,4 +1,4 @@
-"""What the paths of `--set` and `sweep` name.
+"""The targets of the paths of `--set` and `sweep`.
 
 A path is the name of a param, `block.attribute`, `kind.block.attribute` where the name alone would
 be ambiguous, `measure.metric`, or `attack.stage.attribute`.
@@ -13,7 +13,7 @@ from attrs import frozen
 
 from recoverdsl.language import schema
 from recoverdsl.language.diagnostics import Collector
-from recoverdsl.language.diagnostics.suggestions import mend_word
+from recoverdsl.language.diagnostics.suggestions import help_with_word
 from recoverdsl.language.schema.fields import hints, keys
 from recoverdsl.language.syntax import nodes
 from recoverdsl.language.syntax.nodes import Block, Param, Tree
@@ -21,7 +21,7 @@ from recoverdsl.language.syntax.nodes import Block, Param, Tree
 
 @frozen
 class Target:
-    """What a path names: an attribute of a block, which may not be written there yet."""
+    """The target of a path: an attribute of a block, which may not be written there yet."""
 
     blocks: tuple[Block, ...]
     """From the outermost to the one that holds the attribute."""
@@ -31,7 +31,7 @@ class Target:
 
 
 def identity(target: Target | Param) -> tuple[int, str]:
-    """The same for two paths to one value of a tree."""
+    """Return the same for two paths to one value of a tree."""
     if isinstance(target, Param):
         return id(target), ""
     return id(target.blocks[-1]), target.key.text
@@ -60,7 +60,7 @@ class Paths:
                     self.by_name.setdefault(block.name.text, []).append(block)
 
     def find(self, path: nodes.Path, report: Collector) -> Target | Param | None:
-        """What a path names; None if nothing, which is reported."""
+        """Return what a path names; None if nothing, which is reported."""
         if path.name in self.params:
             return self.params[path.name]
         words = [part for part in path.parts if isinstance(part, nodes.Word)]
@@ -68,9 +68,9 @@ class Paths:
         if len(words) < 2 or len(words) < len(path.parts):
             report.add(
                 "REC212",
-                f"`{first.text}` is no param, and no path to an attribute",
+                f"expected a param or a path to an attribute, found `{first.text}`",
                 path.span,
-                help=mend_word(path.span, first.text, self.params)
+                help=help_with_word(path.span, first.text, self.params)
                 or "write it like `block.attribute`",
             )
             return None
@@ -102,7 +102,7 @@ class Paths:
         blocks = self.by_kind.get(kind, [])
         if not blocks:
             message = f"there is no block named `{kind}`"
-            help = mend_word(route[0].span, kind, [*self.by_name, *self.by_kind])
+            help = help_with_word(route[0].span, kind, [*self.by_name, *self.by_kind])
             report.add("REC212", message, route[0].span, help=help)
         elif len(route) > 1:
             name = route[1]
@@ -115,7 +115,7 @@ class Paths:
                 "REC212",
                 message,
                 name.span,
-                help=mend_word(name.span, name.text, known, "known here"),
+                help=help_with_word(name.span, name.text, known, "known here"),
             )
         elif blocks[0].name is None:
             return Target((blocks[0],), key)
@@ -146,7 +146,7 @@ def _inside(
                 "REC212",
                 f"there is no block `{word.text}` in `{block.name and block.name.text}`",
                 word.span,
-                help=mend_word(word.span, word.text, known),
+                help=help_with_word(word.span, word.text, known),
             )
             return None
         line.append(inner[0])
@@ -165,7 +165,7 @@ def target_field(target: Target, report: Collector) -> tuple[Any, str, Mapping[s
             "REC202",
             f"`{kind}` has no attribute `{key}`",
             target.key.span,
-            help=mend_word(target.key.span, key, known, f"`{kind}` takes"),
+            help=help_with_word(target.key.span, key, known, f"`{kind}` takes"),
         )
         return None
     return hints(cls)[known[key].name], f"`{key}`", known[key].metadata

@@ -34,7 +34,7 @@ class Point:
 
 
 def count_points(sweeps: Mapping[str, Sweep]) -> int:
-    """How many points all sweeps have together."""
+    """Return how many points all sweeps have together."""
     total = 0
     for sweep in sweeps.values():
         lengths = [len(values) for values in sweep.axes.values()]
@@ -46,7 +46,7 @@ def count_points(sweeps: Mapping[str, Sweep]) -> int:
 
 
 def points(tree: Tree, sweeps: Mapping[str, Sweep]) -> Iterator[Point]:
-    """The points of every sweep, in the order of the text; the last axis of a product runs fastest."""
+    """Return the points of every sweep, in the order of the text; the last axis of a product runs fastest."""
     for block in tree.statements:
         if not isinstance(block, Block) or not _is_sweep(block) or block.name is None:
             continue
@@ -64,14 +64,14 @@ def points(tree: Tree, sweeps: Mapping[str, Sweep]) -> Iterator[Point]:
 
 
 def at_point(tree: Tree, point: Point, report: Collector) -> Tree:
-    """The tree as if the values of a point were written in it, without its sweeps."""
+    """Return the tree as if the values of a point were written in it, without its sweeps."""
     for change in point.changes:
         tree = set_value(tree, change, report)
     return without_sweeps(tree)
 
 
 def without_sweeps(tree: Tree) -> Tree:
-    """The tree without its sweeps and the comments in them."""
+    """Return the tree without its sweeps and the comments in them."""
     swept = [s.span for s in tree.statements if _is_sweep(s)]
     return evolve(
         tree,

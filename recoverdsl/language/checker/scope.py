@@ -1,4 +1,4 @@
-"""What the names of a spec stand for."""
+"""The names of a spec and the blocks that they name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import define, evolve, field, fields
 from recoverdsl.language import schema
 from recoverdsl.language.checker.index import Index, Symbol
 from recoverdsl.language.diagnostics import Collector, TooManyError
-from recoverdsl.language.diagnostics.suggestions import did_you_mean, mend_word
+from recoverdsl.language.diagnostics.suggestions import did_you_mean, help_with_word
 from recoverdsl.language.schema.vocabulary import article
 from recoverdsl.language.syntax import nodes
 from recoverdsl.language.syntax.nesting import DEEPEST
@@ -47,13 +47,13 @@ class Scope:
             self.by_kind.setdefault(kind, []).append(name)
 
     def names(self, *kinds: str) -> list[str]:
-        """The names of all blocks of these kinds."""
+        """Return the names of all blocks of these kinds."""
         if len(kinds) == 1:
             return self.by_kind.get(kinds[0], [])
         return [name for kind in kinds for name in self.by_kind.get(kind, ())]
 
     def find(self, name: str, span: nodes.Span, kinds: tuple[str, ...]) -> bool:
-        """Whether a name stands for a block of one of these kinds; reports it if not."""
+        """Tell whether a name is that of a block of one of these kinds; reports it if not."""
         for kind in kinds:
             if (kind, name) in self.blocks:
                 self.index.use(symbol_of(kind, name), nodes.Word(name, span=span))
@@ -68,7 +68,7 @@ class Scope:
                     "REC206",
                     f"`{name}` is {article(kind)} `{kind}` block, and {article(kinds[0])} {wanted} block is needed",
                     span,
-                    help=mend_word(span, name, self.names(*kinds), "known here"),
+                    help=help_with_word(span, name, self.names(*kinds), "known here"),
                     related=[(block.head, f"`{name}` is defined here")],
                 )
                 return False
@@ -79,12 +79,12 @@ class Scope:
             f"there is no {wanted} block named `{name}`",
             span,
             related=[(block.head, f"`{near}` is defined here") for block in there],
-            help=mend_word(span, name, self.names(*kinds), "known here"),
+            help=help_with_word(span, name, self.names(*kinds), "known here"),
         )
         return False
 
     def attributes(self, block: Block) -> tuple[dict[str, Attribute], list[Block], bool]:
-        """A block's attributes and inner blocks, those that it inherits through `like` included.
+        """Return a block's attributes and inner blocks, those that it inherits through `like` included.
 
         The last is False if some could not be read, so that none can be said to be missing.
         """
@@ -107,7 +107,7 @@ class Scope:
         return found, list(inner.values()), whole
 
     def stage(self, attack: Block, name: str) -> Symbol:
-        """What a stage's name stands for: an attack that is like another replaces stages by name."""
+        """Return the symbol of a stage: an attack that is like another replaces stages by name."""
         line = [part for part in self._lineage(attack) if part and part.name]
         holders = [part for part in line if any(s.name.text == name for s in stages(part))]
         owner = (holders or [attack])[-1].name
@@ -125,7 +125,7 @@ class Scope:
             raise TooManyError
 
     def _lineage(self, block: Block) -> list[Block | None]:
-        """The block and what it inherits from, nearest first; None where that is unknown."""
+        """Return the block and what it inherits from, nearest first; None where that is unknown."""
         line: list[Block | None] = [block]
         here = block
         while here.like:
@@ -171,17 +171,17 @@ class Scope:
 
 
 def stages(attack: Block) -> Iterator[Any]:
-    """The blocks with a name in an attack."""
+    """Return the blocks with a name in an attack."""
     return (s for s in attack.body if isinstance(s, Block) and s.name)
 
 
 def symbol_of(kind: str, name: str) -> Symbol:
-    """What the name of a block stands for. An `attribute` block bears the name of its attack."""
+    """Return the symbol of a block. An `attribute` block bears the name of its attack."""
     return Symbol("attack" if kind in SAME_SPACE or kind == "attribute" else kind, name)
 
 
 def substitute(tree: Tree, params: Mapping[str, Param], index: Index) -> Tree:
-    """The tree with every use of a param replaced by its value, which then stands in its place."""
+    """Return the tree with every use of a param replaced by its value, which then stands in its place."""
     if not params:
         return tree
     values = {name: param.value for name, param in params.items()}
@@ -212,7 +212,7 @@ def substitute(tree: Tree, params: Mapping[str, Param], index: Index) -> Tree:
 
 
 def placed(value: Expression, span: nodes.Span) -> Expression:
-    """A value as if it were written at another place."""
+    """Return a value as if it were written at another place."""
     changes: dict[str, Any] = {"span": span}
     for f in fields(type(value)):
         inner = getattr(value, f.name)
@@ -225,12 +225,12 @@ def placed(value: Expression, span: nodes.Span) -> Expression:
 
 
 def attrs_node(value: object) -> bool:
-    """Whether a value is a syntax node."""
+    """Tell whether a value is a syntax node."""
     return hasattr(value, "__attrs_attrs__")
 
 
 def lost_names(statements: Iterable[nodes.Statement]) -> set[str]:
-    """Every name in the statements that could not be read."""
+    """Return every name in the statements that could not be read."""
     lost: set[str] = set()
     for statement in statements:
         if isinstance(statement, Broken):

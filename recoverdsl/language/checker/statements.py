@@ -11,7 +11,7 @@ from recoverdsl.language.checker.paths import Paths, Target, identity, target_fi
 from recoverdsl.language.checker.scope import Scope, symbol_of
 from recoverdsl.language.checker.values import INVALID, Values
 from recoverdsl.language.diagnostics import Collector, replace
-from recoverdsl.language.diagnostics.suggestions import mend_word
+from recoverdsl.language.diagnostics.suggestions import help_with_word
 from recoverdsl.language.syntax import nodes
 from recoverdsl.language.syntax.nodes import (
     Attribute,
@@ -43,7 +43,7 @@ def read_measure(
         return
     name = statement.key.name or ""
     if name not in schema.METRICS:
-        help = mend_word(statement.key.span, name, schema.METRICS, "metrics")
+        help = help_with_word(statement.key.span, name, schema.METRICS, "metrics")
         report.add("REC210", f"there is no metric `{name}`", statement.key.span, help=help)
     if name in seen:
         report.add(
@@ -143,7 +143,7 @@ def _axis(
     values: Values,
     params: Mapping[str, schema.Param],
 ) -> tuple[str, ...] | None:
-    """The values of one axis, as `--set` takes them."""
+    """Return the values of one axis, as `--set` takes them."""
     items = value.items if isinstance(value, List) else (value,)
     if not items:
         help = "such as `[50, 100]`"

@@ -14,8 +14,8 @@ from recoverdsl.language.checker.arithmetic import fold, is_arithmetic
 from recoverdsl.language.checker.conversions import meant_by, meant_name, without_percent, written
 from recoverdsl.language.checker.forms import FORMS, Forms
 from recoverdsl.language.checker.scope import Scope
-from recoverdsl.language.diagnostics import Collector, Mend, replace
-from recoverdsl.language.diagnostics.suggestions import mend_word
+from recoverdsl.language.diagnostics import Collector, Help, replace
+from recoverdsl.language.diagnostics.suggestions import help_with_word
 from recoverdsl.language.schema.fields import alternatives, describe, hints, keys
 from recoverdsl.language.schema.vocabulary import article
 from recoverdsl.language.syntax.nodes import (
@@ -34,14 +34,14 @@ from recoverdsl.language.syntax.nodes import (
 )  # fmt: skip
 
 INVALID: Any = object()
-"""What a value that could not be read becomes; the mistake is then already reported."""
+"""The value of what could not be read; its mistake is already reported."""
 
 _EXAMPLES = {int: "such as `100`", float: "such as `0.5`", str: 'such as `"a text"`'}
 _NAMES = {cls: name for name, cls in schema.FUNCTIONS.items()}
 
 
 def out_of_range(number: Fraction, meta: Mapping[str, Any]) -> str | None:
-    """The bound that a number does not keep, in words; None if it keeps all."""
+    """Return the bound that a number does not keep, in words; None if it keeps all."""
     for name, holds, phrase in (
         ("at_least", number >= (meta.get("at_least") or 0), "at least"),
         ("above", number > (meta.get("above") or 0), "above"),
@@ -60,7 +60,7 @@ class Values(Forms):
         self.report: Collector = scope.report
 
     def read(self, annotation: Any, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
-        """A value of the annotated type. `what` names it in messages, `meta` has unit and range."""
+        """Return a value of the annotated type. `what` names it in messages, `meta` has unit and range."""
         choices = alternatives(annotation)
         if len(choices) == 1:
             return self._one(choices[0], value, what, meta)
@@ -96,14 +96,14 @@ class Values(Forms):
                 if known
                 else f"there is no function `{value.function.text}`",
                 value.function.span,
-                mend_word(value.function.span, value.function.text, functions, "known here"),
+                help_with_word(value.function.span, value.function.text, functions, "known here"),
             )
         if isinstance(value, Path) and value.name and words:
             return self._wrong(
                 "REC211",
                 f"{what} cannot be `{value.name}`",
                 value.span,
-                mend_word(value.span, value.name, words, "possible words"),
+                help_with_word(value.span, value.name, words, "possible words"),
             )
         return self.wrong_type(value, what, describe(annotation), *choices)
 
@@ -126,20 +126,20 @@ class Values(Forms):
             return value.value
         return self.wrong_type(value, what, describe(one), one)
 
-    def _wrong(self, code: str, message: str, span: Span, help: Mend | str | None) -> Any:
+    def _wrong(self, code: str, message: str, span: Span, help: Help | str | None) -> Any:
         self.report.add(code, message, span, help=help)
         return INVALID
 
     def wrong_type(self, value: Expression, what: str, wanted: str, *annotations: Any) -> Any:
         """Report that something else is needed here: a value of one of the annotated types."""
         helps = [help for one in annotations if (help := meant_by(one, value, self.scope))]
-        mends = [help for help in helps if isinstance(help, Mend)]
+        helps_with_fix = [help for help in helps if isinstance(help, Help)]
         examples = [_EXAMPLES[one] for one in annotations[:1] if one in _EXAMPLES]
-        help = next(iter([*mends, *helps, *examples]), None)
+        help = next(iter([*helps_with_fix, *helps, *examples]), None)
         return self._wrong("REC301", f"{what} needs {wanted}", value.span, help)
 
     def number(self, kind: type, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
-        """A number, with its unit and range checked."""
+        """Return a number, with its unit and range checked."""
         if not is_arithmetic(value):
             return self.wrong_type(value, what, describe(kind), kind)
         quantity = fold(value, self.report)
@@ -159,7 +159,7 @@ class Values(Forms):
     def _out_of_range(
         self, message: str, value: Expression, exact: Fraction, meta: Mapping[str, Any], bound: str
     ) -> Any:
-        help: Mend | str = f"write a number that is {bound}"
+        help: Help | str = f"write a number that is {bound}"
         text = written(value, self.scope)
         share = meta.get("unit") == "fraction" and isinstance(value, Number) and "%" not in text
         if share and not out_of_range(exact / 100, meta):
@@ -193,7 +193,7 @@ class Values(Forms):
         help = (
             replace(value.span, written, f"write it without quotes: `{written}`")
             if written in words
-            else mend_word(value.span, written, words, "possible words")
+            else help_with_word(value.span, written, words, "possible words")
         )
         return self._wrong(
             "REC211",
@@ -262,7 +262,7 @@ class Values(Forms):
                 continue
             key = argument.name.text
             if key not in known:
-                help = mend_word(argument.name.span, key, known, "known arguments")
+                help = help_with_word(argument.name.span, key, known, "known arguments")
                 self.report.add(
                     "REC204",
                     f"`{call.function.text}` has no argument `{key}`",
@@ -285,7 +285,7 @@ class Values(Forms):
         """`lr == 0.1`, where `lr = 0.1` is meant."""
         match argument:
             case Argument(None, Binary("==", Path((Word(key) as word,)), value)) if key in known:
-                between = word.span.behind.to(value.span.before)
+                between = word.span.after.to(value.span.before)
                 self.report.add(
                     "REC114", "a name and its value are joined by `=`, not by `==`", between,
                     help=replace(between, " = ", "write `=`"),
@@ -293,7 +293,7 @@ class Values(Forms):
                 return Argument(word, value, span=argument.span)
         return argument
 
-    def _one_number(self, first: Expression, second: Expression) -> Mend | None:
+    def _one_number(self, first: Expression, second: Expression) -> Help | None:
         """`prompts = 1,280`, which is one number to some and two arguments here."""
         both = first.span.to(second.span)
         text = self.report.text_of(both)

@@ -12,7 +12,7 @@ _WITHIN_VALUES = frozenset({"REC113", "REC116", "REC117"})
 """Slips within a value, which are no mistake of their own where all of the value is to be replaced."""
 
 _GUESSED = frozenset({"REC105", "REC114", "REC115", "REC116", "REC119", "REC121", "REC123"})
-"""Slips whose mending is a guess. What then makes no sense next to it, it may have got wrong itself."""
+"""Slips whose fix is a guess, which may itself be wrong where something next to it makes no sense."""
 
 _MADE_UP = frozenset({"REC202", "REC203", "REC204", "REC208", "REC211"})
 """Names and words that a wrong guess makes up."""
@@ -22,7 +22,7 @@ _NEAR = 1
 
 
 def plausible(found: Sequence[Diagnostic]) -> list[Diagnostic]:
-    """The diagnostics without those that follow from others."""
+    """Return the diagnostics without those that follow from others."""
     slips = [d for d in found if d.code in _WITHIN_VALUES | _GUESSED]
     if not slips:
         return list(found)
@@ -53,6 +53,6 @@ def _covers(whole: Diagnostic, slip: Diagnostic) -> bool:
 
 
 def _near(slip: Diagnostic, other: Diagnostic) -> bool:
-    """Whether two diagnostics are of the same place, or of places that touch."""
+    """Tell whether two diagnostics are of the same place, or of places that touch."""
     near = slip.span.start - _NEAR <= other.span.end and other.span.start <= slip.span.end + _NEAR
     return near and slip.file == other.file and slip.span.line <= other.span.end_line

@@ -1,4 +1,4 @@
-"""The kinds of mistakes, each with a stable code. What each means is told on its page, in `pages/`."""
+"""The kinds of mistakes, each with a stable code. The page of each, in `pages/`, says what it means."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from recoverdsl.language.diagnostics.cascades import plausible
-from recoverdsl.language.diagnostics.diagnostic import Diagnostic, Mend
+from recoverdsl.language.diagnostics.diagnostic import Diagnostic, Help
 from recoverdsl.language.syntax.nodes import Span
 
 MOST = 100
@@ -33,7 +33,7 @@ class Collector:
         span: Span,
         *,
         why: str | None = None,
-        help: Mend | str | None = None,
+        help: Help | str | None = None,
         related: Sequence[tuple[Span, str]] = (),
     ) -> None:
         """Record one mistake.
@@ -45,12 +45,12 @@ class Collector:
             code, message = "REC109", f"more than {MOST} mistakes; the rest is not shown"
             why, help, related = None, None, ()
         file = span.source.file if span.source else self.file
-        mend = help if isinstance(help, Mend) else Mend(help or "")
+        given = help if isinstance(help, Help) else Help(help or "")
         # What `--set` gives stands in no file that could be edited, and an imported file is another.
-        fix = () if span.source else tuple(sorted(mend.fix, key=lambda e: e.span.start))
+        fix = () if span.source else tuple(sorted(given.fix, key=lambda e: e.span.start))
         self.found.append(
             Diagnostic(
-                code, _cut(message), span, file, why and _cut(why), _cut(mend.help) or None,
+                code, _cut(message), span, file, why and _cut(why), _cut(given.help) or None,
                 tuple((place, _cut(label)) for place, label in related), fix, self.text, self.file,
             )
         )  # fmt: skip
@@ -65,21 +65,21 @@ class Collector:
                 raise TooManyError
 
     def text_of(self, span: Span) -> str:
-        """What is written there."""
+        """Return what is written there."""
         return (span.source.text if span.source else self.text)[span.start : span.end]
 
     @property
     def unread(self) -> bool:
-        """Whether the text could not be read at all, so that nothing more can be said of it."""
+        """Tell whether the text could not be read at all, so that nothing more can be said of it."""
         return self.full or any(d.code in ("REC107", "REC108") for d in self.found)
 
     @property
     def full(self) -> bool:
-        """Whether so much is wrong that going on would help nobody."""
+        """Tell whether so much is wrong that going on would help nobody."""
         return len(self.found) > MOST
 
     def in_order(self) -> tuple[Diagnostic, ...]:
-        """The mistakes as a reader meets them. What is inherited is wrong once, not once per heir."""
+        """Return the mistakes as a reader meets them. What is inherited is wrong once, not once per heir."""
         unique = {(d.file, d.span, d.code, d.message): d for d in self.found}
         kept = plausible(list(unique.values()))
         return tuple(sorted(kept, key=lambda d: (d.file, d.span.start, d.span.end, d.code)))
@@ -89,5 +89,5 @@ _QUOTED = re.compile(r"`([^`]{60})[^`]+`")
 
 
 def _cut(text: str) -> str:
-    """A sentence that quotes nothing at great length."""
+    """Return a sentence that quotes nothing at great length."""
     return _QUOTED.sub(r"`\1…`", text)

@@ -19,16 +19,16 @@ class Edit:
 
 
 @frozen
-class Mend:
-    """How to mend a mistake: in words, and as edits where a program can do it."""
+class Help:
+    """A way to fix a mistake: in words, and as edits where a program can do it."""
 
     help: str
     fix: tuple[Edit, ...] = ()
 
 
-def replace(span: Span, text: str, help: str | None = None) -> Mend:
-    """The mending that puts a text in place of what stands somewhere."""
-    return Mend(help or f"write `{text}`", (Edit(span, text),))
+def replace(span: Span, text: str, help: str | None = None) -> Help:
+    """Return the help that puts a text in place of a stretch."""
+    return Help(help or f"write `{text}`", (Edit(span, text),))
 
 
 @frozen
@@ -37,17 +37,17 @@ class Diagnostic:
 
     code: str
     message: str
-    """What is wrong, in one sentence."""
+    """The mistake, in one sentence."""
     span: Span
     file: str = "<text>"
     why: str | None = None
-    """What was found, or the reason behind the rule."""
+    """The reason of the rule, or more about what was found."""
     help: str | None = None
-    """How to mend it."""
+    """A way to fix it."""
     related: tuple[tuple[Span, str], ...] = ()
     """Other places that have to do with it."""
     fix: tuple[Edit, ...] = ()
-    """What a program would change to mend it, in the order of the text; empty where that takes a person."""
+    """The edits that fix it, in the order of the text; empty where that takes a person."""
     text: str = field(default="", eq=False, repr=False)
     """The text of the file that was checked, for excerpts."""
     checked: str = field(default="<text>", eq=False, repr=False)
@@ -59,18 +59,18 @@ class Diagnostic:
         return CODES[self.code].severity
 
     def file_of(self, span: Span) -> str:
-        """The file that a span is in: that of the mistake, or of something related to it."""
+        """Return the file that a span is in: that of the mistake, or of something related to it."""
         return span.source.file if span.source else self.checked
 
     def line(self, span: Span) -> str:
-        """The line on which a span begins."""
+        """Return the line on which a span begins."""
         text = span.source.text if span.source else self.text
         end = text.find("\n", span.start)
         return text[text.rfind("\n", 0, span.start) + 1 : end if end >= 0 else len(text)]
 
 
 def apply_edits(text: str, edits: Iterable[Edit]) -> str:
-    """The text with edits made. They may not overlap."""
+    """Return the text with edits made. They may not overlap."""
     parts: list[str] = []
     end = 0
     for edit in sorted(edits, key=lambda e: (e.span.start, e.span.end)):

@@ -31,7 +31,7 @@ class Example:
 
     @property
     def spec(self) -> str | None:
-        """The whole spec that it is, or a part of; None if it is a description."""
+        """Return the whole spec that it is, or a part of; None if it is a description."""
         if self.kind == "text":
             return None
         return self.text if self.kind == "rec file" else f"{around()}\n{self.text}"
@@ -39,7 +39,7 @@ class Example:
 
 @frozen
 class Page:
-    """What there is to say about one code."""
+    """The page of one code."""
 
     code: str
     title: str
@@ -49,7 +49,7 @@ class Page:
 
     @property
     def meaning(self) -> str:
-        """What the code means, as one paragraph."""
+        """Return what the code means, as one paragraph."""
         return self.body.partition("\n\n")[0].replace("\n", " ")
 
     @property
@@ -59,17 +59,17 @@ class Page:
 
     @property
     def wrong(self) -> Example:
-        """What gives this code, and no other."""
+        """Return what gives this code, and no other."""
         return self._example("Wrong")
 
     @property
     def right(self) -> Example:
-        """The same, mended."""
+        """Return the same without the mistake."""
         return self._example("Right")
 
     @property
     def markdown(self) -> str:
-        """The whole page."""
+        """Return the whole page."""
         return f"# {self.code}: {self.title}\n\n{self.body}"
 
     def _section(self, heading: str) -> str:
@@ -85,18 +85,18 @@ class Page:
 
 @cache
 def around() -> str:
-    """The spec in which the examples stand that are parts of one."""
+    """Return the spec in which the examples stand that are parts of one."""
     return _PAGES.joinpath("around.rec").read_text(encoding="utf-8")
 
 
 def pages() -> Iterator[Page]:
-    """All pages, in the order of their codes."""
+    """Return all pages, in the order of their codes."""
     return map(page, CODES)
 
 
 @cache
 def page(code: str) -> Page:
-    """The page of a code.
+    """Return the page of a code.
 
     Raises:
         UsageError: there is no such code.
@@ -107,7 +107,7 @@ def page(code: str) -> Page:
 
 
 def find_code(written: str) -> str:
-    """The code that is meant by `REC101`, `rec101` or `101`.
+    """Return the code that is meant by `REC101`, `rec101` or `101`.
 
     Raises:
         UsageError: there is no such code.
@@ -121,7 +121,7 @@ def find_code(written: str) -> str:
 
 
 def render_page(page: Page) -> str:
-    """A page as it is read in a terminal."""
+    """Return a page as it is read in a terminal."""
     text = _EXAMPLE.sub(lambda m: re.sub(r"(?m)^(?=.)", "    ", m[2]), page.body)
     text = re.sub(r"(?m)^## (\w+)$", r"\1:", text)
     paragraphs = [
@@ -133,5 +133,5 @@ def render_page(page: Page) -> str:
 
 
 def render_list() -> str:
-    """All codes with their titles, one on each line."""
+    """Return all codes with their titles, one on each line."""
     return "".join(f"{code}  {kind.title}\n" for code, kind in CODES.items())

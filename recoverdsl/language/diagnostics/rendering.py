@@ -15,7 +15,7 @@ _WIDEST = 160
 
 
 def render_text(diagnostic: Diagnostic, *, color: bool = False) -> str:
-    """A diagnostic with an excerpt of the source, as people read it."""
+    """Return a diagnostic with an excerpt of the source, as people read it."""
     text = _plain(diagnostic)
     if not color:
         return text
@@ -34,12 +34,12 @@ def render_text(diagnostic: Diagnostic, *, color: bool = False) -> str:
 
 
 def render_json(diagnostics: Iterable[Diagnostic]) -> str:
-    """A JSON list of what `as_record` gives."""
+    """Return a JSON list of what `as_record` gives."""
     return json.dumps([as_record(d) for d in diagnostics], indent=2, ensure_ascii=True)
 
 
 def as_record(d: Diagnostic) -> dict[str, Any]:
-    """A diagnostic as plain data; lines and columns from 1, the end exclusive."""
+    """Return a diagnostic as plain data; lines and columns from 1, the end exclusive."""
     return {
         "code": d.code,
         "severity": d.severity,
@@ -63,7 +63,7 @@ def _place(span: Span) -> dict[str, int]:
 
 
 def visible(text: str) -> str:
-    """The text with every character that a terminal would obey, or not show, written out."""
+    """Return the text with every character that a terminal would obey, or not show, written out."""
     return "".join(_shown(c) for c in text)
 
 
@@ -95,7 +95,7 @@ def _plain(d: Diagnostic) -> str:
 
 
 def _marked(source: str, span: Span, mark: str) -> tuple[str, str]:
-    """A line and the marks under it, the line cut if it is very long."""
+    """Return a line and the marks under it, the line cut if it is very long."""
     source = source.rstrip("\r")
     start = span.column - 1
     stop = span.end_column - 1 if span.end_line == span.line else len(source)
@@ -108,6 +108,6 @@ def _marked(source: str, span: Span, mark: str) -> tuple[str, str]:
 
 
 def _columns(text: str) -> int:
-    """How wide a text is in a terminal."""
+    """Return how wide a text is in a terminal."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from recoverdsl.language.diagnostics import Diagnostic, visible
+from recoverdsl.language.diagnostics.diagnostic import Diagnostic
 from recoverdsl.language.diagnostics.explanations import Page, pages, render_page
+from recoverdsl.language.diagnostics.rendering import visible
 from recoverdsl.language.syntax.nodes import SET, Span
 from recoverdsl.version import __version__
 
@@ -22,7 +23,7 @@ _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def render_sarif(diagnostics: Iterable[Diagnostic]) -> str:
-    """A SARIF log with one run: every code as a rule, every diagnostic as a result."""
+    """Return a SARIF log with one run: every code as a rule, every diagnostic as a result."""
     every = list(pages())
     order = {page.code: i for i, page in enumerate(every)}
     driver = {

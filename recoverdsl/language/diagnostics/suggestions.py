@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from heapq import nsmallest
 from itertools import islice
 
-from recoverdsl.language.diagnostics.diagnostic import Edit, Mend
+from recoverdsl.language.diagnostics.diagnostic import Edit, Help
 from recoverdsl.language.syntax.nodes import Span
 
 _MOST_SEEN = 10_000
@@ -35,7 +35,7 @@ def distance(a: str, b: str, most: int) -> int:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant.
+    """Return the known word that was probably meant.
 
     One that differs only in case or in `-` and `_`; else one that is one edit away for short words
     and two for others; else the only one that begins with it, as `recovery_rate` with `recovery`.
@@ -56,18 +56,18 @@ def _plain(word: str) -> str:
 
 
 def suggest(word: str, known: Iterable[str], noun: str | None = None) -> str | None:
-    """A line of help: the word that was probably meant, or all of them if they are few."""
-    help = mend_word(None, word, known, noun)
-    return help.help if isinstance(help, Mend) else help
+    """Return a line of help: the word that was probably meant, or all of them if they are few."""
+    help = help_with_word(None, word, known, noun)
+    return help.help if isinstance(help, Help) else help
 
 
-def mend_word(
+def help_with_word(
     span: Span | None, word: str, known: Iterable[str], noun: str | None = None
-) -> Mend | str | None:
-    """The same, with the edit that puts the word in place of what stands at `span`."""
+) -> Help | str | None:
+    """Return the same, with the edit that puts the word in place of what stands at `span`."""
     known = tuple(known)
     if near := did_you_mean(word, known):
-        return Mend(f"did you mean `{near}`?", (Edit(span, near),) if span else ())
+        return Help(f"did you mean `{near}`?", (Edit(span, near),) if span else ())
     if noun and known:
         first = [f"`{k}`" for k in nsmallest(_MOST_LISTED, set(known))]
         rest = f" and {len(known) - len(first)} more" if len(known) > len(first) else ""

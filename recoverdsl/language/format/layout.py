@@ -1,7 +1,7 @@
 """Syntax tree → text, in the one canonical layout, with the comments in their places.
 
 - Two columns of indentation, one statement a line, no line over 100 columns if that can be helped.
-- The `=` of attributes on neighbouring lines stand below each other, and so do the comments behind
+- The `=` of attributes on neighbouring lines stand below each other, and so do the comments after
   neighbouring lines.
 - An empty line stays where there were some; one stands around every block of several lines. A
   block that was written on one line stays on it while it fits.
@@ -31,7 +31,7 @@ from recoverdsl.language.syntax.printer import print_expression, quote
 
 
 def print_tree(tree: Tree) -> str:
-    """The canonical text of a tree that was read without mistakes."""
+    """Return the canonical text of a tree that was read without mistakes."""
     lines = _Layout(tree).body(tree.statements, 0, None)
     return "".join(f"{line}\n" for line in _rendered(lines))
 
@@ -43,7 +43,7 @@ class _Row:
     key: str
     value: Expression
     lines: list[Line]
-    """Of the value; the comment behind the attribute is on the last one."""
+    """Of the value; the comment after the attribute is on the last one."""
 
 
 _EMPTY = Line(0, "")
@@ -59,7 +59,7 @@ class _Layout:
         """Last line of the source that was printed, to keep one empty line where there were some."""
 
     def body(self, statements: Sequence[Statement], depth: int, end: int | None) -> list[Line]:
-        """The statements of the file or of a block, up to where it ends."""
+        """Return the statements of the file or of a block, up to where it ends."""
         entries: list[_Entry] = []
         tall_before = False
         for i, statement in enumerate(statements):
@@ -97,7 +97,7 @@ class _Layout:
             entries.append(_EMPTY)
 
     def _trailing(self, line: int, before: int | None) -> str | None:
-        """The comment behind what ends on a line."""
+        """Return the comment after what ends on a line."""
         if self.comments and self.comments[0].span.line == line:
             return next((comment.text for comment in self._take(before)), None)
         return None
@@ -113,8 +113,8 @@ class _Layout:
         given = statement.span.source is not None
         inside = () if given else tuple(self._take(statement.span.end))
         laid = _laid(statement, inside, depth)
-        behind = None if given else self._trailing(statement.span.end_line, until)
-        below = [comment.text for comment in laid.below] + ([behind] if behind else [])
+        after = None if given else self._trailing(statement.span.end_line, until)
+        below = [comment.text for comment in laid.below] + ([after] if after else [])
         lines = laid.lines
         if below:
             lines = [*lines[:-1], evolve(lines[-1], comment=below.pop(0))]
@@ -150,7 +150,7 @@ class _Layout:
 
 
 def _written(statement: Statement) -> bool:
-    """Whether a statement stands in the file; `--set` may have added it, or an `import`."""
+    """Tell whether a statement stands in the file; `--set` may have added it, or an `import`."""
     return statement.span.source is None
 
 
@@ -160,7 +160,7 @@ def _next_start(statements: Sequence[Statement], i: int, end: int | None) -> int
 
 
 def _laid(statement: Statement, comments: tuple[Comment, ...], depth: int) -> Laid:
-    """A statement on lines; of an attribute only the value, for its key is yet to be aligned."""
+    """Return a statement on lines; of an attribute only the value, for its key is yet to be aligned."""
     match statement:
         case Attribute(key, value):
             above = tuple(c for c in comments if c.span.start < value.span.start)
@@ -168,26 +168,26 @@ def _laid(statement: Statement, comments: tuple[Comment, ...], depth: int) -> La
             laid = lay(value, comments[len(above) :], place)
             return evolve(laid, above=(*above, *laid.above))
         case nodes.Expect(condition):
-            return _behind("expect ", lay(condition, comments, Place(depth, 2 * depth + 7)))
+            return _after("expect ", lay(condition, comments, Place(depth, 2 * depth + 7)))
         case nodes.Param(name, value, bounds) if not bounds or all(
             c.span.start < value.span.end for c in comments
         ):
             before = f"param {name.text} = "
-            behind = f" in {print_expression(bounds)}" if bounds else ""
-            place = Place(depth, 2 * depth + len(before), len(behind))
-            laid = _behind(before, lay(value, comments, place))
+            after = f" in {print_expression(bounds)}" if bounds else ""
+            place = Place(depth, 2 * depth + len(before), len(after))
+            laid = _after(before, lay(value, comments, place))
             *rest, last = laid.lines
-            return evolve(laid, lines=[*rest, evolve(last, code=last.code + behind)])
+            return evolve(laid, lines=[*rest, evolve(last, code=last.code + after)])
     return Laid([Line(depth, _flat(statement))], above=comments)
 
 
-def _behind(before: str, laid: Laid) -> Laid:
+def _after(before: str, laid: Laid) -> Laid:
     first, *rest = laid.lines
     return evolve(laid, lines=[evolve(first, code=before + first.code), *rest])
 
 
 def _flat(statement: Statement) -> str:
-    """A statement on one line."""
+    """Return a statement on one line."""
     match statement:
         case nodes.Version(number):
             return f"recoverdsl {number.text}"
@@ -210,7 +210,7 @@ def _flat(statement: Statement) -> str:
 
 
 def _aligned(entries: Sequence[_Entry], depth: int) -> Iterator[Line]:
-    """The lines of a body, with the `=` of neighbouring attributes of one line below each other."""
+    """Return the lines of a body, with the `=` of neighbouring attributes of one line below each other."""
     for run in _runs(entries):
         _break_what_is_too_long(run, depth)
     for run in _runs(entries):
@@ -237,7 +237,7 @@ def _runs(entries: Iterable[_Entry]) -> list[list[_Row]]:
 
 
 def _break_what_is_too_long(run: Sequence[_Row], depth: int) -> None:
-    """Break what fits behind its own key, but not behind the longest one."""
+    """Break what fits after its own key, but not after the longest one."""
     column = 2 * depth + max(len(row.key) for row in run) + 3
     for row in run:
         (line,) = row.lines
@@ -247,10 +247,10 @@ def _break_what_is_too_long(run: Sequence[_Row], depth: int) -> None:
 
 
 def _rendered(lines: Sequence[Line]) -> Iterator[str]:
-    """The text of the lines, with the comments behind neighbouring ones below each other."""
+    """Return the text of the lines, with the comments after neighbouring ones below each other."""
 
     def neighbours(line: Line) -> int | None:
-        """The same for lines whose comments are aligned; brackets that open and close stand apart."""
+        """Return the same for lines whose comments are aligned; brackets that open and close stand apart."""
         whole = line.code and line.code[-1] not in "([{" and line.code[0] not in ")]}"
         return line.depth if whole and line.comment else None
 

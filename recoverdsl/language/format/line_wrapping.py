@@ -59,7 +59,7 @@ class Laid:
     above: tuple[Comment, ...] = ()
     """Comments inside the value, before everything in it, that its lines have no place for."""
     below: tuple[Comment, ...] = ()
-    """The same, behind everything in it."""
+    """The same, after everything in it."""
     enclosed: bool = False
     """Whether the lines begin and end with brackets that are not the value's own."""
 
@@ -72,7 +72,7 @@ class Place:
     """Of the line on which it begins."""
     column: int
     tail: int = 0
-    """Columns that must stay free behind its last line."""
+    """Columns that must stay free after its last line."""
 
     def inside(self, before: int = 0) -> Place:
         """On a new line, one step deeper, with a comma to follow."""
@@ -82,7 +82,7 @@ class Place:
 def lay(
     value: Expression, comments: Sequence[Comment], place: Place, *, broken: bool = False
 ) -> Laid:
-    """A value on as few lines as may be, with the comments that lie inside it.
+    """Return a value on as few lines as may be, with the comments that lie inside it.
 
     Args:
         value: the value.
@@ -109,7 +109,7 @@ def lay(
 
 
 def _opens(value: Expression) -> bool:
-    """Whether a value has brackets of its own to be broken between."""
+    """Tell whether a value has brackets of its own to be broken between."""
     match value:
         case List(items=inside) | Call(arguments=inside):
             return bool(inside)
@@ -125,7 +125,7 @@ def _is_loose(value: Expression) -> bool:
 
 
 def _head(value: Expression) -> str:
-    """What stands on the first line of a value that is broken, at least."""
+    """Return what stands on the first line of a value that is broken, at least."""
     match value:
         case Call(function):
             return f"{function.text}("
@@ -220,19 +220,19 @@ def _beside_right(value: Binary, comments: Sequence[Comment], place: Place) -> L
 
 
 def _beside_left(value: Binary, comments: Sequence[Comment], place: Place) -> Laid | None:
-    """`) at last_token`, behind a left operand that is broken."""
+    """`) at last_token`, after a left operand that is broken."""
     left, right = needed(value)
     inner = _within(value.left.span, comments)
     bracket = binding(value.left) >= left and (_opens(value.left) or _is_loose(value.left))
-    behind = joint(value.operator) + print_operand(value.right, right)
+    after = joint(value.operator) + print_operand(value.right, right)
     if not bracket or value.operator in CHAINS or len(inner) < len(comments):
         return None
-    if 2 * place.depth + len(")" + behind) + place.tail > WIDTH:
+    if 2 * place.depth + len(")" + after) + place.tail > WIDTH:
         return None
-    tail = len(behind) + place.tail
+    tail = len(after) + place.tail
     laid = lay(value.left, inner, evolve(place, tail=tail), broken=True)
     *rest, last = laid.lines
-    return evolve(laid, lines=[*rest, evolve(last, code=last.code + behind)], enclosed=False)
+    return evolve(laid, lines=[*rest, evolve(last, code=last.code + after)], enclosed=False)
 
 
 def _enclosed(value: Binary, comments: Sequence[Comment], place: Place) -> Laid:
@@ -250,7 +250,7 @@ def _enclosed(value: Binary, comments: Sequence[Comment], place: Place) -> Laid:
 
 
 def _chain(value: Binary) -> list[tuple[str | None, Expression, int]]:
-    """The operands, each with the operator before it and how tightly it must hold."""
+    """Return the operands, each with the operator before it and how tightly it must hold."""
     left, right = needed(value)
     parts: list[tuple[str | None, Expression, int]] = [(None, value.left, left)]
     if isinstance(value.left, Binary) and value.operator in CHAINS and binding(value.left) == left:
@@ -262,7 +262,7 @@ def _operand(
     value: Expression, comments: Sequence[Comment], place: Place, at_least: int,
     broken: bool = False,
 ) -> Laid:  # fmt: skip
-    """An operand, in brackets if it needs them."""
+    """Return an operand, in brackets if it needs them."""
     if binding(value) >= at_least:
         return lay(value, comments, place, broken=broken)
     here = Place(place.depth, place.column + 1, place.tail + 1)
@@ -289,27 +289,27 @@ class _Lines:
         self.lines = [Line(place.depth, opening)]
 
     def opened(self, line: int, until: int) -> None:
-        """The comment behind the opening bracket."""
+        """Return the comment after the opening bracket."""
         if self._next_is_before(until) and self.comments[0].span.line == line:
-            self._behind(self.comments.popleft())
+            self._after(self.comments.popleft())
 
     def add(
-        self, value: Expression, span: Span, place: Place, before: str, behind: str,
+        self, value: Expression, span: Span, place: Place, before: str, after: str,
         at_least: int = 0,
     ) -> None:  # fmt: skip
-        """A value on lines of its own, below the comments that came before it."""
+        """Return a value on lines of its own, below the comments that came before it."""
         self._notes(span.start)
         inner = self._take(span.end)
         laid = _operand(value, inner, place, at_least)
         first, *rest = laid.lines
         lines = [evolve(first, code=before + first.code), *rest]
-        lines[-1] = evolve(lines[-1], code=lines[-1].code + behind)
+        lines[-1] = evolve(lines[-1], code=lines[-1].code + after)
         self.lines += [self._note(c) for c in laid.above] + lines
         for comment in laid.below:
-            self._behind(comment)
+            self._after(comment)
 
     def join(self, before: Span, number: Number, as_written: bool) -> bool:
-        """A number behind the number before it, where there is room.
+        """Return a number after the number before it, where there is room.
 
         A long list of numbers is filled, and not one line each. With comments in it, numbers share
         a line only where they were written so, for then a comment may be about a whole line.
@@ -324,12 +324,12 @@ class _Lines:
         return True
 
     def trailing(self, span: Span, until: int) -> None:
-        """The comment behind what ends on a line."""
+        """Return the comment after what ends on a line."""
         if self._next_is_before(until) and self.comments[0].span.line == span.end_line:
-            self._behind(self.comments.popleft())
+            self._after(self.comments.popleft())
 
     def closed(self, end: int, bracket: str) -> list[Line]:
-        """All lines, with the closing bracket."""
+        """Return all lines, with the closing bracket."""
         self._notes(end)
         return [*self.lines, Line(self.place.depth, bracket)]
 
@@ -348,7 +348,7 @@ class _Lines:
     def _note(self, comment: Comment) -> Line:
         return Line(self.place.depth + 1, "", comment.text)
 
-    def _behind(self, comment: Comment) -> None:
+    def _after(self, comment: Comment) -> None:
         last = self.lines[-1]
         if last.comment:
             self.lines.append(self._note(comment))

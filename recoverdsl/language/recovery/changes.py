@@ -8,7 +8,7 @@ from functools import partial
 from attrs import field, frozen
 from lark import Token
 
-from recoverdsl.language.diagnostics.diagnostic import Edit, Mend
+from recoverdsl.language.diagnostics.diagnostic import Edit, Help
 from recoverdsl.language.diagnostics.suggestions import distance
 from recoverdsl.language.recovery.lines import CLOSER, OPENER
 from recoverdsl.language.recovery.mistakes import Mistake
@@ -32,7 +32,7 @@ class Change:
     message: str
     help: str
     at: Span | None = None
-    """What is marked, if that is not what is changed."""
+    """The place that is marked, if that is not the change."""
     replaced: Mapping[int, str] = field(factory=dict)
     """Places of tokens to what they are replaced by; empty where they are taken out."""
     inserted: Mapping[int, str] = field(factory=dict)
@@ -60,7 +60,7 @@ class Change:
         first = edits[0].span
         return Mistake(
             self.code, self.message, self.at or first,
-            Mend(self.help, tuple(edits)) if self.fixes else self.help,
+            Help(self.help, tuple(edits)) if self.fixes else self.help,
         )  # fmt: skip
 
 
@@ -69,13 +69,13 @@ def _tokens(text: str, at: Span) -> list[Token]:
 
 
 def _before(line: Sequence[Token], i: int) -> Span:
-    return span_of(line[i]).before if i < len(line) else span_of(line[-1]).behind
+    return span_of(line[i]).before if i < len(line) else span_of(line[-1]).after
 
 
 def _insertion(line: Sequence[Token], i: int, text: str) -> Edit:
     if i == 0:
         return Edit(span_of(line[0]).before, text)
-    after = span_of(line[i - 1]).behind
+    after = span_of(line[i - 1]).after
     if text == "=":
         glued = i < len(line) and adjacent(line[i - 1], line[i])
         return Edit(after, " = " if glued else " =")
@@ -160,7 +160,7 @@ def _after(line: Sequence[Token], at: int) -> str:
 
 
 def _words(stop: Stop) -> Iterator[Change]:
-    """A word that is nearly one of the grammar, or is written for it in other languages."""
+    """Returns a word that is nearly one of the grammar, or is written for it in other languages."""
     known = {kind: word for word, kind in grammar.words().items()}
     for at in dict.fromkeys((stop.at, 0)):
         token = stop.line[at] if at < len(stop.line) else None
@@ -180,7 +180,7 @@ def _words(stop: Stop) -> Iterator[Change]:
 
 
 def _brackets(stop: Stop) -> Iterator[Change]:
-    """The brackets of a line, of which one lacks its partner or is of another kind."""
+    """Returns the brackets of a line, of which one lacks its partner or is of another kind."""
     line = stop.line
     stack: list[int] = []
     pairs: list[tuple[int, int]] = []

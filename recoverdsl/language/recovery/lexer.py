@@ -12,7 +12,7 @@ from attrs import define, field
 from lark import Token
 
 from recoverdsl.language.diagnostics.collector import MOST as MOST_MISTAKES
-from recoverdsl.language.diagnostics.diagnostic import Edit, Mend, replace
+from recoverdsl.language.diagnostics.diagnostic import Edit, Help, replace
 from recoverdsl.language.recovery.context import Context
 from recoverdsl.language.recovery.mistakes import Mistake
 from recoverdsl.language.recovery.spellings import NAMES, PLAIN, ROWS, Row
@@ -51,7 +51,7 @@ class Places:
 
 @cache
 def _parts() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """What the table and the grammar know, in the order in which it is tried."""
+    """Returns what the table and the grammar know, in the order in which it is tried."""
     known = grammar.terminals()
     rows = [(f"R{i}", row.pattern) for i, row in enumerate(ROWS)]
     shapes = [(name, known[name]) for name in ("STRING", "COMMENT", "SPACE", "NEWLINE")]
@@ -146,7 +146,7 @@ class Lexer:
         span, written = self.places.span(match.start(), end), match[0].rstrip()
         read_as = row.read_as(match) if callable(row.read_as) else row.read_as
         shown = written if len(written) <= 30 else f"{written[:29]}…"
-        help: Mend | str | None = row.help and row.help.format(shown, read_as)
+        help: Help | str | None = row.help and row.help.format(shown, read_as)
         if read_as is not None:
             edit = read_as if row.edit is None else row.edit
             text = edit(match) if callable(edit) else edit
@@ -183,7 +183,7 @@ class Lexer:
         if token.type == "STRING" and (escape := wrong_escape(token.value)):
             if escape["hex"]:
                 message = f"`{escape[0]}` is half of a character"
-                help: Mend | str = "write the whole character"
+                help: Help | str = "write the whole character"
             else:
                 doubled = ESCAPE.sub(_doubled, token.value)
                 message = rf"expected `\"`, `\\`, `\n`, `\t`, `\r` or `\uXXXX`, found `{escape[0]}`"
@@ -203,7 +203,7 @@ class Lexer:
             Edit(span, "".join(" " * (unicodedata.category(c) == "Zs") for c in self.text[span.start : span.end]))
             for span in self.invisible
         )  # fmt: skip
-        help = Mend(f"replace it by a plain space, or remove it{many}", edits)
+        help = Help(f"replace it by a plain space, or remove it{many}", edits)
         message = f"an invisible character stands here ({name})"
         self.result.found.append(Mistake("REC103", message, self.invisible[0], help))
 

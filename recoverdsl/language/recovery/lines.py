@@ -126,7 +126,7 @@ class _Splitter:
 
 
 def _partners(tokens: Sequence[Token]) -> dict[int, int]:
-    """The brackets that are closed before the next brace, each with the place of its end."""
+    """Returns the brackets that are closed before the next brace, each with the place of its end."""
     found: dict[int, int] = {}
     open_: list[int] = []
     for i, token in enumerate(tokens):

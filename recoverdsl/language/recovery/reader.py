@@ -6,7 +6,7 @@ from attrs import define, evolve, field
 from lark import Token
 
 from recoverdsl.language.diagnostics.collector import Collector
-from recoverdsl.language.diagnostics.diagnostic import Edit, Mend
+from recoverdsl.language.diagnostics.diagnostic import Edit, Help
 from recoverdsl.language.recovery.lexer import Lexed, Lexer
 from recoverdsl.language.recovery.lines import Line, lines_of
 from recoverdsl.language.recovery.mistakes import Mistake
@@ -160,7 +160,7 @@ class _Reader:
                     "expected a value, found the end of the line" if hanging
                     else f"expected a statement, found `{after[0]}`"
                 )  # fmt: skip
-            edits.append(Edit(span_of(tokens[-1]).behind.to(span_of(after[0]).before), " "))
+            edits.append(Edit(span_of(tokens[-1]).after.to(span_of(after[0]).before), " "))
             tokens, more = [*tokens, *after], more + 1
         if where is None:
             return None
@@ -168,7 +168,7 @@ class _Reader:
         if mistake or others:
             return None
         plain = all(not self.text[e.span.start : e.span.end].strip() for e in edits)
-        help = Mend(
+        help = Help(
             "write it on one line, or put the value in `( )`", tuple(edits) if plain else ()
         )
         return more, statement, Mistake("REC121", message, where, help)
@@ -187,7 +187,7 @@ class _Reader:
             and adjacent(before, line.end)
         ):
             self.lacking -= 1
-            remove = Mend("remove it", (Edit(span_of(line.end), ""),))
+            remove = Help("remove it", (Edit(span_of(line.end), ""),))
             Mistake(
                 "REC105", "expected a statement, found another `{`", span_of(line.end), remove
             ).report(self.report)
@@ -206,7 +206,7 @@ class _Reader:
             return
         head, mistake = read_head(line.tokens)
         strange = any(token.type == "BROKEN" for token in line.tokens)
-        readable = not strange and (mistake is None or isinstance(mistake.help, Mend))
+        readable = not strange and (mistake is None or isinstance(mistake.help, Help))
         if mistake is None and not line.alone and at and before is not None and before.value == "}":
             mistake = unseparated(before, line.tokens[0])
         self._say(line, mistake, readable)
@@ -245,9 +245,9 @@ class _Reader:
         head, mistake = read_head(words)
         if not after.tokens and after.ends_with == "{":
             assert after.end is not None
-            gap = span_of(words[-1]).behind.to(span_of(after.end).before)
+            gap = span_of(words[-1]).after.to(span_of(after.end).before)
             empty = not self.text[gap.start : gap.end].strip()
-            help = Mend(
+            help = Help(
                 "write it after the name, on the same line", (Edit(gap, " "),) if empty else ()
             )
             related = ((across(words[0], words[-1]), "it belongs here"),)
@@ -291,7 +291,7 @@ class _Reader:
         begin, end = self.text.rfind("\n", 0, place.start) + 1, self.text.find("\n", place.end)
         alone = end >= 0 and self.text[begin:end].strip() == "}"
         gone = Span(begin, end + 1, place.line, 1, place.line + 1, 1) if alone else place
-        Mistake("REC105", message, place, Mend("remove it", (Edit(gone, ""),))).report(self.report)
+        Mistake("REC105", message, place, Help("remove it", (Edit(gone, ""),))).report(self.report)
 
     def _end_by_layout(self, column: int, of_brace: bool = False) -> None:
         """Ends the blocks that lack their `}`: a line that is no further in than their heads is outside."""
@@ -319,20 +319,20 @@ class _Reader:
         if block.lacks_brace:
             self._report_unopened(block, last, closing)
         elif closing and block.brace is not None:
-            help = Mend("add a `}` where it ends", (Edit(last.behind, closing),))
+            help = Help("add a `}` where it ends", (Edit(last.after, closing),))
             Mistake("REC105", "this block is not closed", span_of(block.brace), help).report(
                 self.report
             )
 
     def _report_unopened(self, block: Open, last: Span, closing: str) -> None:
         head = block.head.head
-        place = head.behind if block.brace is None else span_of(block.brace)
+        place = head.after if block.brace is None else span_of(block.brace)
         found = "the end of the line" if block.brace is None else "`:`"
-        edits = (Edit(place, " {"), *((Edit(last.behind, closing),) if closing else ()))
+        edits = (Edit(place, " {"), *((Edit(last.after, closing),) if closing else ()))
         help = "write `{` after the name" + (", and `}` after the last line" if closing else "")
         Mistake(
             "REC120", f"expected `{{` after the name of a block, found {found}",
-            head if block.brace is None else place, Mend(help, edits),
+            head if block.brace is None else place, Help(help, edits),
         ).report(self.report)  # fmt: skip
 
 
@@ -357,7 +357,7 @@ JOINING = frozenset(
         "==",
     ]
 )
-"""What stands between values, so that a statement does not end before or after it."""
+"""The signs between values, so that a statement does not end before or after it."""
 
 
 def _deep(at: Span) -> Mistake:

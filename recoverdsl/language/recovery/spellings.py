@@ -34,7 +34,7 @@ class Row:
     help: str | None = "write `{1}`"
     where: Callable[[Context], bool] = lambda context: True
     edit: Text | None = None
-    """What a fix puts in place of it, if that is not `read_as`."""
+    """The text that a fix puts in place of it, if that is not `read_as`."""
     mark: int | None = None
     """How many characters are marked and replaced, if that is not all that matches."""
 
@@ -145,15 +145,12 @@ SIGNS = {
 }  # fmt: skip
 """The signs and words of this language, each with the signs that others write for it."""
 
-NONE_SUCH = {"!=": "unequal", "≠": "unequal", "<>": "unequal", "**": "powers", "^": "powers"}
-"""Signs for what the language does not have."""
 _COMPARE = "compare numbers with `<`, `<=`, `>` or `>=`"
 _JOINED = "expected `=` between a name and its value, found `{0}`"
 
 
-def _any(signs: str | dict[str, str]) -> str:
-    several = signs.split() if isinstance(signs, str) else signs
-    return "|".join(re.escape(sign) for sign in several)
+def _any(signs: str) -> str:
+    return "|".join(map(re.escape, signs.split()))
 
 
 def _spaced(word: str) -> Text:

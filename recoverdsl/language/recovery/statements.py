@@ -9,7 +9,7 @@ from attrs import evolve
 from lark import Token
 from lark.exceptions import UnexpectedToken
 
-from recoverdsl.language.diagnostics.diagnostic import Edit, Mend
+from recoverdsl.language.diagnostics.diagnostic import Edit, Help
 from recoverdsl.language.recovery.changes import Change, Stop, changes, shown
 from recoverdsl.language.recovery.mistakes import Mistake
 from recoverdsl.language.syntax import grammar
@@ -28,6 +28,8 @@ _VALUE = frozenset({"NUMBER", "STRING", "NAME", "LPAR", "LSQB", "TRUE", "FALSE"}
 
 def parse(line: Sequence[Token], start: str, inside: bool) -> Statement | Stop:
     """Returns what a line is, parsed as a `statement` or `head`, or where that stops."""
+    if not line:
+        return Stop(line, 0, frozenset(), inside)
     parser = grammar.interactive(start)
     try:
         for at, token in enumerate(line):  # noqa: B007
@@ -64,7 +66,7 @@ def _several(stop: Stop) -> tuple[list[Statement], Mistake | None] | None:
             continue
         if comma:
             place = span_of(line[at - 1])
-            help = Mend("write `;`", (Edit(place, ";"),))
+            help = Help("write `;`", (Edit(place, ";"),))
             return [first, second], Mistake(
                 "REC115", "expected `;` between statements, found `,`", place, help
             )
@@ -74,10 +76,10 @@ def _several(stop: Stop) -> tuple[list[Statement], Mistake | None] | None:
 
 def unseparated(before: Token, after: Token) -> Mistake:
     """Returns what is wrong with two statements on a line."""
-    gap = span_of(before).behind.to(span_of(after).before)
+    gap = span_of(before).after.to(span_of(after).before)
     return Mistake(
         "REC104", f"expected a new line or `;`, found `{after}`", span_of(after),
-        Mend("write it on a new line, or put `;` before it", (Edit(gap, "; "),)),
+        Help("write it on a new line, or put `;` before it", (Edit(gap, "; "),)),
     )  # fmt: skip
 
 
@@ -157,7 +159,7 @@ def _after(line: Sequence[Token], at: int) -> str:
 # --- What to say ----------------------------------------------------------------------------------
 
 
-def complaint(stop: Stop, help: Mend | str | None = None) -> Mistake:
+def complaint(stop: Stop, help: Help | str | None = None) -> Mistake:
     """Returns what is wrong with a line that no change makes readable."""
     token, before = stop.token(), stop.token(-1)
     if token is not None and before is not None and before.type == "NUMBER" and (
@@ -173,7 +175,7 @@ def complaint(stop: Stop, help: Mend | str | None = None) -> Mistake:
         words += 1
     if words > 2 and stop.at <= words and stop.line[0].type == "NAME":
         place = across(stop.line[0], stop.line[words - 1])
-        note = Mend("if it is a comment, begin it with `#`", (Edit(place.before, "# "),))
+        note = Help("if it is a comment, begin it with `#`", (Edit(place.before, "# "),))
         return Mistake("REC101", f"expected a statement, found `{shown(stop.line[0])} {shown(stop.line[1])} …`", place, note)  # fmt: skip
     # An excerpt that marks the end of a line shows nothing, so what stands before it is marked.
     place = span_of(token or stop.line[-1])

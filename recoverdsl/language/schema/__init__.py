@@ -74,6 +74,7 @@ from recoverdsl.language.schema.functions import (
     ByConstruction,
     Classifier,
     Contrast,
+    DataSource,
     Features,
     File,
     Folder,
@@ -84,10 +85,12 @@ from recoverdsl.language.schema.functions import (
     Interval,
     Jacobian,
     JacobianSketch,
+    ModelSource,
     Orthogonal,
     Preserve,
     PyPI,
     Release,
+    SaeSource,
     SmallestNorm,
     Template,
     Top,
@@ -104,4 +107,4 @@ from recoverdsl.language.schema.vocabulary import (
     says,
 )
 
-__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FORMS", "FUNCTIONS", "KINDS", "METRICS", "PLACES", "PLURALS", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Preserve", "Protect", "PyPI", "Ref", "Release", "Sae", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "function_name", "says"]  # fmt: skip
+__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FORMS", "FUNCTIONS", "KINDS", "METRICS", "PLACES", "PLURALS", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "DataSource", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "ModelSource", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Preserve", "Protect", "PyPI", "Ref", "Release", "Sae", "SaeSource", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "function_name", "says"]  # fmt: skip

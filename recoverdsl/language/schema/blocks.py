@@ -92,7 +92,7 @@ class Data:
 @block("behavior")
 @frozen
 class Behavior:
-    """What the defense is meant to stop, and how to tell whether it is there."""
+    """The behavior that the defense is meant to stop, and how to tell whether it is there."""
 
     holds: Predicate = field(
         metadata=says("When the behavior is present.", source="behavior predicate B")
@@ -153,7 +153,7 @@ class Intervene:
 @block("budget")
 @frozen
 class Budget:
-    """What an attack may spend; attacks can share one."""
+    """The budget of an attack; attacks can share one."""
 
     limit: Limit | None = field(default=None, metadata=says("Largest norm of δ.", source="C4"))
     steps: int | None = field(
@@ -191,10 +191,15 @@ class Attack:
     perturb: tuple[Perturbation, ...] = field(default=(), metadata=says("Where δ is added."))
     soft_suffix: int | None = field(
         default=None,
-        metadata=says("Optimize this many trainable suffix embeddings instead.", at_least=1),
+        metadata=says(
+            "Optimize this many trainable suffix embeddings instead.",
+            at_least=1,
+            replaces_delta=True,
+        ),
     )
     token_suffix: Gcg | None = field(
-        default=None, metadata=says("Search a suffix of real tokens instead.", later=True)
+        default=None,
+        metadata=says("Search a suffix of real tokens instead.", later=True, replaces_delta=True),
     )
     limit: Limit | None = field(default=None, metadata=says("Largest norm of δ.", source="C4"))
     steps: int | None = field(
@@ -314,7 +319,7 @@ STATEMENTS: dict[str, str] = {
     "sweep": str(Sweep.__doc__),
     "expect": f"{Expectation.__doc__} What the defense promises; a run says whether it holds.",
 }  # fmt: skip
-"""What stands at the top of a file and is no class of this schema, by its first word."""
+"""The statements at the top of a file that are no classes of this schema, by their first word."""
 
 
 @frozen

@@ -1,15 +1,16 @@
-"""What an attack may spend, as far as the spec alone tells."""
+"""The budgets of attacks, as far as the spec alone tells."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+
+import attrs
 
 from recoverdsl.language.schema import Attack, Spec
 
 
 def limits_of(spec: Spec, attack: Attack) -> tuple[float, ...]:
-    """The budgets that an attack runs with: its own, or those of its budget block.
+    """Return the budgets that an attack runs with: its own, or those of its budget block.
 
     Stages have one between them, the norm of what they may spend at positions of their own: the
     root of the sum of the squares of their limits, to 10 digits. A suffix has none.
@@ -24,8 +25,7 @@ def limits_of(spec: Spec, attack: Attack) -> tuple[float, ...]:
     return budget.limit.norms if budget and budget.limit else ()
 
 
-def suffix_of(attack: Attack) -> Literal["soft_suffix", "token_suffix"] | None:
-    """Which kind of suffix an attack searches; None if it perturbs the residual stream."""
-    if attack.soft_suffix is not None:
-        return "soft_suffix"
-    return "token_suffix" if attack.token_suffix is not None else None
+def suffix_of(attack: Attack) -> str | None:
+    """Return the option that makes an attack search a suffix; None if it perturbs the residual stream."""
+    options = (f for f in attrs.fields(Attack) if f.metadata["replaces_delta"])
+    return next((f.name for f in options if getattr(attack, f.name) is not None), None)

@@ -20,7 +20,7 @@ _NOT_MEANT = frozenset({"spans", "params"})
 
 
 def canonical(value: Any) -> Any:
-    """A value of the schema as JSON would hold it: an object for a class, with its name.
+    """Return a value of the schema as JSON would hold it: an object for a class, with its name.
 
     Raises:
         TypeError: the value is of no kind that a spec can hold.
@@ -65,5 +65,5 @@ def _json(value: Any) -> str:
 
 
 def digest(value: Any) -> str:
-    """The sha256 of a value's canonical form, as 64 hexadecimal digits."""
+    """Return the sha256 of a value's canonical form, as 64 hexadecimal digits."""
     return hashlib.sha256(_json(canonical(value)).encode("ascii")).hexdigest()

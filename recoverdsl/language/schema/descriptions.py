@@ -1,4 +1,4 @@
-"""What the words of the language mean, for editors and for the reference. Everything is read from the schema."""
+"""The meaning of the language's words, for editors and for the reference. Everything is read from the schema."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ _RANGE = {"at_least": "at least", "above": "above", "at_most": "at most"}
 
 @frozen
 class Option:
-    """What the schema says of an attribute of a block, or of an argument of a function."""
+    """The schema's entry of an attribute of a block, or of an argument of a function."""
 
     key: str
     doc: str
     type: str
-    """What a value may be, in words."""
+    """The type of its value, in words."""
     unit: str | None
     range: str | None
     """The bounds of a number, in words."""
     default: str | None
-    """As a spec would write it; None if there is none, or it stands for nothing."""
+    """As a spec would write it; None if there is none, or it has no meaning."""
     required: bool
     source: str | None
     """The section of the paper."""
 
 
 def options(cls: type) -> list[Option]:
-    """Everything that a block or function takes, in the order of the schema."""
+    """Return everything that a block or function takes, in the order of the schema."""
     return [option(cls, key) for key in keys(cls)]
 
 
 def option(cls: type, key: str) -> Option:
-    """What a block or function takes under a word."""
+    """Return what a block or function takes under a word."""
     a = keys(cls)[key]
     bounds = [f"{phrase} {a.metadata[n]:g}" for n, phrase in _RANGE.items() if a.metadata.get(n) is not None]  # fmt: skip
     return Option(
@@ -56,12 +56,12 @@ def option(cls: type, key: str) -> Option:
 
 
 def required(a: attrs.Attribute[Any]) -> bool:
-    """Whether a field has to be given."""
+    """Tell whether a field has to be given."""
     return a.default is attrs.NOTHING
 
 
 def statement(word: str) -> str:
-    """A block by its keyword, or another statement by its first word."""
+    """Return a block by its keyword, or another statement by its first word."""
     if word not in schema.BLOCKS:
         return f"**{word}**\n\n{schema.STATEMENTS[word]}"
     cls = schema.BLOCKS[word]
@@ -69,13 +69,13 @@ def statement(word: str) -> str:
 
 
 def function(name: str) -> str:
-    """A function by its name."""
+    """Return a function by its name."""
     cls = schema.FUNCTIONS[name]
     return f"`{signature(name)}`\n\n{cls.__doc__}\n\n{_fields(cls)}"
 
 
 def field(owner: str, cls: type, key: str) -> str:
-    """An attribute of a block, or an argument of a function: meaning, type, unit, range, default, source."""
+    """Return an attribute of a block, or an argument of a function: meaning, type, unit, range, default, source."""
     said = option(cls, key)
     lines = [f"Type: {said.type}."]
     lines += [_unit(said.unit)] if said.unit else []
@@ -90,7 +90,7 @@ def field(owner: str, cls: type, key: str) -> str:
 
 
 def metric(name: str) -> str:
-    """A metric by its name."""
+    """Return a metric by its name."""
     known = schema.METRICS[name]
     lines = [_unit(known.unit)] if known.unit else []
     lines.append(f"The {'largest' if known.aggregate == 'max' else 'mean'} over {known.over}.")
@@ -102,12 +102,12 @@ def metric(name: str) -> str:
 
 
 def detector(name: str) -> str:
-    """A detector of a generated text by its name."""
+    """Return a detector of a generated text by its name."""
     return f"**{name}**, a detector\n\n{schema.DETECTORS[name]}"
 
 
 def position(word: str) -> str:
-    """A word for token positions."""
+    """Return a word for token positions."""
     meaning = schema.POSITIONS[word]
     places = {"a clamp": meaning.clamped, "a perturbation": meaning.perturbed}
     lines = [f"- In {place}: {said or 'not allowed'}." for place, said in places.items()]
@@ -115,12 +115,12 @@ def position(word: str) -> str:
 
 
 def form_word(known: Mapping[str, schema.Word], word: str) -> str:
-    """A word of the expression forms, by the table that has it."""
+    """Return a word of the expression forms, by the table that has it."""
     return f"**{word}**\n\n{known[word].doc}\n\n`{known[word].example}`"
 
 
 def signature(name: str) -> str:
-    """A function with its arguments: `adam(lr = 0.1)`."""
+    """Return a function with its arguments: `adam(lr = 0.1)`."""
     cls = schema.FUNCTIONS[name]
     parts = []
     for key, a in keys(cls).items():
@@ -130,7 +130,7 @@ def signature(name: str) -> str:
 
 
 def written(value: Any, words: Iterable[str] = (), meta: Mapping[str, Any] | None = None) -> str:
-    """A value of the schema as a spec would say it; empty if it stands for nothing."""
+    """Return a value of the schema as a spec would say it; empty if it has no meaning."""
     if value in (None, ()) or value is attrs.NOTHING:
         return ""
     if isinstance(value, bool):

@@ -17,19 +17,19 @@ _KINDS = {cls: kind for kind, cls in BLOCKS.items()}
 
 @cache
 def hints(cls: type) -> dict[str, Any]:
-    """The annotations of a class, resolved."""
+    """Return the annotations of a class, resolved."""
     return get_type_hints(cls, include_extras=True)
 
 
 @cache
 def keys(cls: type) -> dict[str, attrs.Attribute[Any]]:
-    """The words of a block or function, in order, each with its field."""
+    """Return the words of a block or function, in order, each with its field."""
     return {a.metadata.get("key") or a.name: a for a in attrs.fields(cls)}
 
 
 @cache
 def alternatives(annotation: Any) -> list[Any]:
-    """The members of a union without None, or the annotation alone; a form stays whole."""
+    """Return the members of a union without None, or the annotation alone; a form stays whole."""
     if annotation in FORMS or get_origin(annotation) not in (Union, types.UnionType):
         return [annotation]
     members = [member for member in get_args(annotation) if member is not type(None)]
@@ -38,7 +38,7 @@ def alternatives(annotation: Any) -> list[Any]:
 
 
 def flat(annotation: Any) -> tuple[Any, ...]:
-    """The types of a value, and of the items where it may be a list."""
+    """Return the types of a value, and of the items where it may be a list."""
     found: list[Any] = []
     for one in alternatives(annotation):
         found += flat(get_args(one)[0]) if get_origin(one) is tuple else [one]
@@ -46,7 +46,7 @@ def flat(annotation: Any) -> tuple[Any, ...]:
 
 
 def literals(annotation: Any) -> list[str]:
-    """The bare words that a value of this type may be."""
+    """Return the bare words that a value of this type may be."""
     if get_origin(annotation) is Literal:
         return [word for word in get_args(annotation) if isinstance(word, str)]
     if annotation in FORMS or get_origin(annotation) is Annotated:
@@ -56,7 +56,7 @@ def literals(annotation: Any) -> list[str]:
 
 @cache
 def value_words() -> frozenset[str]:
-    """Every word that means something in a value, whatever is named like it."""
+    """Return every word that means something in a value, whatever is named like it."""
     classes = (*BLOCKS.values(), *FUNCTIONS.values())
     fields = [annotation for cls in classes for annotation in hints(cls).values()]
     written = [word for annotation in fields for word in literals(annotation)]
@@ -64,7 +64,7 @@ def value_words() -> frozenset[str]:
 
 
 def describe(annotation: Any) -> str:
-    """What is asked for, in a person's words."""
+    """Return what is asked for, in a person's words."""
     parts = []
     for one in alternatives(annotation):
         if one in FORMS:

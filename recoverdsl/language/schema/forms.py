@@ -23,7 +23,7 @@ class Site:
 
 @frozen
 class Position:
-    """What a position word names in a clamp, and in a perturbation; None where it has no meaning."""
+    """The meaning of a position word in a clamp and in a perturbation; None where it has none."""
 
     clamped: str | None
     perturbed: str | None
@@ -175,7 +175,7 @@ class AnswerOf:
 
 
 Objective = Annotated[str, Ref("behavior")] | LogProb
-"""What an attack raises: the score of a behavior, by its name, or `logprob(base_answer)`."""
+"""The goal of an attack: the score of a behavior, by its name, or `logprob(base_answer)`."""
 
 
 FORMS: dict[Any, str] = {
@@ -213,7 +213,7 @@ WORDS: dict[str, Word] = {
     "base_answer": Word("The text that the model gives without the clamp.", (AnswerOf,), "base_answer of another_example"),
     "another_example": Word("Another example of the data, whose answer is unlike the own one.", (AnswerOf,), "base_answer of another_example"),
 }  # fmt: skip
-"""The words that stand for a value in the forms, beside positions and detectors."""
+"""The words that are values in the forms, beside positions and detectors."""
 
 CALLS: dict[str, Word] = {
     "logit": Word("The logit of a token; `{…}` names a column of the data.", (Score,), 'logit(" {io}")'),
@@ -228,6 +228,6 @@ CALLS: dict[str, Word] = {
 PLACES: dict[str, Word] = {
     "layers": Word("A decoder layer of a model, counted from 0.", (Site,), "smollm2.layers[14].output"),
     "input": Word("The residual stream before the layer.", (Site,), "smollm2.layers[14].input"),
-    "output": Word("The residual stream behind the layer.", (Site,), "smollm2.layers[14].output"),
+    "output": Word("The residual stream after the layer.", (Site,), "smollm2.layers[14].output"),
 }  # fmt: skip
 """The parts of a site's path."""

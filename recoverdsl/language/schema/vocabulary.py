@@ -31,6 +31,7 @@ def says(
     source: str | None = None,
     later: bool = False,
     unwritten: str | None = None,
+    replaces_delta: bool = False,
 ) -> Mapping[str, Any]:
     """Metadata of one field: a sentence for people, its unit, its range, where it is defined.
 
@@ -40,10 +41,14 @@ def says(
     Two marks keep the digest of a spec that was written before the language grew. A field that is
     `later` leaves no trace in the digest while it has its default; one that is None because it is
     not written counts as `unwritten`.
+
+    An option of an attack that `replaces_delta` makes it search something else than a δ, which has no
+    norm.
     """
     return {
         "doc": doc, "key": key, "unit": unit, "at_least": at_least, "above": above,
         "at_most": at_most, "source": source, "later": later, "unwritten": unwritten,
+        "replaces_delta": replaces_delta,
     }  # fmt: skip
 
 
@@ -82,10 +87,10 @@ def function(name: str, *, example: str | None = None) -> Callable[[T], T]:
 
 
 def function_name(value: object) -> str:
-    """The word with which a spec writes a value that is a function's call."""
+    """Return the word with which a spec writes a value that is a function's call."""
     return next(name for name, cls in FUNCTIONS.items() if cls is type(value))
 
 
 def article(word: str) -> str:
-    """`a` or `an`."""
+    """Return `a` or `an`."""
     return "an" if word[0] in "aeiou" or word == "sae" else "a"

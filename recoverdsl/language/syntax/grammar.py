@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from lark import Lark, Token
@@ -24,12 +24,15 @@ LONGEST = 1 << 20
 MOST = 350_000
 """Tokens in a spec."""
 
+_REMEMBERED = 1 << 15
+"""Characters of the longest text whose statements are remembered."""
+
 _STATEMENTS = frozenset({"RECOVERDSL", "IMPORT", "AUDIT", "PARAM", "EXPECT"})
 _COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|(#[^\n]*)')
 
 
 class Layout(PostLex):  # type: ignore[misc]  # lark is not typed
-    """What the grammar leaves to the post-lexer.
+    """The post-lexer: it does what the grammar leaves to it.
 
     Newlines within ( ) and [ ] are dropped, and a keyword before `=` is read as a name. A token that
     cannot be read, nests too deeply, or is one too many is passed on as `BROKEN`, which no rule takes.
@@ -106,11 +109,19 @@ def lexed(text: str) -> list[Token]:
 
 def parse_strictly(text: str) -> tuple[Statement, ...] | None:
     """Returns the statements of a text; None if it does not follow the grammar."""
+    return _remembered(text) if len(text) <= _REMEMBERED else _parsed(text)
+
+
+def _parsed(text: str) -> tuple[Statement, ...] | None:
     try:
         statements: tuple[Statement, ...] = _lark().parse(text, start="file")
     except UnexpectedInput:
         return None
     return statements
+
+
+# A file that several import is parsed once, and an editor checks a file again and again.
+_remembered = lru_cache(maxsize=32)(_parsed)
 
 
 def comments(text: str) -> tuple[Comment, ...]:

@@ -34,7 +34,7 @@ class Span:
     end_line: int
     end_column: int
     source: Source | None = None
-    """What it is a stretch of, where that is not the file."""
+    """The text that it is a stretch of, where that is not the file."""
 
     def to(self, other: Span) -> Span:
         """From the start of this span to the end of the other."""
@@ -45,12 +45,12 @@ class Span:
 
     @property
     def before(self) -> Span:
-        """The empty stretch at its start, where something can be put before it."""
+        """Return the empty stretch at its start, where something can be put before it."""
         return evolve(self, end=self.start, end_line=self.line, end_column=self.column)
 
     @property
-    def behind(self) -> Span:
-        """The empty stretch at its end, where something can be put behind it."""
+    def after(self) -> Span:
+        """Return the empty stretch at its end, where something can be put after it."""
         return evolve(self, start=self.end, line=self.end_line, column=self.end_column)
 
 
@@ -102,7 +102,7 @@ class Path:
 
     @property
     def name(self) -> str | None:
-        """The name, where the path is only that."""
+        """Return the name, where the path is only that."""
         head = self.parts[0]
         return head.text if len(self.parts) == 1 and isinstance(head, Word) else None
 
@@ -242,7 +242,7 @@ class Tree:
 
 
 def from_source(node: Any, source: Source | None) -> Any:
-    """The node with what it is from noted in every span; None: the file at hand."""
+    """Return the node with what it is from noted in every span; None: the file at hand."""
     if isinstance(node, Span):
         return evolve(node, source=source)
     if isinstance(node, tuple):

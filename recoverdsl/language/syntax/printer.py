@@ -29,7 +29,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def quote(value: str) -> str:
-    """A string literal."""
+    """Return a string literal."""
     return (
         '"'
         + "".join(_ESCAPES.get(c) or (c if c.isprintable() else _escape(c)) for c in value)
@@ -44,7 +44,7 @@ def _escape(character: str) -> str:
 
 
 def print_expression(value: Expression) -> str:
-    """An expression on one line, with no brackets but those that it needs."""
+    """Return an expression on one line, with no brackets but those that it needs."""
     match value:
         case Number(text):
             return text
@@ -66,26 +66,26 @@ def print_expression(value: Expression) -> str:
         case Unary(operator, operand):
             return f"{sign(operator)}{print_operand(operand, needed(value)[0])}"
         case Binary(operator, left, right):
-            before, behind = needed(value)
-            return f"{print_operand(left, before)}{joint(operator)}{print_operand(right, behind)}"
+            before, after = needed(value)
+            return f"{print_operand(left, before)}{joint(operator)}{print_operand(right, after)}"
     raise TypeError(value)
 
 
 def print_operand(value: Expression, at_least: int) -> str:
-    """An operand on one line, in brackets if its operator holds less tightly than is needed."""
+    """Return an operand on one line, in brackets if its operator holds less tightly than is needed."""
     text = print_expression(value)
     return text if binding(value) >= at_least else f"({text})"
 
 
 def binding(value: Expression) -> int:
-    """How tightly the operator of an expression holds."""
+    """Return how tightly the operator of an expression holds."""
     if isinstance(value, Unary):
         return BINDING["not" if value.operator == "not" else "negative"]
     return BINDING[value.operator] if isinstance(value, Binary) else max(BINDING.values()) + 1
 
 
 def needed(value: Unary | Binary) -> tuple[int, int]:
-    """How tightly the operands of an operator must hold: the left or only one, and the right one."""
+    """Return how tightly the operands of an operator must hold: the left or only one, and the right one."""
     own = binding(value)
     if isinstance(value, Unary) or value.operator in CHAINS:
         return own, own + 1
@@ -93,12 +93,12 @@ def needed(value: Unary | Binary) -> tuple[int, int]:
 
 
 def sign(operator: str) -> str:
-    """What stands before the operand of `not` or `-`."""
+    """Return what stands before the operand of `not` or `-`."""
     return "not " if operator == "not" else operator
 
 
 def joint(operator: str) -> str:
-    """What stands between two operands."""
+    """Return what stands between two operands."""
     return ".." if operator == ".." else f" {operator} "
 
 

@@ -13,9 +13,10 @@ from recoverdsl.engine.attack.delta_parts import split
 from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.behavior.generation import generate
 from recoverdsl.engine.defense.intervention import Delta
-from recoverdsl.engine.steps.delta_split import DeltaPart, DeltaParts, Replay, split_delta
+from recoverdsl.engine.steps.delta_split import DeltaPart, DeltaParts, split_delta
 from recoverdsl.engine.steps.evaluation import Recoveries
 from recoverdsl.engine.steps.recovery import recover
+from recoverdsl.engine.steps.table_record import Replay
 from recoverdsl.language.schema import ByConstruction, SetTo
 from recoverdsl.measure.rows import Recovery
 from tests.bounds import ENCODE, FEATURES, PASS, WIDTH, assert_near, near, rounding
@@ -118,8 +119,8 @@ def test_the_parts_are_those_of_the_plain_model(kind: str, places: list[Any]) ->
 
 
 def planted(sites: dict[int, list[int]]) -> tuple[Rig, dict[int, Tensor]]:
-    """Return SAEs whose 16 features read and write one direction of an orthonormal set each; those that are
-    clamped are active."""
+    """Return SAEs whose 16 features read and write one direction of an orthonormal set each; those
+    that are clamped are active."""
     saes = autoencoders()
     bases = {}
     for site in sites:

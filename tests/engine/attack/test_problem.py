@@ -315,7 +315,7 @@ def test_by_construction_at_the_topmost_site_alone_is_orthogonality(kind: str) -
     torch.testing.assert_close(problem.total(delta), orthogonal(delta), atol=1e-5, rtol=0)
 
 
-# --- What is written is what was optimized --------------------------------------------------------
+# --- The generated text is the one that was optimized ---------------------------------------------
 
 
 def written(made: Rig, step: Recover, problem: AttackProblem, total: Tensor) -> list[list[int]]:

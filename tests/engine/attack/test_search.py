@@ -95,7 +95,8 @@ def directions(problem: AttackProblem) -> Tensor:
 
 
 def least_norm(problem: AttackProblem, constraint: Constraint) -> Tensor:
-    """Return the least norm that recovers: the margin over the length of the constrained gradient, in closed form."""
+    """Return the least norm that recovers: the margin over the length of the constrained gradient,
+    in closed form."""
     margin_B = -undisturbed(problem)
     gradient = directions(problem)[:, None, None] * problem.where_BLQ[..., None]
     if isinstance(constraint, Orthogonal):
@@ -116,7 +117,8 @@ def orthogonal(seed: int = 3) -> Orthogonal:
 
 
 def steep(leaning: AttackProblem) -> Orthogonal:
-    """Return a constraint that leaves a hundredth of each gradient: the features read almost all of it."""
+    """Return a constraint that leaves a hundredth of each gradient: the features read almost all of
+    it."""
     generator = torch.Generator().manual_seed(5)
     gradients_BD = nn.functional.normalize(directions(leaning), dim=1)
     return Orthogonal.to((gradients_BD + 0.005 * torch.randn(B, D, generator=generator)).T)

@@ -512,7 +512,8 @@ def test_a_tokenizer_that_does_not_read_what_it_writes_is_refused() -> None:
 
 
 def chat_model(template: str) -> LoadedModel:
-    """Return a model whose tokenizer has a chat template, and a token that joins a stop with a new line."""
+    """Return a model whose tokenizer has a chat template, and a token that joins a stop with a new
+    line."""
     core = Tokenizer(
         BPE({"<unk>": 0, "<turn>": 1, "<end>": 2, "<s>": 3} | {c: at + 4 for at, c in enumerate("abcdeuser .\n!x")} | {".\n": 30},
             [(".", "\n")], unk_token="<unk>")

@@ -62,7 +62,8 @@ def runner(
     batch: int | None = None,
     by: RankByAttribution | RankByContrast = CONTRAST,
 ) -> Runner:
-    """Return a graph that ranks and selects features, and takes their means over the first of two sets of texts."""
+    """Return a graph that ranks and selects features, and takes their means over the first of two
+    sets of texts."""
     graph = Graph({})
     model = graph.add("model", LoadModel("", "float32"))
     data = graph.add("data", LoadData("", None, None, None, False))

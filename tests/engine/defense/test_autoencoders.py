@@ -171,7 +171,8 @@ def test_orthogonality_does_not_keep_features_that_compete() -> None:
 
 
 def largest_move(architecture: str, **config: Any) -> float:
-    """Return the largest change of a feature under a large δ that is orthogonal to their encoder columns."""
+    """Return the largest change of a feature under a large δ that is orthogonal to their encoder
+    columns."""
     from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
 
     autoencoder = adopted(sae(architecture, **config))

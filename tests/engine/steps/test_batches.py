@@ -47,7 +47,8 @@ Compute = Callable[[ProblemFactory, list[int]], Observations | Recoveries]
 
 
 def batched(compute: Compute, made: ProblemFactory, size: int, order: list[int]) -> dict[int, Any]:
-    """Return each example's values and tensors, computed in batches of `size`; δ by columns from the right."""
+    """Return each example's values and tensors, computed in batches of `size`; δ by columns from
+    the right."""
     found = {}
     for start in range(0, len(order), size):
         indices = order[start : start + size]

@@ -55,13 +55,3 @@ class ByConstruction(Constraint[schema.ByConstruction]):
                 0, rows, delta_BLQD[rows] * scale_B[:, None, None, None]
             )
         return delta_BLQD.index_fill(0, rows, 0.0)
-
-    def tangent(
-        self,
-        problem: AttackProblem,
-        delta_BLQD: Tensor,
-        gradient_BLQD: Tensor,
-        step: int,
-        meter: Meter = UNCOUNTED,
-    ) -> Tensor:
-        return problem.place(gradient_BLQD)

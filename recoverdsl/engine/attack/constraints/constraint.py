@@ -20,7 +20,8 @@ class Constraint(ABC, Generic[C]):
     """A constraint on δ besides its norm. L sites, Q columns."""
 
     corrects: ClassVar[bool] = False
-    """Whether the state is moved back at every site with protected features, so that δ acts there too."""
+    """Whether the state is moved back at every site with protected features, so that δ acts there
+    too."""
     reads_unclamped: ClassVar[bool] = False
     """Whether it reads the defended states before the clamps act."""
 
@@ -41,9 +42,9 @@ class Constraint(ABC, Generic[C]):
         limit_B: Tensor,
         meter: Meter = UNCOUNTED,
     ) -> Tensor:
-        """Return a δ nearby that keeps the constraint, acts only where it may, and is within the limit."""
+        """Return a δ nearby that keeps the constraint, acts only where it may, and is within the
+        limit."""
 
-    @abstractmethod
     def tangent(
         self,
         problem: AttackProblem,
@@ -52,7 +53,9 @@ class Constraint(ABC, Generic[C]):
         step: int,
         meter: Meter = UNCOUNTED,
     ) -> Tensor:
-        """Return the part of a gradient at δ that the constraint lets δ follow; steps count from 0."""
+        """Return the part of a gradient at δ that the constraint lets δ follow: all of it by default,
+        where δ may act. Steps count from 0."""
+        return problem.place(gradient_BLQD)
 
 
 def require_room(bases: Iterable[Tensor]) -> None:

@@ -19,9 +19,6 @@ class Free(Constraint[None]):
     def build(cls, config: None, problem: AttackProblem) -> Free:
         return cls()
 
-    def __call__(self, delta_BLQD: Tensor) -> Tensor:
-        return delta_BLQD
-
     def admit(
         self,
         problem: AttackProblem,
@@ -30,13 +27,3 @@ class Free(Constraint[None]):
         meter: Meter = UNCOUNTED,
     ) -> Tensor:
         return into_ball(problem.place(delta_BLQD), limit_B)
-
-    def tangent(
-        self,
-        problem: AttackProblem,
-        delta_BLQD: Tensor,
-        gradient_BLQD: Tensor,
-        step: int,
-        meter: Meter = UNCOUNTED,
-    ) -> Tensor:
-        return problem.place(gradient_BLQD)

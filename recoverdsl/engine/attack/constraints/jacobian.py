@@ -68,7 +68,8 @@ def linearize(
 
 
 def preactivation_change(problem: AttackProblem, trace: Trace) -> Tensor:
-    """Return Φ (B, R): pre-activations minus their defended values, in units of each encoder column's norm.
+    """Return Φ (B, R): pre-activations minus their defended values, in units of each encoder
+    column's norm.
 
     It is zero at positions that are not perturbed, or at which features are not read.
     """
@@ -80,7 +81,8 @@ def preactivation_change(problem: AttackProblem, trace: Trace) -> Tensor:
 
 
 def room(problem: AttackProblem) -> tuple[Tensor, Tensor]:
-    """Return which features are active when defended (B, R), and how far an inactive one may rise (B, R).
+    """Return which features are active when defended (B, R), and how far an inactive one may rise
+    (B, R).
 
     An inactive feature has no gradient, so only this bound on its pre-activation prevents its
     reactivation. The bound is a little below the threshold: a feature that rounding carries across
@@ -216,7 +218,8 @@ class Jacobian(Constraint[schema.Jacobian]):
         tolerance_B: Tensor | float,
         meter: Meter,
     ) -> Tensor:
-        """Return y with (JJᵀ)y = right over the held rows, by conjugate gradients, example by example."""
+        """Return y with (JJᵀ)y = right over the held rows, by conjugate gradients, example by
+        example."""
         residual = direction = right_BR * held_BR
         y = torch.zeros_like(residual)
         size_B = residual.square().sum(1)
@@ -225,7 +228,7 @@ class Jacobian(Constraint[schema.Jacobian]):
             going_B = size_B > goal_B
             if not going_B.any():
                 break
-            meter.spend(gradients=2, of=going_B)
+            meter.spend(gradients=2, where_B=going_B)
             image = linear.push(linear.pull(direction)) * held_BR
             length_B = size_B / (direction * image).sum(1).clamp(min=1e-30)
             length_B1 = torch.where(going_B, length_B, 0.0)[:, None]

@@ -41,7 +41,8 @@ class Orthogonal(Constraint[schema.Orthogonal]):
 
     @classmethod
     def to(cls, *A_DS: Tensor | None) -> Orthogonal:
-        """Return the constraint for the encoder columns (d_model, S) at each site; None at one without any."""
+        """Return the constraint for the encoder columns (d_model, S) at each site; None at one
+        without any."""
         return cls(tuple(None if A is None else span(A) for A in A_DS))
 
     def __call__(self, delta_BLQD: Tensor) -> Tensor:

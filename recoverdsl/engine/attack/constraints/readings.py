@@ -30,7 +30,7 @@ class Reading:
     where_BQ: Tensor
     """The perturbed positions at which features are read here."""
     added_BQ: Tensor
-    """Those of them where δ acts at this very site."""
+    """The perturbed positions at which δ acts at this very site."""
     unit_A_DS: Tensor
     """Encoder columns of length 1."""
 
@@ -43,7 +43,8 @@ class Reading:
         return (problem.unclamped_def if self.before_clamp else problem.h_def)[self.site]
 
     def room(self, problem: AttackProblem) -> tuple[Tensor, Tensor]:
-        """Return which features are active when defended (B, Q, S), and how far an inactive one may rise.
+        """Return which features are active when defended (B, Q, S), and how far an inactive one may
+        rise.
 
         Where features are read before the clamp only, the states before and after it both count.
         """

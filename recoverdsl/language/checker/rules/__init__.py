@@ -1,4 +1,4 @@
-"""What must hold between the values of a spec, beyond the type of each."""
+"""The rules between the values of a spec, beyond the type of each."""
 
 from __future__ import annotations
 

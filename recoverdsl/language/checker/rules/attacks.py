@@ -35,7 +35,7 @@ def check_attack(meaning: Meaning, path: str, attack: Attack) -> None:
 
 
 def _suffix(meaning: Meaning, path: str, attack: Attack, suffix: str) -> None:
-    """An attack with trainable embeddings or real tokens behind the prompt."""
+    """Return an attack with trainable embeddings or real tokens after the prompt."""
     here = (f"{path}.{suffix}", "the suffix is here")
     if attack.soft_suffix is not None and attack.token_suffix is not None:
         meaning.add(
@@ -73,7 +73,7 @@ def _suffix(meaning: Meaning, path: str, attack: Attack, suffix: str) -> None:
 
 
 def _perturbing(meaning: Meaning, path: str, attack: Attack) -> None:
-    """An attack that adds δ to the residual stream."""
+    """Return an attack that adds δ to the residual stream."""
     if attack.keep is not None:
         meaning.add(
             "REC415",

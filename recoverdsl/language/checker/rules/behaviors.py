@@ -40,7 +40,7 @@ def _condition(
 
 
 def _reads(predicate: schema.Predicate) -> Iterator[str]:
-    """What a condition reads: `score`, `judge`, or the names of detectors."""
+    """Return what a condition reads: `score`, `judge`, or the names of detectors."""
     match predicate:
         case schema.Comparison(name) | schema.Detector(name):
             yield name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recoverdsl.language.checker.rules.meaning import GENERATE, Meaning
-from recoverdsl.language.diagnostics import Edit, Mend, replace
+from recoverdsl.language.diagnostics import Edit, Help, replace
 from recoverdsl.language.schema import METRICS, Attack, Control, Expectation
 from recoverdsl.language.schema.budgets import suffix_of
 
@@ -57,7 +57,7 @@ def _norm(meaning: Meaning, path: str, expectation: Expectation, name: str, atta
     suffix = suffix_of(attack)
     if expectation.norm is None or expectation.norm in norms or not (norms or suffix):
         return
-    help: Mend | str = "its budgets: " + ", ".join(f"{norm:g}" for norm in norms)
+    help: Help | str = "its budgets: " + ", ".join(f"{norm:g}" for norm in norms)
     if suffix:
         help = _without_norm(meaning, path, "a suffix has no norm: leave it out")
     meaning.add(
@@ -81,7 +81,7 @@ def _searched(
     if metric == "budget_ratio" and not (control and control.target):
         meaning.lacks(
             "REC405",
-            f"`{subject}` is no control with another target",
+            f"expected a control with another target, found `{subject}`",
             f"{path}.subject",
             f"control.{subject}",
             why="the ratio compares what another target costs with what recovery costs",
@@ -130,11 +130,11 @@ def _searched(
         )
 
 
-def _without_norm(meaning: Meaning, path: str, help: str) -> Mend:
+def _without_norm(meaning: Meaning, path: str, help: str) -> Help:
     spans = meaning.spec.spans
     if f"{path}.norm" not in spans or f"{path}.subject" not in spans:
-        return Mend(help)
+        return Help(help)
     subject, norm = meaning.span(f"{path}.subject"), meaning.span(f"{path}.norm")
     if norm.start < subject.start:
-        return Mend(help)
-    return Mend(help, (Edit(subject.behind.to(norm), ""),))
+        return Help(help)
+    return Help(help, (Edit(subject.after.to(norm), ""),))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recoverdsl.language import schema
 from recoverdsl.language.checker.rules.meaning import Meaning
-from recoverdsl.language.diagnostics import Mend
+from recoverdsl.language.diagnostics import Help
 from recoverdsl.language.diagnostics.suggestions import did_you_mean, suggest
 
 _AFTER = ("generated", "write `generated`: every position after the prompt")
@@ -43,7 +43,7 @@ def check_protect(meaning: Meaning, path: str, protect: schema.Protect) -> None:
             )
         elif features.of is not None and features.of not in protect.saes:
             near = did_you_mean(features.of, protect.saes)
-            help: Mend | str | None = suggest(features.of, protect.saes, "its SAEs")
+            help: Help | str | None = suggest(features.of, protect.saes, "its SAEs")
             meaning.add(
                 "REC414",
                 f"`{features.of}` is not among the SAEs of this block",

@@ -1,4 +1,4 @@
-"""What the rules share: a spec, the places of its values, and where to report."""
+"""The context that the rules share: a spec, the places of its values, and where to report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from recoverdsl.language import schema
-from recoverdsl.language.diagnostics import Collector, Mend, replace
+from recoverdsl.language.diagnostics import Collector, Help, replace
 from recoverdsl.language.schema import Attack, Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.syntax.nodes import Span
@@ -37,7 +37,7 @@ class Meaning:
         message: str,
         path: str,
         *,
-        help: Mend | str | None = None,
+        help: Help | str | None = None,
         why: str | None = None,
         related: tuple[str, str] | None = None,
     ) -> None:
@@ -52,39 +52,39 @@ class Meaning:
         path: str,
         block: str,
         *,
-        help: Mend | str | None = None,
+        help: Help | str | None = None,
         why: str | None = None,
         related: tuple[str, str] | None = None,
     ) -> None:
-        """The same for what a block does not say, which nobody can tell of one that is partly unread."""
+        """Return the same for what a block does not say, which nobody can tell of one that is partly unread."""
         if block not in self.partial:
             self.add(code, message, path, help=help, why=why, related=related)
 
     def span(self, path: str) -> Span:
-        """Where a value is written, or the nearest thing that holds it."""
+        """Return where a value is written, or the nearest thing that holds it."""
         while path not in self.spec.spans and "." in path:
             path = path.rpartition(".")[0]
         span: Span = self.spec.spans.get(path, _START)
         return span
 
-    def in_place_of(self, word: str, path: str, other: str, help: str | None = None) -> Mend:
-        """The mending that writes another word in an attribute."""
+    def in_place_of(self, word: str, path: str, other: str, help: str | None = None) -> Help:
+        """Return the help that writes another word in an attribute."""
         span = self.span(path)
         found = re.search(rf"\b{re.escape(word)}\b", self.report.text_of(span))
         if found is None or span.line != span.end_line:
-            return Mend(help or f"write `{other}`")
+            return Help(help or f"write `{other}`")
         start, column = span.start + found.start(), span.column + found.start()
         end, end_column = start + len(word), column + len(word)
         place = Span(start, end, span.line, column, span.line, end_column, span.source)
         return replace(place, other, help)
 
-    def text_for(self, text: str, path: str, other: str) -> Mend:
-        """The mending that writes another text in an attribute."""
+    def text_for(self, text: str, path: str, other: str) -> Help:
+        """Return the help that writes another text in an attribute."""
         span = self.span(path)
         literal = quote(text)
         within = self.report.text_of(span).find(literal)
         if within < 0 or span.line != span.end_line:
-            return Mend(f"write `{quote(other)}`")
+            return Help(f"write `{quote(other)}`")
         at, column = span.start + within, span.column + within
         place = Span(
             at, at + len(literal), span.line, column, span.line, column + len(literal), span.source
@@ -94,13 +94,13 @@ class Meaning:
     # --- What several rules ask ---------------------------------------------------------------
 
     def limits(self, name: str, attack: Attack) -> tuple[float, ...]:
-        """The budgets of an attack."""
+        """Return the budgets of an attack."""
         if name not in self._limits:
             self._limits[name] = limits_of(self.spec, attack)
         return self._limits[name]
 
     def stages(self, path: str) -> list[str]:
-        """The paths of an attack's stages, each ending with its name or its number."""
+        """Return the paths of an attack's stages, each ending with its name or its number."""
         return list(self._stages.get(path, ()))
 
     @cached_property
@@ -115,7 +115,7 @@ class Meaning:
 
     @cached_property
     def generates(self) -> bool:
-        """Whether a behavior generates a text, as far as one can tell."""
+        """Tell whether a behavior generates a text, as far as one can tell."""
         behaviors = self.spec.behaviors
         written = [p for p in self.spec.spans if p.startswith("behavior.") and p.count(".") == 1]
         unread = (
@@ -145,5 +145,5 @@ class Meaning:
         """Report position words that say nothing here, each with the one to write, and the help."""
         for word, (other, help) in wrong.items():
             if word in positions.include + positions.exclude:
-                mend = self.in_place_of(word, path, other, help) if other else help
-                self.add("REC419", f"{message} `{word}`", path, help=mend)
+                said = self.in_place_of(word, path, other, help) if other else help
+                self.add("REC419", f"{message} `{word}`", path, help=said)

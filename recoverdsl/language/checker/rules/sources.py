@@ -6,7 +6,7 @@ import re
 
 from recoverdsl.language import schema
 from recoverdsl.language.checker.rules.meaning import Meaning
-from recoverdsl.language.diagnostics import Mend
+from recoverdsl.language.diagnostics import Help
 from recoverdsl.language.schema.functions import SourceCall
 from recoverdsl.language.schema.vocabulary import function_name
 
@@ -21,10 +21,10 @@ def check_model(meaning: Meaning, path: str, model: schema.Model) -> None:
     if isinstance(model.source, schema.PyPI):
         requirement = model.source.requirement
         if not _RELEASE.fullmatch(requirement):
-            help: Mend | str = 'such as `pypi("name==1.0", file = "…")`'
+            help: Help | str = 'such as `pypi("name==1.0", file = "…")`'
             if other := _OTHER_RELEASE.fullmatch(requirement.strip()):
                 help = meaning.text_for(requirement, f"{path}.from", f"{other[1]}=={other[2]}")
-            meaning.add("REC311", "this is not one release of a package", f"{path}.from", help=help)
+            meaning.add("REC311", "expected one release of a package", f"{path}.from", help=help)
     if model.source.needs_sha256 and model.sha256 is None:
         meaning.lacks(
             "REC402",
@@ -42,12 +42,12 @@ def check_source(
     """Report a digest that is none, and a repository that may change."""
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         bare = re.sub(r"^sha256[:-]|\s", "", sha256.strip())
-        help: Mend | str = "write the digest as `sha256sum` prints it"
+        help: Help | str = "write the digest as `sha256sum` prints it"
         if re.fullmatch(r"[0-9a-fA-F]{64}", bare):
             help = meaning.text_for(sha256, f"{path}.sha256", bare)
         meaning.add(
             "REC306",
-            "this is not a sha256",
+            "expected a sha256",
             f"{path}.sha256",
             why=f"it has {len(sha256)} characters; 64 hexadecimal digits are needed",
             help=help,
