@@ -121,11 +121,25 @@ def _below(path: str, name: object) -> str:
     return f"{path}.{name}" if path else str(name)
 
 
+def _exactly(*kinds: type) -> Callable[[Any, Any], Any]:
+    """Return a hook that accepts a value of these types alone, where cattrs would convert any."""
+
+    def check(value: Any, kind: Any) -> Any:
+        # A flag is a number to Python.
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise TypeError(f"expected {kind.__name__}, found {type(value).__name__}")
+        return value
+
+    return check
+
+
+def _number(value: Any, kind: Any) -> int:
+    """Return a whole number, or the one that a key of a JSON object spells."""
+    return int(value) if isinstance(value, str) else _exactly(int)(value, kind)
+
+
 _converter = Converter(forbid_extra_keys=True)
-_converter.register_structure_hook(Tensor, lambda value, _: _tensor(value))
-
-
-def _tensor(value: Any) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"expected a tensor, found {type(value).__name__}")
-    return value
+for _kind, _hook in {
+    Tensor: _exactly(Tensor), str: _exactly(str), bool: _exactly(bool), float: _exactly(float, int), int: _number,
+}.items():  # fmt: skip
+    _converter.register_structure_hook(_kind, _hook)
