@@ -53,7 +53,7 @@ def write(run: Run, output: Output, folder: RunFolder, ids: Mapping[str, str]) -
     folder.environment(
         run.result.environment
         | {"inputs": {i.name: i.digest for i in run.result.inputs}}
-        | {"seconds": {key: round(result.seconds, 1) for key, result in output.results.items()}}
+        | {"seconds": _seconds(output)}
         | {"seconds_per_example": run.seconds}
     )
     if run.texts:
@@ -61,6 +61,15 @@ def write(run: Run, output: Output, folder: RunFolder, ids: Mapping[str, str]) -
     folder.report(run.html())
     folder.result(to_json(run.result))
     folder.event(event="done", verdict=run.result.verdict)
+
+
+def _seconds(output: Output) -> dict[str, float]:
+    """Return how many seconds each stored step took when it was computed."""
+    return {
+        key: round(result.seconds, 1)
+        for key, result in output.results.items()
+        if output.graph[key].stored
+    }
 
 
 def _perturbations(output: Output, ids: Mapping[str, str]) -> Iterator[Perturbations]:
