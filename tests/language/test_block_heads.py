@@ -16,7 +16,7 @@ BASES = ("specs/ioi.rec", "tests/language/full.rec")
 HEAD = re.compile(
     r"(?m)^(?P<indent> *)(?P<kind>\w+)(?: (?P<name>(?!like\b)\w+))?(?P<like> like \w+)? \{"
 )
-Damage = Callable[[re.Match[str]], str | None]
+Damage = Callable[[re.Match[str]], str | bool | None]
 
 
 def _lost_name(head: re.Match[str]) -> str | None:
@@ -35,6 +35,11 @@ DAMAGES: dict[str, Damage] = {
     "a sign at the name": lambda h: f"{h[0][:-2]}? {{",
     "an equals sign": lambda h: f"{h[0][:-1]}= {{",
     "a number": lambda h: f"{h[0][:-1]}3 {{",
+    "a colon": lambda h: h["name"] and h["kind"] != "stage" and f"{h['indent']}{h['kind']}: {h['name']}{h['like'] or ''} {{",
+    "a semicolon before the brace": lambda h: f"{h[0][:-2]}; {{",
+    "a semicolon before the name": lambda h: h["name"] and f"{h['indent']}{h['kind']}; {h['name']}{h['like'] or ''} {{",
+    "a bracket before the brace": lambda h: h["kind"] != "stage" and f"{h[0][:-1]}( {{",
+    "a bracket before the name": lambda h: h["name"] and f"{h['indent']}{h['kind']} [{h['name']}{h['like'] or ''} {{",
 }  # fmt: skip
 
 
@@ -45,7 +50,7 @@ def _damaged(damage: Damage) -> list[tuple[str, str, int, str]]:
         good = read(base)
         for head in HEAD.finditer(good):
             bad = damage(head)
-            if bad:
+            if isinstance(bad, str):
                 line = good.count("\n", 0, head.start()) + 1
                 made.append((base, bad, line, good[: head.start()] + bad + good[head.end() :]))
     return made

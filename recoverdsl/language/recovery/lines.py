@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from attrs import define
 from lark import Token
@@ -65,7 +66,11 @@ class _Splitter:
                     continue
                 self._end(token)
             elif (
-                (token.value == ";" and not (self.open and self._closes(i)))
+                (
+                    token.value == ";"
+                    and not (self.open and self._closes(i))
+                    and not self._in_head(i)
+                )
                 or (token.value == "{" and self._begins_block(i))
                 or (token.value == "}" and self._ends_block(i))
             ):
@@ -102,11 +107,24 @@ class _Splitter:
         further = after is not None and after.column > self.line[0].column
         return self.line[-1].value in _CONTINUES and further
 
+    def _in_head(self, at: int) -> bool:
+        """Tells whether a `;` is a stray sign between the words of a head and its `{`."""
+        words = list(takewhile(lambda t: t.value.isidentifier(), self.tokens[at + 1 : at + 5]))
+        brace = self.tokens[at + 1 + len(words) : at + 2 + len(words)]
+        head = Line([*self.line, *words], None, self.alone).is_head
+        return head and bool(self.line) and bool(brace) and brace[0].value == "{"
+
     def _begins_block(self, at: int) -> bool:
         """Tells whether a `{` opens a block, and not a value."""
-        if self.open:
+        if any(opener in self.partner for opener in self.open):
             return False
-        if len(self.line) <= 6 and not {"=", "(", "["} & {token.value for token in self.line}:
+        values = [token.value for token in self.line]
+        strays = len(self.open)
+        if (
+            len(values) <= 6
+            and "=" not in values
+            and values.count("(") + values.count("[") == strays
+        ):
             return True
         after = self.tokens[at + 1] if at + 1 < len(self.tokens) else None
         return after is not None and after.type == "NEWLINE" and not (

@@ -204,6 +204,7 @@ class _Reader:
                 Block(_word("", place), None, None, (), span=place, head=place, whole=False), line
             )
             return
+        self._restore_signs(line)
         head, mistake = read_head(line.tokens)
         strange = any(token.type == "BROKEN" for token in line.tokens)
         readable = not strange and (mistake is None or isinstance(mistake.help, Help))
@@ -211,6 +212,14 @@ class _Reader:
             mistake = unseparated(before, line.tokens[0])
         self._say(line, mistake, readable)
         self._push(head, line)
+
+    def _restore_signs(self, line: Line) -> None:
+        """Restores the signs of a head that the lexer read as `=`: there is no value in a head."""
+        for at, token in enumerate(line.tokens):
+            written = self.text[token.start_pos : token.end_pos]
+            if token.value == "=" != written:
+                line.tokens[at] = Token.new_borrow_pos(token.type, written, token)
+                self.found = [one for one in self.found if one.span.start != token.start_pos]
 
     def _push(self, head: Block, line: Line) -> None:
         column = (line.tokens[0] if line.tokens else line.end).column  # type: ignore[union-attr]
