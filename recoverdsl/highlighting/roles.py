@@ -179,7 +179,7 @@ def _classes() -> list[type]:
 
 
 def _keys() -> set[str]:
-    # What is a key and no field of a block or function: of `sweep`, `expect` and `logprob`.
+    # Keys that are not fields of a block or function: of `sweep`, `expect` and `logprob`.
     others = (
         attrs.fields(schema.Sweep).zipped,
         attrs.fields(schema.Expectation).norm,

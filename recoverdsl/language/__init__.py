@@ -95,7 +95,7 @@ def check(
 
 
 def check_file(path: str | Path, *, overrides: Mapping[str, str] | None = None) -> Checked:
-    """`check` for a file.
+    """Return what is known of a file after `check`.
 
     Raises:
         UsageError: the file cannot be read.
@@ -148,7 +148,7 @@ def format_text(text: str | bytes, file: str = "<text>") -> str:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the garbage collector, which would look again and again at a tree of which all is used."""
+    """Pause the garbage collector, which would search a tree again and again of which all is in use."""
     enabled = gc.isenabled()
     gc.disable()
     try:

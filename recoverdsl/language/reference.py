@@ -43,7 +43,7 @@ A function is written as a call. Arguments may be given by name, `adam(lr = 0.1)
 _EXPRESSIONS = """\
 # Expressions
 
-What a value may be beside a literal, a word, a name or a [function](functions.md). The grammar is [`recover.lark`](../../grammar/recover.lark).
+The values that an attribute takes beside a literal, a word, a name or a [function](functions.md). The grammar is [`recover.lark`](../../grammar/recover.lark).
 
 ## Numbers
 
@@ -239,7 +239,7 @@ def _table(rows: list[Option], what: str) -> str:
 
 
 def _linked(text: str) -> str:
-    """Functions that a text names, with links to them, and forms with links to what they are."""
+    """Return a text with its functions and forms linked to their descriptions."""
     text = re.sub(
         r"`(\w+)\(…\)`",
         lambda m: f"[{m[0]}](functions.md#{m[1]})" if m[1] in schema.FUNCTIONS else m[0],

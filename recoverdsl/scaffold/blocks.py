@@ -47,7 +47,7 @@ class Sae:
     side: str
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
-    """What to know before a run."""
+    """Notes to read before a run."""
 
 
 def default_model() -> Model:

@@ -1,4 +1,4 @@
-"""Syntax tree → `Spec`. What a block may hold is read from the schema's classes.
+"""Syntax tree → `Spec`. The attributes of a block are read from the schema's classes.
 
 Each step reports its mistakes and goes on; a spec comes out only if there was no error.
 """
@@ -264,7 +264,7 @@ class _Checker:
                 and key not in attributes
                 and whole
                 and key not in self.stray
-                # What another block lacks is said of that one.
+                # An attribute that another block lacks is reported there.
                 and not (block.like and (kind, block.like.text) in self.scope.blocks)
             ):
                 self.report.add(

@@ -186,7 +186,7 @@ def without_percent(value: Expression) -> Help | str:
 
 
 def ascending(value: Expression, norms: list[Quantity | None]) -> Help | str:
-    """Budgets in their order."""
+    """Return the help that puts budgets in their order."""
     items = value.items if isinstance(value, List) else (value,)
     texts = {
         norm.value: print_expression(item) for norm, item in zip(norms, items, strict=True) if norm

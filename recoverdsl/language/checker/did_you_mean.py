@@ -101,7 +101,7 @@ class Meant:
             else suggest("", set(known) - {"stage"}, f"`{kind}` takes"),
         )
         if near is None:
-            # What is missing from the block may be what this was meant as.
+            # It may be meant as an attribute that the block lacks.
             return nodes.Broken((), span=statement.span)
         given.add(near)
         return evolve(

@@ -78,7 +78,7 @@ def _operator(condition: Binary, values: Values) -> Span:
 
 
 def _subject(call: Call, values: Values, path: str, spans: dict[str, Span]) -> tuple[Any, Any]:
-    """Whose metric, and at which norm."""
+    """Return the attack or control whose metric it is, and the norm."""
     report, name = values.report, call.function.text
     subject: Any = INVALID
     norm: Any = None

@@ -80,7 +80,7 @@ class _Importer:
     """Name of a file and what is taken of it, to the statements that this brings."""
 
     def filled(self, statements: Iterable[Statement], line: list[str]) -> Iterator[Statement]:
-        """Statements of the main file, with what each `import` takes in its place.
+        """Yield the statements of the main file, with those that each `import` takes in its place.
 
         Args:
             line: names of the files on the way here, the main file first.
@@ -95,8 +95,8 @@ class _Importer:
                     yield one
 
     def exported(self, statement: Import, line: list[str]) -> dict[_Place, Statement]:
-        """Return what an `import` takes from its file: everything, or what is named and all that those names
-        need. What cannot be right, such as a block without its name, comes along to be reported."""
+        """Return what an `import` takes from its file: everything, or the names in it and all that they
+        need. A statement that cannot be right, such as a block without its name, comes along to be reported."""
         name = statement.path.value
         asked = name, tuple(word.text for word in statement.names)
         if asked in self.known:

@@ -66,7 +66,7 @@ class Index:
         # A param's value stands where the param is used, and what `--set` gives stands in no file.
         if source.file == SET or source.text[word.span.start : word.span.end] != word.text:
             return None
-        # What is inherited is read once for each heir.
+        # Inherited attributes are read once for each heir.
         return place if self.symbols.setdefault(place, symbol) == symbol else None
 
     def places(self, symbol: Symbol) -> list[Place]:

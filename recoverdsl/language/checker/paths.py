@@ -97,7 +97,7 @@ class Paths:
     def _by_kind(
         self, route: list[nodes.Word], key: nodes.Word, report: Collector
     ) -> Target | None:
-        """`kind.block.attribute`, or `kind.attribute` for a kind whose block has no name."""
+        """Read `kind.block.attribute`, or `kind.attribute` for a kind whose block has no name."""
         kind = route[0].text
         blocks = self.by_kind.get(kind, [])
         if not blocks:
@@ -154,7 +154,7 @@ def _inside(
 
 
 def target_field(target: Target, report: Collector) -> tuple[Any, str, Mapping[str, Any]] | None:
-    """Annotation, name and metadata of what a path names; None if its block has no such attribute."""
+    """Return annotation, name and metadata of what a path names; None if its block has no such attribute."""
     kind, key = target.blocks[-1].kind.text, target.key.text
     if kind == "measure" and key in schema.METRICS:
         return schema.Interval, f"`{key}`", {}

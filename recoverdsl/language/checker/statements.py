@@ -32,7 +32,7 @@ def read_measure(
     values: Values,
     spans: dict[str, Span],
 ) -> None:
-    """`recovery_rate = wilson(95%)`."""
+    """Read `recovery_rate = wilson(95%)`."""
     report = values.report
     if not isinstance(statement, Attribute):
         if not isinstance(statement, nodes.Broken):
@@ -70,7 +70,7 @@ def read_measure(
 def read_sweep(
     block: Block, paths: Paths, values: Values, params: Mapping[str, schema.Param]
 ) -> schema.Sweep | None:
-    """`sweep budgets { projected.steps = [50, 100] }`."""
+    """Read `sweep budgets { projected.steps = [50, 100] }`."""
     report = values.report
     axes: dict[str, tuple[str, ...]] = {}
     spans: dict[str, Span] = {}

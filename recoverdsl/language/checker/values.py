@@ -239,7 +239,7 @@ class Values(Forms):
         return INVALID if bad or any(v is INVALID for v in values.values()) else cls(**values)
 
     def _arguments(self, cls: type, call: Call) -> dict[str, Expression]:
-        """Arguments by key. A first field that takes a list takes all that have no name."""
+        """Return the arguments by key. A first field that takes a list takes all that have no name."""
         known = keys(cls)
         given: dict[str, Expression] = {}
         arguments = [self._equated(a, known) for a in call.arguments]
@@ -282,7 +282,7 @@ class Values(Forms):
         return given
 
     def _equated(self, argument: Argument, known: Mapping[str, Any]) -> Argument:
-        """`lr == 0.1`, where `lr = 0.1` is meant."""
+        """Read `lr == 0.1` as `lr = 0.1`, and report it."""
         match argument:
             case Argument(None, Binary("==", Path((Word(key) as word,)), value)) if key in known:
                 between = word.span.after.to(value.span.before)

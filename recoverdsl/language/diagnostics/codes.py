@@ -18,7 +18,7 @@ class Code:
 
 
 CODES: dict[str, Code] = {
-    # What cannot be read.
+    # Text that cannot be read.
     "REC101": Code("unexpected text"),
     "REC102": Code("string not closed"),
     "REC103": Code("character not allowed"),

@@ -79,7 +79,7 @@ class Collector:
         return len(self.found) > MOST
 
     def in_order(self) -> tuple[Diagnostic, ...]:
-        """Return the mistakes as a reader meets them. What is inherited is wrong once, not once per heir."""
+        """Return the mistakes as a reader meets them. An inherited mistake is reported once, not once per heir."""
         unique = {(d.file, d.span, d.code, d.message): d for d in self.found}
         kept = plausible(list(unique.values()))
         return tuple(sorted(kept, key=lambda d: (d.file, d.span.start, d.span.end, d.code)))

@@ -20,7 +20,7 @@ _MOST_LISTED = 25
 
 
 def distance(a: str, b: str, most: int) -> int:
-    """Edits between two words, where swapping neighbours is one; `most + 1` if there are more."""
+    """Return the edits between two words, where swapping neighbors is one; `most + 1` if there are more."""
     if abs(len(a) - len(b)) > most or max(len(a), len(b)) > 64:
         return most + 1
     before, row = [0] * (len(b) + 1), list(range(len(b) + 1))

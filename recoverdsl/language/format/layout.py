@@ -86,7 +86,7 @@ class _Layout:
             yield self.comments.popleft()
 
     def _notes(self, before: int | None, depth: int, entries: list[_Entry]) -> None:
-        """Comments on lines of their own."""
+        """Lay out comments on lines of their own."""
         for comment in self._take(before):
             self._space(comment.span.line, entries)
             entries.append(Line(depth, "", comment.text))

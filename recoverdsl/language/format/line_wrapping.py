@@ -75,7 +75,7 @@ class Place:
     """Columns that must stay free after its last line."""
 
     def inside(self, before: int = 0) -> Place:
-        """On a new line, one step deeper, with a comma to follow."""
+        """Return the place on a new line, one step deeper, with a comma to follow."""
         return Place(self.depth + 1, 2 * (self.depth + 1) + before, 1)
 
 

@@ -218,7 +218,9 @@ class Attack:
     optimizer: Adam | Gradient = field(default=Adam(), metadata=says("Optimizer.", key="with"))
     preserve: Preserve | None = field(
         default=None,
-        metadata=says("What keeps the protected features in place.", source="C1 to C3"),
+        metadata=says(
+            "The constraint that keeps the protected features in place.", source="C1 to C3"
+        ),
     )
     keep: float | None = field(
         default=None,
@@ -312,12 +314,12 @@ class Sweep:
 
 STATEMENTS: dict[str, str] = {
     "recoverdsl": "`recoverdsl 1`: the version of the language, so that the meaning of a spec cannot change under it. It comes first.",
-    "import": "`import smollm2, mid from \"ioi.rec\"`: blocks and params of a file in the same folder, with all that they need; without names, all of them. What is done with a spec stays with it: audit, measure, expect, sweep, attribute.",
+    "import": "`import smollm2, mid from \"ioi.rec\"`: blocks and params of a file in the same folder, with all that they need; without names, all of them. A file keeps its own audit, measure, expect, sweep and attribute.",
     "audit": "`audit \"…\"`: the question that the spec asks, in a sentence.",
     "param": str(Param.__doc__),
     "measure": "`measure { recovery_rate = wilson(95%) }`: the figures that are reported, each with its interval.",
     "sweep": str(Sweep.__doc__),
-    "expect": f"{Expectation.__doc__} What the defense promises; a run says whether it holds.",
+    "expect": f"{Expectation.__doc__} It states a promise of the defense; a run says whether it holds.",
 }  # fmt: skip
 """The statements at the top of a file that are no classes of this schema, by their first word."""
 

@@ -44,7 +44,7 @@ def _fields(value: Any, without: frozenset[str]) -> dict[str, Any]:
 
 
 def _unused(value: Any) -> set[str]:
-    """Fields that the language gained later and that are not used, so that old digests hold."""
+    """Return the fields that the language gained later and that are not used, so that old digests hold."""
     fields = attrs.fields(type(value))
     return {
         a.name for a in fields if a.metadata.get("later") and getattr(value, a.name) == a.default

@@ -173,7 +173,9 @@ class Top:
     """The highest-ranked features."""
 
     count: int = field(metadata=says("How many.", at_least=1, unit="features"))
-    by: Attribution | Contrast | None = field(default=None, metadata=says("What ranks them."))
+    by: Attribution | Contrast | None = field(
+        default=None, metadata=says("The effect that ranks them.")
+    )
     each: bool = field(
         default=False,
         metadata=says("From each SAE, instead of over all of them together.", later=True),

@@ -33,7 +33,7 @@ def says(
     unwritten: str | None = None,
     replaces_delta: bool = False,
 ) -> Mapping[str, Any]:
-    """Metadata of one field: a sentence for people, its unit, its range, where it is defined.
+    """Return the metadata of one field: a sentence for people, its unit, its range, where it is defined.
 
     `key` is the word in the spec where it is not the field's name (`from`, `in` and `with` are
     reserved in Python). `source` names a section of the paper.

@@ -37,7 +37,7 @@ class Span:
     """The text that it is a stretch of, where that is not the file."""
 
     def to(self, other: Span) -> Span:
-        """From the start of this span to the end of the other."""
+        """Return the span from the start of this one to the end of the other."""
         return Span(
             self.start, other.end, self.line, self.column, other.end_line, other.end_column,
             self.source,

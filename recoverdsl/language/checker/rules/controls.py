@@ -52,7 +52,7 @@ def check_control(meaning: Meaning, path: str, control: schema.Control) -> None:
 
 
 def check_delta(meaning: Meaning, path: str, name: str, doing: str) -> None:
-    """Controls and attributions are of attacks that add a δ."""
+    """Report a control or an attribution of an attack that adds no δ."""
     attack = meaning.spec.attacks.get(name)
     if attack and (suffix := suffix_of(attack)):
         meaning.add(

@@ -11,7 +11,7 @@ _SEARCHED = ("smallest_norm", "budget_ratio")
 
 
 def check_metric(meaning: Meaning, path: str, name: str) -> None:
-    """Some figures are of generated text only."""
+    """Report a figure of generated text where none is generated."""
     if METRICS[name].generated and not meaning.generates:
         meaning.add(
             "REC408",
@@ -37,7 +37,7 @@ def check_expectation(meaning: Meaning, path: str, expectation: Expectation) -> 
 
 
 def _share(meaning: Meaning, path: str, expectation: Expectation) -> None:
-    """`recovery_rate(a) <= 5`: a rate of 500% says nothing."""
+    """Report `recovery_rate(a) <= 5`: a rate of 500% says nothing."""
     if METRICS[expectation.metric].rate and not 0 <= expectation.value <= 1:
         span = meaning.span(f"{path}.value")
         percent = f"{expectation.value:g}%"
