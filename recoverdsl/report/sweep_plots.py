@@ -141,7 +141,7 @@ def _scale(ax: Axes, places: dict[str, float]) -> None:
     else:
         margin = 0.06 * ((spots[-1] - spots[0]) or 1.0)
         ax.set_xlim(spots[0] - margin, spots[-1] + margin)
-    # Only values that were run have a tick, labelled as written.
+    # Only values that were run have a tick, labeled as written.
     from matplotlib.ticker import NullLocator
 
     labels = [shortened(_LIMIT.sub("", value)) for value in places]

@@ -16,11 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from recoverdsl.engine.behavior.observation import Observations
 from recoverdsl.engine.steps import executor
 from recoverdsl.engine.steps.delta_split import DeltaParts
 from recoverdsl.engine.steps.evaluation import Recoveries
 from recoverdsl.engine.steps.feature_records import ActivationSums, Attributions, Contrast
 from recoverdsl.engine.steps.suffix import Suffixes
+from recoverdsl.measure.rows import Observation
 from recoverdsl.store.records import chosen, joined, on_device, pack, rows_of, unpack
 from recoverdsl.store.steps import Part, Store
 
@@ -205,6 +207,25 @@ def test_a_record_without_one_of_its_tensors_is_refused(kind: type, data: st.Dat
     del kept[lost]
     with pytest.raises((BaseValidationError, ValueError, KeyError, TypeError)):
         unpack(kind, text, kept)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ('"example": "a"', '"example": null'), ('"example": "a"', '"example": 3'),
+        ('"holds": true', '"holds": "no"'), ('"holds": true', '"holds": 1'), ('"holds": true', '"holds": null'),
+        ('"score": 0.5', '"score": "0.5"'), ('"score": 0.5', '"score": true'),
+        ('"answer_tokens": 7', '"answer_tokens": 7.5'), ('"answer_tokens": 7', '"answer_tokens": true'),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_refused_and_not_converted(right: str, wrong: str) -> None:
+    row = Observation(
+        example="a", category=None, holds=True, removed=False, score=0.5, answer_tokens=7
+    )
+    text, tensors = pack(Observations((row,)))
+    assert right in text
+    with pytest.raises(BaseValidationError):
+        unpack(Observations, text.replace(right, wrong), tensors)
 
 
 def test_a_delta_of_shorter_prompts_gets_zeros_on_the_left() -> None:
