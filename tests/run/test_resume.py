@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,21 @@ def undisturbed(claim: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def history(claim: Path, undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> History:
     """Return the history of a run that is killed three times, interrupted once and asked to terminate
     once, each a few batches later."""
-    folder = tmp_path_factory.mktemp("stopped")
+    total = len(parts(undisturbed / "store"))
+    while True:
+        # On a busy machine a run may end before its signal is sent: then all of it once more.
+        with suppress(ProcessLookupError):
+            return stopped_history(claim, total, tmp_path_factory.mktemp("stopped"))
+
+
+def stopped_history(claim: Path, total: int, folder: Path) -> History:
+    """Stop a run five times in the course of its `total` batches, and let it finish.
+
+    Raises:
+        ProcessLookupError: it ended before it could be stopped.
+    """
     out, store = folder / "out", folder / "store"
     draw = random.Random(SEED)
-    total = len(parts(undisturbed / "store"))
     # One in each of the first five eighths, so that a slow look at the store does not miss one.
     moments = [draw.randint(1 + i * total // 8, (i + 1) * total // 8 - 1) for i in range(5)]
     kinds = [signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]
