@@ -63,10 +63,10 @@ def complain(error: RecoverdslError, stream: TextIO) -> None:
     if not diagnostics:
         # An error may quote a file, a name or a library, and none of these may control the terminal.
         head, *rest = (visible(line) for line in str(error).split("\n"))
-        say("\n".join([f"{_bold('error:', 'red')} {head}", *map(_labelled, rest)]), stream)
+        say("\n".join([f"{_bold('error:', 'red')} {head}", *map(_labeled, rest)]), stream)
 
 
-def _labelled(line: str) -> str:
+def _labeled(line: str) -> str:
     label, colon, text = line.partition(":")
     named = colon and label.strip() in ("why", "help", "where", "locked", "found")
     return f"{_bold(label + colon, 'cyan')}{text}" if named else line

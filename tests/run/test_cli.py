@@ -79,6 +79,13 @@ def test_a_run_leaves_every_file_of_its_folder(bench: Bench) -> None:
     }  # fmt: skip
 
 
+def test_the_environment_has_the_seconds_of_each_step_that_the_store_keeps(bench: Bench) -> None:
+    environment = json.loads((bench.out / "environment.json").read_text())
+    events = [json.loads(line) for line in (bench.out / "events.jsonl").read_text().splitlines()]
+    ended = {event["step"] for event in events if event["event"] == "ended"}
+    assert environment["seconds"].keys() == ended
+
+
 def test_the_claim_of_these_tests_has_flips_of_which_some_recover_and_some_do_not(
     bench: Bench,
 ) -> None:

@@ -1,8 +1,8 @@
 """Syntax tree → text, in the one canonical layout, with the comments in their places.
 
 - Two columns of indentation, one statement a line, no line over 100 columns if that can be helped.
-- The `=` of attributes on neighbouring lines stand below each other, and so do the comments after
-  neighbouring lines.
+- The `=` of attributes on neighboring lines stand below each other, and so do the comments after
+  neighboring lines.
 - An empty line stays where there were some; one stands around every block of several lines. A
   block that was written on one line stays on it while it fits.
 - A value is broken as `breaking.py` says.
@@ -38,7 +38,7 @@ def print_tree(tree: Tree) -> str:
 
 @define
 class _Row:
-    """An attribute, whose `=` is to be aligned with those of its neighbours."""
+    """An attribute, whose `=` is to be aligned with those of its neighbors."""
 
     key: str
     value: Expression
@@ -210,7 +210,7 @@ def _flat(statement: Statement) -> str:
 
 
 def _aligned(entries: Sequence[_Entry], depth: int) -> Iterator[Line]:
-    """Return the lines of a body, with the `=` of neighbouring attributes of one line below each other."""
+    """Return the lines of a body, with the `=` of neighboring attributes of one line below each other."""
     for run in _runs(entries):
         _break_what_is_too_long(run, depth)
     for run in _runs(entries):
@@ -247,14 +247,14 @@ def _break_what_is_too_long(run: Sequence[_Row], depth: int) -> None:
 
 
 def _rendered(lines: Sequence[Line]) -> Iterator[str]:
-    """Return the text of the lines, with the comments after neighbouring ones below each other."""
+    """Return the text of the lines, with the comments after neighboring ones below each other."""
 
-    def neighbours(line: Line) -> int | None:
+    def neighbors(line: Line) -> int | None:
         """Return the same for lines whose comments are aligned; brackets that open and close stand apart."""
         whole = line.code and line.code[-1] not in "([{" and line.code[0] not in ")]}"
         return line.depth if whole and line.comment else None
 
-    for depth, group in groupby(lines, neighbours):
+    for depth, group in groupby(lines, neighbors):
         run = list(group)
         width = max(len(line.code) for line in run)
         longest = 2 * run[0].depth + width + 2 + max(len(line.comment or "") for line in run)

@@ -118,6 +118,8 @@ class _Splitter:
         """Tells whether a `{` opens a block, and not a value."""
         if any(opener in self.partner for opener in self.open):
             return False
+        if self.open and self.line[0].type not in ("NAME", "LPAR", "LSQB"):
+            return False
         values = [token.value for token in self.line]
         strays = len(self.open)
         if (
