@@ -150,7 +150,7 @@ class RankByContrast(Step):
 class SelectFeatures(Step):
     """Ids of the protected features: a list, or the first of a ranking. The model does not run."""
 
-    version = 5
+    version = 6
     ids: tuple[tuple[int, ...], ...] = ()
     """For a list, the ids of each SAE."""
     count: int | None = None
@@ -163,14 +163,14 @@ class SelectFeatures(Step):
 class MeanActivations(Step):
     """The mean of each selected feature over texts."""
 
-    version = 1
+    version = 2
 
 
 @frozen
 class RunBase(Step):
     """The behavior of the unmodified model, per example."""
 
-    version = 3
+    version = 4
     behavior: Behavior
 
 
@@ -178,7 +178,7 @@ class RunBase(Step):
 class RunDefended(Step):
     """The behavior under the clamp, per example."""
 
-    version = 2
+    version = 3
     defense: Defense
     behavior: Behavior
 
