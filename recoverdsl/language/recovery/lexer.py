@@ -16,12 +16,16 @@ from recoverdsl.language.diagnostics.diagnostic import Edit, Help, replace
 from recoverdsl.language.recovery.context import Context
 from recoverdsl.language.recovery.mistakes import Mistake
 from recoverdsl.language.recovery.spellings import NAMES, PLAIN, ROWS, Row
+from recoverdsl.language.schema import BLOCKS, STATEMENTS
 from recoverdsl.language.syntax import grammar
 from recoverdsl.language.syntax.literals import ESCAPE, ESCAPES, is_number, wrong_escape
 from recoverdsl.language.syntax.nodes import Comment, Span
 from recoverdsl.language.syntax.tokens import placed, span_of
 
 _PLAIN = re.compile(PLAIN)
+_STRAY = '"}%'
+"""Signs that begin something else: a string, the end of a block, a comment in other languages."""
+_HEAD = re.compile(r"[ \t]*(?P<kind>\w+)(?:[ \t]+[^\W\d]\w*){0,3}[ \t]*\{[ \t]*(?:#.*)?")
 
 
 @define
@@ -106,6 +110,12 @@ class Lexer:
 
     def _next(self, at: int) -> int:
         """Takes what stands at an offset; returns where that ends."""
+        if self.text[at] in _STRAY and self._only_spoils_a_head(at):
+            between = self.text[at - 1 : at + 2].replace(self.text[at], "")
+            help = replace(self.places.span(at, at + 1), " " * between.isalnum(), "remove it")
+            message = f"`{self.text[at]}` has no meaning here"
+            self.result.found.append(Mistake("REC103", message, self.places.span(at, at + 1), help))
+            return at + 1
         plain = _PLAIN.match(self.text, at)
         if plain and plain.lastgroup and not self.context.is_special():
             self._take(plain.lastgroup, plain)
@@ -121,6 +131,16 @@ class Lexer:
             if found and found.end() > at and self._take(name, found):
                 return found.end()
             first += 1
+
+    def _only_spoils_a_head(self, at: int) -> bool:
+        """Tells whether a sign is all that keeps its line from being the head of a block."""
+        start, end = self.text.rfind("\n", 0, at) + 1, self.text.find("\n", at)
+        line = f"{self.text[start:at]} {self.text[at + 1 : end if end >= 0 else None]}"
+        head = _HEAD.fullmatch(line)
+        if head is None or head["kind"] not in {*BLOCKS, *STATEMENTS}:
+            return False
+        braces = [token.value for token in self.result.tokens if token.value in ("{", "}")]
+        return self.text[at] != "}" or braces.count("{") <= braces.count("}")
 
     def _take(self, name: str, match: re.Match[str]) -> bool:
         """Takes what matched; tells whether its condition holds."""
