@@ -187,3 +187,21 @@ def test_wrong_shape_is_named() -> None:
         figures_of(b)
     with pytest.raises(ValueError, match="eta"):
         figures_of(batch(6), eta=-1)
+
+
+def test_without_protected_features_where_delta_is_nothing_is_said_of_a_violation() -> None:
+    b = batch(11)
+    where_BP = torch.ones(B, P, dtype=torch.bool)
+    (first, *_) = delta_figures([Perturbed(b["delta_BPD"], b["h_def_BPD"])], where_BP)
+    assert math.isnan(first.violation)
+    assert first.norm > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["z_rec_BPS", "h_def_BPD", "delta_BPD", "z_def_BPS", "W_enc_DS", "W_dec_SD"]
+)
+def test_a_tensor_of_another_shape_is_named(name: str) -> None:
+    b = batch(12)
+    b[name] = b[name][:-1]
+    with pytest.raises(ValueError, match=rf"\b{name} (of|with) "):
+        figures_of(b, where_BP=torch.ones(B, P, dtype=torch.bool))

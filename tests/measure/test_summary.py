@@ -15,7 +15,7 @@ from recoverdsl.language.schema import METRICS, Bootstrap, Expectation, Wilson
 from recoverdsl.measure import table
 from recoverdsl.measure.curve import recovery_curve
 from recoverdsl.measure.intervals import UNDEFINED, wilson
-from recoverdsl.measure.results import ExpectationResult
+from recoverdsl.measure.results import ExpectationResult, IntervalUsed
 from recoverdsl.measure.rows import ExampleRow, Recovery
 from recoverdsl.measure.summary import Planned, budget_ratios, judge, summarize
 from tests.rows import example_row
@@ -318,3 +318,21 @@ def test_a_row_without_a_value_that_every_row_has_is_refused(missing: str) -> No
 def test_a_column_that_the_table_does_not_have_is_refused() -> None:
     with pytest.raises(TypeError, match="surprise"):
         Recovery(**{**attrs.asdict(row("0").recovery, recurse=False), "surprise": 1})
+
+
+def test_the_curve_of_a_control_has_the_norms_of_its_own_search() -> None:
+    rows = [row("0", "other", kind="control"), row("0", "other", kind="smallest_norm", norm=1.0)]
+    rows.append(row("0", "other", kind="smallest_norm_control", norm=3.0))
+    (curve,) = recovery_curve(table.to_frame(rows))
+    assert curve.reached == ((3.0, 1.0),)
+
+
+def test_intervals_are_reported_as_they_were_computed() -> None:
+    asked = {"recovery_rate": Wilson(0.9), "drift": Bootstrap(0.8, 300, 7)}
+    summary = summarize(
+        table.to_frame([]), asked, controls={"noise": Planned(preserve="orthogonal")}
+    )
+    assert summary.intervals["recovery_rate"] == IntervalUsed("wilson", 0.9)
+    assert summary.intervals["drift"] == IntervalUsed("bootstrap", 0.8, 300, 7)
+    assert summary.intervals["violation"] == IntervalUsed("none")
+    assert summary.controls["noise"].preserve == "orthogonal"

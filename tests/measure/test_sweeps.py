@@ -17,7 +17,15 @@ from recoverdsl.measure.results import (
     Result,
     SpecIdentity,
 )
-from recoverdsl.measure.sweeps import PointResult, SweepResult, axes_of, number, to_frame
+from recoverdsl.measure.sweeps import (
+    PointResult,
+    SweepResult,
+    axes_of,
+    from_json,
+    number,
+    to_frame,
+    to_json,
+)
 
 SPEC = SpecIdentity("ioi.rec", "00ff")
 
@@ -102,9 +110,19 @@ def test_points_fail_whose_expectation_is_broken_or_undefined() -> None:
     assert {name: len(points) for name, points in made.sweeps.items()} == {"s": 4}
 
 
+def test_a_written_sweep_reads_back_as_itself() -> None:
+    made = swept({"a": "1"}, {"a": "2"})
+    assert from_json(to_json(made)) == made
+
+
+def test_a_sign_may_stand_apart_from_its_number() -> None:
+    assert [number(text) for text in ("- 5", "50%", "norm <= 2e1")] == [-5, 0.5, 20]
+
+
 def test_axes_along_which_nothing_changes_come_last() -> None:
     made = swept({"a": "1", "b": "1", "c": "5"}, {"a": "1", "b": "2", "c": "6"})
     assert axes_of(made.points) == ("b", "c", "a")
+    assert axes_of(made.points[:1]) == ("a", "b", "c")
     assert axes_of(()) == ()
     assert to_frame(SweepResult(SPEC, ())).empty
     bare = Result(SPEC, Counts(9, 0, 0, 0), attacks={}, controls={}, expectations=(), inputs=())
