@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 
 import attrs
@@ -90,10 +91,15 @@ def on_device(record: R, device: torch.device) -> R:
     return moved
 
 
+def _chained(tuples: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return the rows of all tuples as one."""
+    return tuple(chain.from_iterable(tuples))
+
+
 def _combine(
     values: Sequence[Any],
     tensor: Callable[[Sequence[Tensor]], Tensor],
-    rows: Callable[[Sequence[tuple[Any, ...]]], tuple[Any, ...]] = lambda tuples: sum(tuples, ()),
+    rows: Callable[[Sequence[tuple[Any, ...]]], tuple[Any, ...]] = _chained,
 ) -> Any:
     """Combine records of one kind field by field."""
     first = values[0]
