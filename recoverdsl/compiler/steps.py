@@ -24,6 +24,11 @@ class Step:
     """Whether the store keeps its result. A step that is not stored is loaded when another step needs
     it, or is faster to compute than to read."""
 
+    @property
+    def behavior(self) -> Behavior | None:
+        """What it observes of an example; None if it observes no behavior."""
+        return None
+
 
 # --- Parts of steps -------------------------------------------------------------------------------
 
@@ -221,23 +226,32 @@ class Recover(Step):
 
 
 @frozen
-class FindSmallestNorm(Step):
+class FromAttack(Step):
+    """A step that starts from an attack."""
+
+    recover: Recover
+    """The attack, with its place, constraint and limits."""
+
+    @property
+    def behavior(self) -> Behavior:
+        return self.recover.behavior
+
+
+@frozen
+class FindSmallestNorm(FromAttack):
     """The least norm that recovers, from the perturbations of a `Recover` step."""
 
     version = 5
-    recover: Recover
     within: float
     steps: int
     """Steps of steepest ascent for each radius that is tried."""
 
 
 @frozen
-class RandomDirections(Step):
-    """The control: δ of the same norm, in a random direction."""
+class RandomDirections(FromAttack):
+    """The control: δ of the attack's norm, in a random direction."""
 
     version = 7
-    recover: Recover
-    """The attack whose place, constraint and limits it has."""
     draws: int
     seed: int
 
@@ -263,11 +277,10 @@ class Suffix(Step):
 
 
 @frozen
-class SplitDelta(Step):
+class SplitDelta(FromAttack):
     """δ split into parts; each replayed alone, and δ without each of them."""
 
     version = 5
-    recover: Recover
     parts: tuple[Literal["clamped", "other_features", "residual"] | int, ...]
     """A number k is the part of the k strongest other features."""
 
@@ -313,6 +326,6 @@ def recover_of(step: Step) -> Recover:
     match step:
         case Recover():
             return step
-        case FindSmallestNorm() | RandomDirections() | SplitDelta():
+        case FromAttack():
             return step.recover
     raise TypeError(f"{type(step).__name__} has no attack")

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 import torch
 from cattrs import Converter
 from torch import Tensor
+
+Record: TypeAlias = attrs.AttrsInstance
+"""The class of every record."""
 
 R = TypeVar("R")
 

@@ -9,9 +9,10 @@ import pytest
 
 from recoverdsl.compiler.compile import compile_spec
 from recoverdsl.compiler.graph import Graph
-from recoverdsl.compiler.steps import RandomDirections
+from recoverdsl.compiler.steps import FromAttack, RandomDirections
 from recoverdsl.language import check
 from recoverdsl.language.schema import Data, Model, Sae
+from recoverdsl.language.schema.canonical import canonical
 from tests.run.claims import SPEC
 
 PLATFORM = {"device": "cpu", "torch": "2.13.0", "transformers": "5.1.0", "sae-lens": "6.54.0"}
@@ -209,3 +210,13 @@ def test_a_step_of_a_newer_version_has_another_digest(monkeypatch: pytest.Monkey
     monkeypatch.setattr(RandomDirections, "version", RandomDirections.version + 1)
     after = graph_of()
     assert changed(before, after) == dependents(after, *before.keys_of(RandomDirections))
+
+
+def test_the_behavior_of_an_attack_is_once_in_the_steps_that_start_from_it() -> None:
+    steps = [node.step for node in graph_of() if isinstance(node.step, FromAttack)]
+    assert steps
+    for step in steps:
+        assert step.behavior is step.recover.behavior
+        plain = canonical(step)
+        assert "behavior" not in plain
+        assert plain["recover"] == canonical(step.recover)

@@ -58,10 +58,6 @@ class SplitExecutor(FlipExecutor[SplitDelta, DeltaParts]):
 
     record = DeltaParts
 
-    @property
-    def generated(self) -> int:
-        return self.step.recover.behavior.generate or 0
-
     def compute(self, batch: range, progress: Progress) -> DeltaParts:
         found = self.work.output.record(self.node.inputs["found"], Recoveries)
         return split_delta(

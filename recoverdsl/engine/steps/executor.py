@@ -17,9 +17,10 @@ from recoverdsl.compiler.steps import Step
 from recoverdsl.engine import steps
 from recoverdsl.engine.resources import Text
 from recoverdsl.engine.steps.work import Work
+from recoverdsl.store.records import Record
 
 S = TypeVar("S", bound=Step)
-R = TypeVar("R")
+R = TypeVar("R", bound=Record)
 E = TypeVar("E", bound="type[Executor[Any, Any]]")
 
 Progress = Callable[[int], None]
@@ -29,8 +30,8 @@ Progress = Callable[[int], None]
 class Executor(ABC, Generic[S, R]):
     """Computes the steps of one kind."""
 
-    record: ClassVar[type]
-    """The class R of its record, as `store.records` understands it."""
+    record: ClassVar[type[Record]]
+    """The class R of its record."""
     batched: ClassVar[bool] = True
     """Whether it is computed in batches of examples; else all at once."""
 
@@ -40,7 +41,8 @@ class Executor(ABC, Generic[S, R]):
     @property
     def generated(self) -> int:
         """The most tokens that are generated for an example."""
-        return 0
+        behavior = self.step.behavior
+        return (behavior and behavior.generate) or 0
 
     @abstractmethod
     def count(self) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol
 
 import torch
 from attrs import frozen
@@ -27,28 +27,27 @@ class ActivationSums:
         return self.totals[boundary].sum(0) / max(1, int(self.tokens.sum()))
 
 
-class Ranking(Protocol):
+@frozen(eq=False)
+class Ranking(ABC):
     """Effects by which features are ranked: the record of a step."""
 
     encoders: Mapping[int, str]
     """Number of each SAE to the invariance class of its encoder."""
 
     @property
+    @abstractmethod
     def left_out(self) -> int:
         """How many examples are left out, with an effect that is not a finite number."""
-        ...
 
+    @abstractmethod
     def mean(self, sae: int) -> Tensor:
         """Return the effect of each feature of an SAE, by its number, (features,)."""
-        ...
 
 
 @frozen(eq=False)
-class Attributions:
-    """Effects of every feature on a score, summed batch by batch: a `Ranking`."""
+class Attributions(Ranking):
+    """Effects of every feature on a score, summed batch by batch."""
 
-    encoders: Mapping[int, str]
-    """See `Ranking`."""
     totals: Mapping[int, Tensor]
     """(batches, features), float64, by the number of the SAE."""
     finite_B: Tensor
@@ -67,11 +66,9 @@ class Attributions:
 
 
 @frozen(eq=False)
-class Contrast:
-    """Activations of every feature on two sets of texts: a `Ranking`."""
+class Contrast(Ranking):
+    """Activations of every feature on two sets of texts."""
 
-    encoders: Mapping[int, str]
-    """See `Ranking`."""
     boundaries: Mapping[int, int]
     """Number of each SAE to the boundary that it reads."""
     texts: ActivationSums

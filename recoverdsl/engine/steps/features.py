@@ -106,7 +106,7 @@ class SelectionExecutor(Executor[SelectFeatures, SelectedFeatures]):
 
     def _first(self, ranking: str) -> SelectedFeatures:
         assert self.step.count is not None
-        found: Ranking = self.work.output.results[ranking].record
+        found = self.work.output.record(ranking, Ranking)  # type: ignore[type-abstract]  # none is made
         effects = [found.mean(sae) for sae in found.encoders]
         if not all(effect_F.isfinite().all() for effect_F in effects):
             raise UnavailableError(

@@ -15,10 +15,6 @@ class BaseExecutor(ExampleExecutor[RunBase, Observations]):
 
     record = Observations
 
-    @property
-    def generated(self) -> int:
-        return self.step.behavior.generate or 0
-
     def compute(self, batch: range, progress: Progress) -> Observations:
         return observe(self.work.resources, self.step.behavior, list(batch), Intervention())
 
@@ -28,10 +24,6 @@ class DefendedExecutor(ExampleExecutor[RunDefended, Observations]):
     """Runs the clamped model."""
 
     record = Observations
-
-    @property
-    def generated(self) -> int:
-        return self.step.behavior.generate or 0
 
     def compute(self, batch: range, progress: Progress) -> Observations:
         intervention = self.work.protected(self.node).intervention(self.step.defense)

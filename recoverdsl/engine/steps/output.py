@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from attrs import field, frozen
 
 from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import KeepValidFlips
 from recoverdsl.engine.steps.table_record import TableRecord
+from recoverdsl.store.records import Record
 
 R = TypeVar("R")
 
@@ -18,8 +19,8 @@ R = TypeVar("R")
 class StepResult:
     """The result of a step, its batches joined."""
 
-    record: Any
-    """See `store.records`; None if the step had no examples."""
+    record: Record | None
+    """None if the step had no examples."""
     seconds: float = 0.0
     """How long its batches took when they were computed."""
 

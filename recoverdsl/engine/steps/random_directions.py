@@ -25,10 +25,6 @@ class RandomDirectionsExecutor(FlipExecutor[RandomDirections, Recoveries]):
 
     record = Recoveries
 
-    @property
-    def generated(self) -> int:
-        return self.step.recover.behavior.generate or 0
-
     def compute(self, batch: range, progress: Progress) -> Recoveries:
         return random_directions(
             self.work.problems, self.step, self.work.protected(self.node),

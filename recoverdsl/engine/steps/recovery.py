@@ -26,10 +26,6 @@ class RecoverExecutor(FlipExecutor[Recover, Recoveries]):
 
     record = Recoveries
 
-    @property
-    def generated(self) -> int:
-        return self.step.behavior.generate or 0
-
     def compute(self, batch: range, progress: Progress) -> Recoveries:
         return recover(
             self.work.problems, self.step, self.work.protected(self.node),
@@ -42,10 +38,6 @@ class SmallestNormExecutor(FlipExecutor[FindSmallestNorm, Recoveries]):
     """Searches the least norm, from the δ that were found within a limit."""
 
     record = Recoveries
-
-    @property
-    def generated(self) -> int:
-        return self.step.recover.behavior.generate or 0
 
     def compute(self, batch: range, progress: Progress) -> Recoveries:
         found = self.work.output.record(self.node.inputs["found"], Recoveries)

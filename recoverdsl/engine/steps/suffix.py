@@ -51,10 +51,6 @@ class SuffixExecutor(FlipExecutor[Suffix, Suffixes]):
 
     record = Suffixes
 
-    @property
-    def generated(self) -> int:
-        return self.step.behavior.generate or 0
-
     def compute(self, batch: range, progress: Progress) -> Suffixes:
         resources, flips = self.work.resources, self.work.flip_batch(self.node, batch)
         seeds = [seed_of(0, resources.examples[index].id) for index in flips.indices]
