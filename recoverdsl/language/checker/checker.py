@@ -6,13 +6,13 @@ Each step reports its mistakes and goes on; a spec comes out only if there was n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import attrs
 from attrs import evolve, field, frozen
 
 from recoverdsl.language import schema
+from recoverdsl.language.checker.definitions import define_blocks
 from recoverdsl.language.checker.did_you_mean import Meant
 from recoverdsl.language.checker.expectations import read_expectation
 from recoverdsl.language.checker.heads import add_kinds
@@ -22,11 +22,10 @@ from recoverdsl.language.checker.params import read_params
 from recoverdsl.language.checker.paths import Paths
 from recoverdsl.language.checker.points import MOST_POINTS, Point, at_point, count_points, points
 from recoverdsl.language.checker.rules import check_meaning
-from recoverdsl.language.checker.scope import SAME_SPACE, Scope, lost_names, substitute, symbol_of
+from recoverdsl.language.checker.scope import Scope, lost_names, substitute
 from recoverdsl.language.checker.statements import read_measure, read_sweep
 from recoverdsl.language.checker.values import INVALID, Values
 from recoverdsl.language.diagnostics import Collector, Diagnostic, Edit, Help, TooManyError, replace
-from recoverdsl.language.diagnostics.suggestions import suggest
 from recoverdsl.language.schema.fields import hints, keys, value_words
 from recoverdsl.language.schema.vocabulary import article
 from recoverdsl.language.syntax import nodes
@@ -82,7 +81,10 @@ def _errors(report: Collector) -> list[Diagnostic]:
 
 
 def _check_points(tree: Tree, spec: schema.Spec, report: Collector) -> tuple[SpecAt, ...]:
-    """Return each value has its type and range already; here is what values do not allow together."""
+    """Return the spec at each point of its sweeps, and report what is wrong there.
+
+    Each value has its type and range already; here is what values do not allow together.
+    """
     if (count := count_points(spec.sweeps)) > MOST_POINTS:
         name = next(iter(spec.sweeps))
         report.add(
@@ -118,7 +120,7 @@ class _Checker:
 
     def check(self, params: Mapping[str, schema.Param]) -> schema.Spec:
         """Read everything. The spec is whole only if nothing was reported."""
-        self._names()
+        define_blocks(self.tree.statements, self.scope)
         self.scope.check_likes()
         found: dict[str, dict[str, Any]] = {plural: {} for plural in schema.PLURALS.values()}
         for (kind, name), block in self.scope.blocks.items():
@@ -150,94 +152,6 @@ class _Checker:
         )
         check_meaning(spec, self.report, self.partial, self.scope.unnamed)
         return spec
-
-    def _names(self) -> None:
-        """Gather the blocks, and report those of no kind and those that are defined twice."""
-        audits = [s for s in self.tree.statements if isinstance(s, nodes.Audit)]
-        for audit in audits[1:]:
-            self.report.add(
-                "REC207",
-                "the audit is named twice",
-                audit.span,
-                help="remove one of the names",
-                related=[(audits[0].span, "first here")],
-            )
-        taken = {
-            s.name.text: s.name.span for s in self.tree.statements if isinstance(s, nodes.Param)
-        }
-        for statement in self.tree.statements:
-            if isinstance(statement, Attribute):
-                self._stray(statement)
-            if not isinstance(statement, Block):
-                continue
-            kind = statement.kind.text
-            if kind not in schema.KINDS:
-                self._unknown_kind(statement)
-            elif kind == "measure":
-                if statement.name:
-                    gone = Edit(statement.kind.span.after.to(statement.name.span), "")
-                    help = Help("remove the name", (gone,))
-                    self.report.add(
-                        "REC214", "`measure` has no name", statement.name.span, help=help
-                    )
-            elif statement.name is None:
-                self.scope.unnamed.add(kind)
-                if statement.whole:
-                    self.report.add(
-                        "REC214",
-                        f"this `{kind}` block needs a name",
-                        statement.kind.span,
-                        help=f"such as `{kind} my_{kind} {{`",
-                    )
-            else:
-                self._define(statement, kind, statement.name, taken)
-
-    def _stray(self, statement: Attribute) -> None:
-        """Return an attribute outside all blocks."""
-        key = statement.key.name or ""
-        takers = [
-            kind for kind, cls in schema.BLOCKS.items() if key in keys(cls) and key != "stage"
-        ]
-        help: Help | str = "move it into its block"
-        if takers:
-            kinds = " or ".join(f"`{kind}`" for kind in takers if kind != "stage")
-            help = f"move it into the {kinds} block that it belongs to"
-        elif key and isinstance(statement.value, (nodes.Number, nodes.String, nodes.Boolean)):
-            put = Edit(statement.span.before, "param ")
-            help = Help(f"write `param {key} = …` for a value with a name", (put,))
-        self.report.add(
-            "REC213", "an attribute belongs inside a block", statement.key.span, help=help
-        )
-
-    def _define(self, block: Block, kind: str, name: nodes.Word, taken: Mapping[str, Span]) -> None:
-        rivals = SAME_SPACE if kind in SAME_SPACE else {kind}
-        known = self.scope.blocks
-        earlier = [known[k, name.text].head for k in sorted(rivals) if (k, name.text) in known]
-        earlier += [taken[name.text]] if name.text in taken else []
-        if earlier:
-            self.report.add(
-                "REC207",
-                f"`{name.text}` is defined twice",
-                name.span,
-                help="give one of them another name",
-                related=[(earlier[0], "first defined here")],
-            )
-        self.scope.define(kind, name.text, block)
-        note = self.index.use if kind == "attribute" else partial(self.index.define, node=block)
-        note(symbol_of(kind, name.text), name)
-
-    def _unknown_kind(self, block: Block) -> None:
-        kind = block.kind.text
-        if kind == "stage":
-            help = "move it into the `attack` of which it is a part"
-            self.report.add(
-                "REC213", "a `stage` belongs inside an `attack`", block.kind.span, help=help
-            )
-        elif block.whole:
-            known = suggest(kind, schema.KINDS, "blocks")
-            self.report.add("REC201", f"there is no block `{kind}`", block.kind.span, help=known)
-        self.scope.unnamed.update(schema.KINDS)
-        self.scope.lost.add(block.name.text if block.name else kind)
 
     # --- Blocks -------------------------------------------------------------------------------
 
