@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import inspect
 import json
 import pkgutil
 import shutil
@@ -10,12 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 import recoverdsl
+from recoverdsl.audit.records import RunOptions
 from recoverdsl.engine.steps.evaluation import FlipBatch
 from recoverdsl.errors import NotYetError, SpecError, UnavailableError, UsageError
 from recoverdsl.measure import table
@@ -122,6 +125,16 @@ def test_perturbations_are_named_by_attack_and_limit_with_the_norms_of_the_table
 def test_values_can_be_set_from_python(claim: Path) -> None:
     audit = recoverdsl.load(claim, set={"projected.limit": "norm <= 3"})
     assert "recover projected at norm 3" in audit.graph("cpu").nodes
+
+
+def test_a_run_and_a_sweep_take_the_same_options() -> None:
+    def options(function: Callable[..., Any]) -> list[inspect.Parameter]:
+        taken = inspect.signature(function).parameters.values()
+        return [p for p in taken if p.kind is inspect.Parameter.KEYWORD_ONLY]
+
+    assert options(recoverdsl.Audit.run) == options(recoverdsl.Audit.run_sweep)
+    names = [option.name for option in options(recoverdsl.Audit.run)]
+    assert names == [field.name for field in attrs.fields(RunOptions)]
 
 
 def test_a_wrong_spec_raises_its_diagnostics(tmp_path: Path) -> None:
