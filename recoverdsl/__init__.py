@@ -145,7 +145,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first used, so that `import recoverdsl` loads nothing heavy."""
+    """Import a public name when it is first used, so that `import recoverdsl` loads nothing heavy."""
     if name not in _MODULES:
         raise AttributeError(f"module 'recoverdsl' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_MODULES[name]), name)
@@ -153,5 +153,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Lists the public names, imported or not."""
+    """List the public names, imported or not."""
     return sorted({*globals(), *__all__})

@@ -249,7 +249,7 @@ def _linked(text: str) -> str:
 
 
 def write(folder: Path) -> None:
-    """Writes the pages."""
+    """Write the pages."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, page in reference().items():
         (folder / name).write_text(page, encoding="utf-8", newline="\n")

@@ -15,7 +15,7 @@ from recoverdsl.language.syntax.nodes import Attribute, Block, Call, Statement, 
 
 
 def add_kinds(statements: tuple[Statement, ...], report: Collector) -> tuple[Statement, ...]:
-    """Returns the statements, with its kind for each block that has lost it.
+    """Return the statements, with its kind for each block that has lost it.
 
     What is reported is one mistake. A block whose kind is not certain keeps the word that it has.
     """
@@ -59,7 +59,7 @@ def _with_kind(statement: Statement, kinds: list[str], report: Collector) -> Sta
 
 
 def _kinds(statement: Statement, named: Mapping[str, str]) -> list[str]:
-    """Returns the kinds that a block can be, by what it is like, or else by what it holds."""
+    """Return the kinds that a block can be, by what it is like, or else by what it holds."""
     assert isinstance(statement, Block)
     if statement.like and statement.like.text in named:
         return [named[statement.like.text]]
@@ -67,7 +67,7 @@ def _kinds(statement: Statement, named: Mapping[str, str]) -> list[str]:
 
 
 def _fits(kind: str, block: Block) -> bool:
-    """Tells whether a block of some kind may hold what a block holds, and needs no more."""
+    """Tell whether a block of some kind may hold what a block holds, and needs no more."""
     attributes = [s for s in block.body if isinstance(s, Attribute)]
     given = {s.key.name or "." for s in attributes}
     if kind == "sweep":

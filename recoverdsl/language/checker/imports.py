@@ -41,7 +41,7 @@ _Place: TypeAlias = tuple[str, int]
 
 
 def beside(path: Path) -> Reader:
-    """Reads files beside another. A link that leads out of the folder is no file beside it."""
+    """Read files beside another. A link that leads out of the folder is no file beside it."""
 
     def read(name: str) -> bytes | None:
         place = path.parent / name

@@ -53,7 +53,7 @@ class Scope:
         return [name for kind in kinds for name in self.by_kind.get(kind, ())]
 
     def find(self, name: str, span: nodes.Span, kinds: tuple[str, ...]) -> bool:
-        """Tell whether a name is that of a block of one of these kinds; reports it if not."""
+        """Tell whether a name is that of a block of one of these kinds; report it if not."""
         for kind in kinds:
             if (kind, name) in self.blocks:
                 self.index.use(symbol_of(kind, name), nodes.Word(name, span=span))

@@ -236,7 +236,7 @@ def _beside_left(value: Binary, comments: Sequence[Comment], place: Place) -> La
 
 
 def _enclosed(value: Binary, comments: Sequence[Comment], place: Place) -> Laid:
-    """Brackets around it, and every operator at the beginning of a line."""
+    """Return it with brackets around it, and every operator at the beginning of a line."""
     parts = _chain(value)
     lines = _Lines(comments, place, "(")
     lines.opened(value.span.line, parts[0][1].span.start)

@@ -41,7 +41,7 @@ class Change:
     """Whether a program may do it."""
 
     def apply(self, line: Sequence[Token]) -> list[Token]:
-        """Returns the line with the change made."""
+        """Return the line with the change made."""
         made: list[Token] = []
         for i in range(len(line) + 1):
             if text := self.inserted.get(i, ""):
@@ -53,7 +53,7 @@ class Change:
         return made
 
     def mistake(self, line: Sequence[Token]) -> Mistake:
-        """Returns what is reported."""
+        """Return what is reported."""
         edits = [Edit(span_of(line[i]), text) for i, text in self.replaced.items()]
         edits += [_insertion(line, i, text) for i, text in self.inserted.items()]
         edits.sort(key=lambda edit: edit.span.start)
@@ -95,7 +95,7 @@ class Stop:
     """Whether this is inside a block."""
 
     def token(self, by: int = 0) -> Token | None:
-        """Returns the token that was not taken, or one before or after it."""
+        """Return the token that was not taken, or one before or after it."""
         at = self.at + by
         return self.line[at] if 0 <= at < len(self.line) else None
 
@@ -107,7 +107,7 @@ class Stop:
 
 
 def shown(token: Token) -> str:
-    """Returns a token as messages quote it."""
+    """Return a token as messages quote it."""
     text = str(token)
     return text if len(text) <= 30 else f"{text[:29]}…"
 
@@ -160,7 +160,7 @@ def _after(line: Sequence[Token], at: int) -> str:
 
 
 def _words(stop: Stop) -> Iterator[Change]:
-    """Returns a word that is nearly one of the grammar, or is written for it in other languages."""
+    """Return a word that is nearly one of the grammar, or is written for it in other languages."""
     known = {kind: word for word, kind in grammar.words().items()}
     for at in dict.fromkeys((stop.at, 0)):
         token = stop.line[at] if at < len(stop.line) else None
@@ -180,7 +180,7 @@ def _words(stop: Stop) -> Iterator[Change]:
 
 
 def _brackets(stop: Stop) -> Iterator[Change]:
-    """Returns the brackets of a line, of which one lacks its partner or is of another kind."""
+    """Return the brackets of a line, of which one lacks its partner or is of another kind."""
     line = stop.line
     stack: list[int] = []
     pairs: list[tuple[int, int]] = []
@@ -276,6 +276,6 @@ TABLE: tuple[Callable[[Stop], Iterator[Change]], ...] = (_brackets, _equals, _co
 
 
 def changes(stop: Stop) -> Iterator[Change]:
-    """Yields the changes that may make a line readable."""
+    """Yield the changes that may make a line readable."""
     for row in TABLE:
         yield from row(stop)

@@ -45,7 +45,7 @@ class Places:
         self.starts = [0, *(match.end() for match in re.finditer("\n", text))]
 
     def span(self, start: int, end: int) -> Span:
-        """Returns the stretch between two offsets."""
+        """Return the stretch between two offsets."""
         line, end_line = bisect_right(self.starts, start), bisect_right(self.starts, end)
         return Span(
             start, end, line, start - self.starts[line - 1] + 1,
@@ -55,7 +55,7 @@ class Places:
 
 @cache
 def _parts() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """Returns what the table and the grammar know, in the order in which it is tried."""
+    """Return what the table and the grammar know, in the order in which it is tried."""
     known = grammar.terminals()
     rows = [(f"R{i}", row.pattern) for i, row in enumerate(ROWS)]
     shapes = [(name, known[name]) for name in ("STRING", "COMMENT", "SPACE", "NEWLINE")]
@@ -96,7 +96,7 @@ class Lexer:
         self.invisible: list[Span] = []
 
     def read(self) -> Lexed:
-        """Returns all tokens, comments and mistakes."""
+        """Return all tokens, comments and mistakes."""
         at = 0
         while at < len(self.text) and len(self.result.found) <= MOST_MISTAKES and (
             len(self.result.tokens) <= grammar.MOST
@@ -109,7 +109,7 @@ class Lexer:
         return self.result
 
     def _next(self, at: int) -> int:
-        """Takes what stands at an offset; returns where that ends."""
+        """Take what stands at an offset; return where that ends."""
         if self.text[at] in _STRAY and self._only_spoils_a_head(at):
             between = self.text[at - 1 : at + 2].replace(self.text[at], "")
             help = replace(self.places.span(at, at + 1), " " * between.isalnum(), "remove it")
@@ -133,7 +133,7 @@ class Lexer:
             first += 1
 
     def _only_spoils_a_head(self, at: int) -> bool:
-        """Tells whether a sign is all that keeps its line from being the head of a block."""
+        """Tell whether a sign is all that keeps its line from being the head of a block."""
         start, end = self.text.rfind("\n", 0, at) + 1, self.text.find("\n", at)
         line = f"{self.text[start:at]} {self.text[at + 1 : end if end >= 0 else None]}"
         head = _HEAD.fullmatch(line)
@@ -143,7 +143,7 @@ class Lexer:
         return self.text[at] != "}" or braces.count("{") <= braces.count("}")
 
     def _take(self, name: str, match: re.Match[str]) -> bool:
-        """Takes what matched; tells whether its condition holds."""
+        """Take what matched; tell whether its condition holds."""
         if name.startswith("R"):
             row = ROWS[int(name[1:])]
             return row.where(self.context) and self._row(row, match)
@@ -181,7 +181,7 @@ class Lexer:
         return True
 
     def _unknown(self, span: Span, written: str) -> bool:
-        """Takes what nothing else matches."""
+        """Take what nothing else matches."""
         if unicodedata.category(written[0]) in ("Zs", "Cf"):
             self.invisible.append(span)
             return True
@@ -194,7 +194,7 @@ class Lexer:
         return True
 
     def _literal(self, token: Token) -> Token:
-        """Returns a token, as `BROKEN` if it is a string or number that cannot be read."""
+        """Return a token, as `BROKEN` if it is a string or number that cannot be read."""
         span = span_of(token)
         if token.type == "NUMBER" and not is_number(token.value):
             message = "this number is too large or too long"

@@ -39,12 +39,12 @@ class Line:
 
 
 def is_words(tokens: Sequence[Token]) -> bool:
-    """Tells whether tokens are words, in quotation marks or not."""
+    """Tell whether tokens are words, in quotation marks or not."""
     return all(token.value.isidentifier() or token.type == "STRING" for token in tokens)
 
 
 def lines_of(tokens: Sequence[Token]) -> list[Line]:
-    """Returns the lines of a text. A bracket that is not closed ends with its line."""
+    """Return the lines of a text. A bracket that is not closed ends with its line."""
     return _Splitter(tokens).split()
 
 
@@ -59,7 +59,7 @@ class _Splitter:
         self.alone = True
 
     def split(self) -> list[Line]:
-        """Returns all lines."""
+        """Return all lines."""
         for i, token in enumerate(self.tokens):
             if token.type == "NEWLINE":
                 if self.open and self._goes_on(i):
@@ -93,14 +93,14 @@ class _Splitter:
         self.alone = token is not None and token.type == "NEWLINE"
 
     def _closes(self, at: int) -> bool:
-        """Tells whether the outermost open bracket is closed after a token, on the same line of the text."""
+        """Tell whether the outermost open bracket is closed after a token, on the same line of the text."""
         partner = self.partner.get(self.open[0])
         return partner is not None and partner > at and (
             self.tokens[partner].line == self.tokens[at].line
         )  # fmt: skip
 
     def _goes_on(self, at: int) -> bool:
-        """Tells whether a statement with an open bracket goes on after a newline."""
+        """Tell whether a statement with an open bracket goes on after a newline."""
         if self.partner.get(self.open[0], 0) > at:
             return True
         after = next((t for t in self.tokens[at : at + 50] if t.type != "NEWLINE"), None)
@@ -108,14 +108,14 @@ class _Splitter:
         return self.line[-1].value in _CONTINUES and further
 
     def _in_head(self, at: int) -> bool:
-        """Tells whether a `;` is a stray sign between the words of a head and its `{`."""
+        """Tell whether a `;` is a stray sign between the words of a head and its `{`."""
         words = list(takewhile(lambda t: t.value.isidentifier(), self.tokens[at + 1 : at + 5]))
         brace = self.tokens[at + 1 + len(words) : at + 2 + len(words)]
         head = Line([*self.line, *words], None, self.alone).is_head
         return head and bool(self.line) and bool(brace) and brace[0].value == "{"
 
     def _begins_block(self, at: int) -> bool:
-        """Tells whether a `{` opens a block, and not a value."""
+        """Tell whether a `{` opens a block, and not a value."""
         if any(opener in self.partner for opener in self.open):
             return False
         if self.open and self.line[0].type not in ("NAME", "LPAR", "LSQB"):
@@ -134,7 +134,7 @@ class _Splitter:
         )  # fmt: skip
 
     def _ends_block(self, at: int) -> bool:
-        """Tells whether a `}` closes a block, and not a value."""
+        """Tell whether a `}` closes a block, and not a value."""
         if any(self.tokens[i].value == "{" for i in self.open):
             return False
         after = self.tokens[at + 1] if at + 1 < len(self.tokens) else None
@@ -146,7 +146,7 @@ class _Splitter:
 
 
 def _partners(tokens: Sequence[Token]) -> dict[int, int]:
-    """Returns the brackets that are closed before the next brace, each with the place of its end."""
+    """Return the brackets that are closed before the next brace, each with the place of its end."""
     found: dict[int, int] = {}
     open_: list[int] = []
     for i, token in enumerate(tokens):

@@ -20,7 +20,7 @@ class Mistake:
     related: tuple[tuple[Span, str], ...] = ()
 
     def report(self, report: Collector, *, fixed: bool = True) -> None:
-        """Adds it to a report; without its fix if that does not make the statement readable."""
+        """Add it to a report; without its fix if that does not make the statement readable."""
         help = self.help
         if isinstance(help, Help) and not fixed:
             help = help.help

@@ -34,7 +34,7 @@ class Open:
 
 
 def read_loosely(text: str, report: Collector) -> tuple[tuple[Statement, ...], Lexed]:
-    """Returns the statements of a text and its tokens; every mistake is reported once.
+    """Return the statements of a text and its tokens; every mistake is reported once.
 
     Raises:
         TooManyError: there are too many mistakes.
@@ -57,7 +57,7 @@ class _Reader:
         """How many blocks of the text lack their `}`; below 0 there are too many."""
 
     def read(self) -> tuple[Statement, ...]:
-        """Returns the statements at the top of the text."""
+        """Return the statements at the top of the text."""
         at = 0
         while at < len(self.lines):
             line = self.lines[at]
@@ -79,7 +79,7 @@ class _Reader:
     # --- What the lexer found ---------------------------------------------------------------------
 
     def _slips(self, end: int, fixed: bool = True) -> bool:
-        """Reports the mistakes of the lexer before a place; tells whether there were any in a statement."""
+        """Report the mistakes of the lexer before a place; tell whether there were any in a statement."""
         slipped = False
         while self.found and self.found[-1].span.start < end:
             mistake = self.found.pop()
@@ -89,7 +89,7 @@ class _Reader:
         return slipped
 
     def _say(self, line: Line, mistake: Mistake | None, readable: bool) -> None:
-        """Reports what is wrong with a line: of one that is not readable, its first mistake alone."""
+        """Report what is wrong with a line: of one that is not readable, its first mistake alone."""
         self._slips(line.tokens[0].start_pos)
         slipped = self._slips(
             line.end.start_pos if line.end else len(self.text) + 1, fixed=readable
@@ -104,7 +104,7 @@ class _Reader:
         return self.open[-1].body if self.open else self.statements
 
     def _statement(self, at: int) -> int:
-        """Reads the statement on a line; returns how many more lines it takes."""
+        """Read the statement on a line; return how many more lines it takes."""
         line = self.lines[at]
         if deep := self._too_deep(line):
             self._say(line, deep, False)
@@ -139,7 +139,7 @@ class _Reader:
         return None
 
     def _joined(self, at: int) -> tuple[int, Statement, Mistake] | None:
-        """Returns the statement that goes on over the ends of lines, and how many more it takes."""
+        """Return the statement that goes on over the ends of lines, and how many more it takes."""
         first, column = self.lines[at], self.lines[at].tokens[0].column
         tokens, more = list(first.tokens), 0
         edits: list[Edit] = []
@@ -176,7 +176,7 @@ class _Reader:
     # --- Blocks -----------------------------------------------------------------------------------
 
     def _begin(self, at: int) -> None:
-        """Begins the block whose head is on a line."""
+        """Begin the block whose head is on a line."""
         line = self.lines[at]
         assert line.end is not None
         before = self.lines[at - 1].end if at else None
@@ -214,7 +214,7 @@ class _Reader:
         self._push(head, line)
 
     def _restore_signs(self, line: Line) -> None:
-        """Restores the signs of a head that the lexer read as `=`: there is no value in a head."""
+        """Restore the signs of a head that the lexer read as `=`: there is no value in a head."""
         for at, token in enumerate(line.tokens):
             written = self.text[token.start_pos : token.end_pos]
             if token.value == "=" != written:
@@ -230,7 +230,7 @@ class _Reader:
             _deep(head.head).report(self.report)
 
     def _lacks_brace(self, at: int) -> bool:
-        """Tells whether a line is the head of a block without its `{`."""
+        """Tell whether a line is the head of a block without its `{`."""
         line, after = self.lines[at], self.lines[at + 1] if at + 1 < len(self.lines) else None
         words = line.tokens[:-1] if line.tokens[-1].value == ":" else line.tokens
         if (
@@ -247,7 +247,7 @@ class _Reader:
         return bool(after.tokens[0].column > words[0].column)
 
     def _begin_without_brace(self, at: int) -> int:
-        """Begins a block without its `{`; returns how many more lines its head takes."""
+        """Begin a block without its `{`; return how many more lines its head takes."""
         line, after = self.lines[at], self.lines[at + 1]
         colon = line.tokens[-1] if line.tokens[-1].value == ":" else None
         words = line.tokens[:-1] if colon else line.tokens
@@ -277,7 +277,7 @@ class _Reader:
         return 0
 
     def _end(self, at: int) -> None:
-        """Ends the innermost block at the `}` of a line."""
+        """End the innermost block at the `}` of a line."""
         line = self.lines[at]
         assert line.end is not None
         brace = line.end
@@ -303,7 +303,7 @@ class _Reader:
         Mistake("REC105", message, place, Help("remove it", (Edit(gone, ""),))).report(self.report)
 
     def _end_by_layout(self, column: int, of_brace: bool = False) -> None:
-        """Ends the blocks that lack their `}`: a line that is no further in than their heads is outside."""
+        """End the blocks that lack their `}`: a line that is no further in than their heads is outside."""
         while self.open:
             block = self.open[-1]
             outside = column < block.column or (column == block.column and not of_brace)
@@ -313,7 +313,7 @@ class _Reader:
             self._close(None)
 
     def _close(self, brace: Token | None) -> None:
-        """Ends the innermost block, at its `}` or by the layout."""
+        """End the innermost block, at its `}` or by the layout."""
         block = self.open.pop()
         head = block.head.head
         last = block.body[-1].span if block.body else head

@@ -27,7 +27,7 @@ _VALUE = frozenset({"NUMBER", "STRING", "NAME", "LPAR", "LSQB", "TRUE", "FALSE"}
 
 
 def parse(line: Sequence[Token], start: str, inside: bool) -> Statement | Stop:
-    """Returns what a line is, parsed as a `statement` or `head`, or where that stops."""
+    """Return what a line is, parsed as a `statement` or `head`, or where that stops."""
     if not line:
         return Stop(line, 0, frozenset(), inside)
     parser = grammar.interactive(start)
@@ -42,7 +42,7 @@ def parse(line: Sequence[Token], start: str, inside: bool) -> Statement | Stop:
 
 
 def read_statement(line: Sequence[Token], inside: bool) -> tuple[list[Statement], Mistake | None]:
-    """Returns the statements on a line, of which there should be one, and what is wrong with it."""
+    """Return the statements on a line, of which there should be one, and what is wrong with it."""
     read = parse(line, "statement", inside)
     if not isinstance(read, Stop):
         return [read], None
@@ -54,7 +54,7 @@ def read_statement(line: Sequence[Token], inside: bool) -> tuple[list[Statement]
 
 
 def _several(stop: Stop) -> tuple[list[Statement], Mistake | None] | None:
-    """Returns the statements of a line that holds two, with a comma between them or nothing."""
+    """Return the statements of a line that holds two, with a comma between them or nothing."""
     line = stop.line
     for at in (stop.at, stop.at - 1):
         if not 0 < at < len(line) - 1 or line[at].type not in ("NAME", "EXPECT", "PARAM"):
@@ -75,7 +75,7 @@ def _several(stop: Stop) -> tuple[list[Statement], Mistake | None] | None:
 
 
 def unseparated(before: Token, after: Token) -> Mistake:
-    """Returns what is wrong with two statements on a line."""
+    """Return what is wrong with two statements on a line."""
     gap = span_of(before).after.to(span_of(after).before)
     return Mistake(
         "REC104", f"expected a new line or `;`, found `{after}`", span_of(after),
@@ -84,7 +84,7 @@ def unseparated(before: Token, after: Token) -> Mistake:
 
 
 def _changed(stop: Stop, start: str) -> tuple[Statement, Mistake | None] | None:
-    """Returns the statement that the first change makes readable, and what is said about it."""
+    """Return the statement that the first change makes readable, and what is said about it."""
     if len(stop.line) > _LONGEST or any(token.type == "BROKEN" for token in stop.line):
         return None
     for change in changes(stop):
@@ -95,7 +95,7 @@ def _changed(stop: Stop, start: str) -> tuple[Statement, Mistake | None] | None:
 
 
 def _after_change(change: Change, line: Sequence[Token]) -> list[Token]:
-    """Returns a line with a change made, and its keywords before `=` read as names."""
+    """Return a line with a change made, and its keywords before `=` read as names."""
     made = change.apply(line)
     for token, after in pairwise(made):
         grammar.named(token, after)
@@ -103,7 +103,7 @@ def _after_change(change: Change, line: Sequence[Token]) -> list[Token]:
 
 
 def broken(line: Sequence[Token]) -> Broken:
-    """Returns a line as a statement that could not be read."""
+    """Return a line as a statement that could not be read."""
     words = tuple(str(token) for token in line[:50] if token.type == "NAME")
     return Broken(words, span=across(line[0], line[-1]))
 
@@ -112,7 +112,7 @@ def broken(line: Sequence[Token]) -> Broken:
 
 
 def read_head(line: Sequence[Token]) -> tuple[Block, Mistake | None]:
-    """Returns a block without its body by its head, and what is wrong with that.
+    """Return a block without its body by its head, and what is wrong with that.
 
     A head that cannot be read still begins a block, so that its inside is read.
     """
@@ -160,7 +160,7 @@ def _after(line: Sequence[Token], at: int) -> str:
 
 
 def complaint(stop: Stop, help: Help | str | None = None) -> Mistake:
-    """Returns what is wrong with a line that no change makes readable."""
+    """Return what is wrong with a line that no change makes readable."""
     token, before = stop.token(), stop.token(-1)
     if token is not None and before is not None and before.type == "NUMBER" and (
         token.start_pos == before.end_pos and (token.value.isidentifier() or token.value == ".")
@@ -183,7 +183,7 @@ def complaint(stop: Stop, help: Help | str | None = None) -> Mistake:
 
 
 def _how(stop: Stop) -> str:
-    """Returns the help that fits what could stand there."""
+    """Return the help that fits what could stand there."""
     before = stop.token(-1)
     if before is not None and stop.accepted >= _VALUE:
         return f"write a value after `{shown(before)}`"
@@ -195,7 +195,7 @@ def _how(stop: Stop) -> str:
 
 
 def _expected(stop: Stop) -> str:
-    """Returns what could stand there, in a person's words."""
+    """Return what could stand there, in a person's words."""
     known = {kind: word for word, kind in grammar.words().items()}
     accepted = set(stop.accepted)
     if accepted >= _VALUE:

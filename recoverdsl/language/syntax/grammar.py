@@ -41,7 +41,7 @@ class Layout(PostLex):  # type: ignore[misc]  # lark is not typed
     always_accept = ("BROKEN",)
 
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
-        """Yields the tokens that the parser reads."""
+        """Yield the tokens that the parser reads."""
         nesting, depth, held = Nesting(), 0, None
         for count, token in enumerate(stream):
             depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(token.value, 0)
@@ -57,7 +57,7 @@ class Layout(PostLex):  # type: ignore[misc]  # lark is not typed
 
 
 def named(token: Token, following: Token) -> Token:
-    """Returns a token that stands before another: before `=` a keyword is a name like any other.
+    """Return a token that stands before another: before `=` a keyword is a name like any other.
 
     `audit = …` is none of these: what begins a statement outside all blocks takes no `=`.
     """
@@ -68,7 +68,7 @@ def named(token: Token, following: Token) -> Token:
 
 @cache
 def grammar() -> str:
-    """Returns the text of the grammar: in the package of a wheel, in `grammar/` of a checkout."""
+    """Return the text of the grammar: in the package of a wheel, in `grammar/` of a checkout."""
     package = Path(__file__).parents[1]
     for path in (package / "recover.lark", package.parents[1] / "grammar" / "recover.lark"):
         if path.is_file():
@@ -92,23 +92,23 @@ def _lark() -> Lark:
 
 @cache
 def terminals() -> dict[str, str]:
-    """Returns the grammar's terminals in Lark's order: the regular expression of each."""
+    """Return the grammar's terminals in Lark's order: the regular expression of each."""
     return {terminal.name: terminal.pattern.to_regexp() for terminal in _lark().terminals}
 
 
 @cache
 def words() -> dict[str, str]:
-    """Returns the fixed words and signs of the grammar, each with its type of token."""
+    """Return the fixed words and signs of the grammar, each with its type of token."""
     return {t.pattern.value: t.name for t in _lark().terminals if t.pattern.type == "str"}
 
 
 def lexed(text: str) -> list[Token]:
-    """Returns every token as it is written, comments and spaces among them; none of a text that is too long."""
+    """Return every token as it is written, comments and spaces among them; none of a text that is too long."""
     return list(_lark().lex(text, dont_ignore=True)) if len(text) <= LONGEST else []
 
 
 def parse_strictly(text: str) -> tuple[Statement, ...] | None:
-    """Returns the statements of a text; None if it does not follow the grammar."""
+    """Return the statements of a text; None if it does not follow the grammar."""
     return _remembered(text) if len(text) <= _REMEMBERED else _parsed(text)
 
 
@@ -125,7 +125,7 @@ _remembered = lru_cache(maxsize=32)(_parsed)
 
 
 def comments(text: str) -> tuple[Comment, ...]:
-    """Returns the comments of a text that follows the grammar."""
+    """Return the comments of a text that follows the grammar."""
     found = []
     line, counted = 1, 0
     for match in _COMMENT.finditer(text):
@@ -140,5 +140,5 @@ def comments(text: str) -> tuple[Comment, ...]:
 
 
 def interactive(start: str) -> InteractiveParser:
-    """Returns a parser of one `statement` or `head`, which is fed token by token."""
+    """Return a parser of one `statement` or `head`, which is fed token by token."""
     return _lark().parse_interactive(start=start)

@@ -11,7 +11,7 @@ ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t", "r": "\r"}
 
 
 def unescape(literal: str) -> str:
-    """Returns the text of a string literal."""
+    """Return the text of a string literal."""
 
     def one(match: re.Match[str]) -> str:
         return chr(int(match["hex"], 16)) if match["hex"] else ESCAPES[match["one"]]
@@ -20,7 +20,7 @@ def unescape(literal: str) -> str:
 
 
 def wrong_escape(literal: str) -> re.Match[str] | None:
-    """Returns the first escape of a string literal that has no meaning."""
+    """Return the first escape of a string literal that has no meaning."""
     for escape in ESCAPE.finditer(literal) if "\\" in literal else ():
         if escape["one"] and escape["one"] not in ESCAPES:
             return escape
@@ -30,13 +30,13 @@ def wrong_escape(literal: str) -> re.Match[str] | None:
 
 
 def is_number(literal: str) -> bool:
-    """Tells whether a number is neither too large nor too long."""
+    """Tell whether a number is neither too large nor too long."""
     digits = literal.rstrip("%")
     return len(digits) <= 40 and float(digits) <= 1e300
 
 
 def is_literal(token: Token) -> bool:
-    """Tells whether a token can be read, if it is a string or a number."""
+    """Tell whether a token can be read, if it is a string or a number."""
     if token.type == "STRING":
         return wrong_escape(token.value) is None
     return token.type != "NUMBER" or is_number(token.value)

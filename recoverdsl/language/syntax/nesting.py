@@ -24,7 +24,7 @@ class Nesting:
         self.outside: list[tuple[int, int]] = []
 
     def too_deep(self, token: Token) -> bool:
-        """Takes the next token; tells whether it nests too deeply."""
+        """Take the next token; tell whether it nests too deeply."""
         outer = self.outside[-1][0] + 1 if self.outside else 0
         if token.value in ("(", "[", "{"):
             self.outside.append((self.depth, self.deepest))

@@ -8,24 +8,24 @@ from recoverdsl.language.syntax.nodes import Span
 
 
 def span_of(token: Token) -> Span:
-    """Returns where a token stands."""
+    """Return where a token stands."""
     return Span(
         token.start_pos, token.end_pos, token.line, token.column, token.end_line, token.end_column
     )
 
 
 def across(first: Token, last: Token) -> Span:
-    """Returns the stretch from the start of one token to the end of another."""
+    """Return the stretch from the start of one token to the end of another."""
     return span_of(first).to(span_of(last))
 
 
 def placed(kind: str, value: str, at: Span) -> Token:
-    """Returns a token that stands at a place, whatever is written there."""
+    """Return a token that stands at a place, whatever is written there."""
     return Token(
         kind, value, at.start, at.line, at.column, at.end_line, at.end_column, at.end
     )  # fmt: skip
 
 
 def adjacent(first: Token, second: Token) -> bool:
-    """Tells whether nothing, not even a space, stands between two tokens."""
+    """Tell whether nothing, not even a space, stands between two tokens."""
     return bool(first.end_pos == second.start_pos)
