@@ -33,18 +33,18 @@ DAMAGES: dict[str, Damage] = {
     "a sign before the name": lambda h: h["name"] and f"{h['indent']}{h['kind']} - {h['name']}{h['like'] or ''} {{",
     "a sign before the kind": lambda h: f"{h['indent']}- {h[0].strip()}",
     "a sign at the name": lambda h: f"{h[0][:-2]}? {{",
-    "a percent sign before the kind": lambda h: h["kind"] != "stage" and f"{h['indent']}%{h[0].strip()}",
+    "a percent sign before the kind": lambda h: f"{h['indent']}%{h[0].strip()}",
     "a percent sign before the brace": lambda h: f"{h[0][:-1]}% {{",
-    "a quotation mark before the kind": lambda h: h["kind"] != "stage" and f'{h["indent"]}"{h[0].strip()}',
-    "a quotation mark before the brace": lambda h: h["kind"] != "stage" and f'{h[0][:-1]}" {{',
-    "a closing brace before the kind": lambda h: h["kind"] != "stage" and f"}}{h[0]}",
-    "a closing brace before the brace": lambda h: h["kind"] != "stage" and f"{h[0][:-1]}}} {{",
+    "a quotation mark before the kind": lambda h: f'{h["indent"]}"{h[0].strip()}',
+    "a quotation mark before the brace": lambda h: f'{h[0][:-1]}" {{',
+    "a closing brace before the kind": lambda h: f"}}{h[0]}",
+    "a closing brace before the brace": lambda h: f"{h[0][:-1]}}} {{",
     "an equals sign": lambda h: f"{h[0][:-1]}= {{",
     "a number": lambda h: f"{h[0][:-1]}3 {{",
-    "a colon": lambda h: h["name"] and h["kind"] != "stage" and f"{h['indent']}{h['kind']}: {h['name']}{h['like'] or ''} {{",
+    "a colon": lambda h: h["name"] and f"{h['indent']}{h['kind']}: {h['name']}{h['like'] or ''} {{",
     "a semicolon before the brace": lambda h: f"{h[0][:-2]}; {{",
     "a semicolon before the name": lambda h: h["name"] and f"{h['indent']}{h['kind']}; {h['name']}{h['like'] or ''} {{",
-    "a bracket before the brace": lambda h: h["kind"] != "stage" and f"{h[0][:-1]}( {{",
+    "a bracket before the brace": lambda h: f"{h[0][:-1]}( {{",
     "a bracket before the name": lambda h: h["name"] and f"{h['indent']}{h['kind']} [{h['name']}{h['like'] or ''} {{",
 }  # fmt: skip
 
@@ -84,6 +84,20 @@ def test_a_fix_of_a_head_takes_its_mistake_away_and_adds_none(damage: Damage) ->
     heads = [head for head in _damaged(damage) if head[0] == BASES[-1]]
     wrong = {bad: unfixed(text) for _, bad, _, text in heads}
     assert {case: said for case, said in wrong.items() if said} == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "fixed"),
+    [("1x", "_1x"), ("2_x", "_2_x"), ("3rd-try", "_3rd_try"), ("1like", "_1like"), ("12e3", "_12e3")],
+)  # fmt: skip
+def test_a_name_that_begins_with_a_digit_keeps_its_characters(written: str, fixed: str) -> None:
+    good = read("specs/ioi.rec")
+    bad = f"{good}\nattack {written} like unconstrained {{ steps = 3 }}\n"
+    (mistake,) = check(bad).errors
+    assert (mistake.span.line, mistake.span.column) == (good.count("\n") + 2, 8)
+    assert mistake.fix is not None
+    assert [edit.text for edit in mistake.fix] == [fixed]
+    assert check(bad.replace(f"attack {written}", f"attack {fixed}")).errors == ()
 
 
 def test_three_mistakes_are_three_diagnostics() -> None:

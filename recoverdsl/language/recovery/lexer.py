@@ -16,16 +16,18 @@ from recoverdsl.language.diagnostics.diagnostic import Edit, Help, replace
 from recoverdsl.language.recovery.context import Context
 from recoverdsl.language.recovery.mistakes import Mistake
 from recoverdsl.language.recovery.spellings import NAMES, PLAIN, ROWS, Row
-from recoverdsl.language.schema import BLOCKS, STATEMENTS
+from recoverdsl.language.schema import BLOCKS, KINDS
 from recoverdsl.language.syntax import grammar
 from recoverdsl.language.syntax.literals import ESCAPE, ESCAPES, is_number, wrong_escape
 from recoverdsl.language.syntax.nodes import Comment, Span
 from recoverdsl.language.syntax.tokens import placed, span_of
 
 _PLAIN = re.compile(PLAIN)
-_STRAY = '"}%'
-"""Signs that begin something else: a string, the end of a block, a comment in other languages."""
-_HEAD = re.compile(r"[ \t]*(?P<kind>\w+)(?:[ \t]+[^\W\d]\w*){0,3}[ \t]*\{[ \t]*(?:#.*)?")
+_STRAY = '"}%:(['
+"""Signs that begin something else: a string, the end of a block, a comment in other languages, a value."""
+_LONGEST = 200
+"""Characters before and after a sign among which a head is looked for, so that no text takes long."""
+_HEAD = re.compile(r"[ \t]*(?P<kind>\w+)(?:[ \t]+[^\W\d]\w*){0,3}[ \t]*")
 
 
 @define
@@ -133,14 +135,22 @@ class Lexer:
             first += 1
 
     def _only_spoils_a_head(self, at: int) -> bool:
-        """Tell whether a sign is all that keeps its line from being the head of a block."""
-        start, end = self.text.rfind("\n", 0, at) + 1, self.text.find("\n", at)
-        line = f"{self.text[start:at]} {self.text[at + 1 : end if end >= 0 else None]}"
-        head = _HEAD.fullmatch(line)
-        if head is None or head["kind"] not in {*BLOCKS, *STATEMENTS}:
+        """Tell whether a sign is all that keeps its line from beginning with the head of a block."""
+        start = self.text.rfind("\n", max(0, at - _LONGEST), at) + 1
+        end = self.text.find("{", at, at + _LONGEST)
+        if end < 0 or at - start > _LONGEST:
             return False
+        before, after = self.text[start:at], self.text[at + 1 : end]
+        head = _HEAD.fullmatch(f"{before} {after}")
+        if head is None or head["kind"] not in {*KINDS, *BLOCKS}:
+            return False
+        if self.text[at] == ":":
+            # After the name it is read as `like`, and before the brace as in other languages.
+            return before.strip() == head["kind"] and bool(after.strip())
         braces = [token.value for token in self.result.tokens if token.value in ("{", "}")]
-        return self.text[at] != "}" or braces.count("{") <= braces.count("}")
+        # A stage is inside an attack, which the sign would close.
+        outside = head["kind"] == "stage"
+        return self.text[at] != "}" or braces.count("{") - braces.count("}") <= outside
 
     def _take(self, name: str, match: re.Match[str]) -> bool:
         """Take what matched; tell whether its condition holds."""
