@@ -29,11 +29,11 @@ class TableKey:
 
 @frozen
 class PartKey:
-    """A part of δ, replayed alone or removed."""
+    """A part of δ, replayed alone, or δ without it."""
 
     part: str = column("Which part of δ; null where δ is whole.")
     how: Literal["alone", "without"] = column(
-        "`alone` or `without`: whether the part was replayed or removed."
+        "`alone` or `without`: whether the part was replayed alone, or δ without it."
     )
 
 

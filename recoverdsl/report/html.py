@@ -66,7 +66,7 @@ class Attribution:
 
     attack: str
     figures: tuple[tuple[str, Any], ...]
-    """`alone` and `ablated`, each with its bars."""
+    """What is replayed, in words, with its bars."""
     rows: list[list[str]]
 
 

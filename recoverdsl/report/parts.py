@@ -1,4 +1,4 @@
-"""The parts of a δ, each replayed alone and each ablated, as text."""
+"""The parts of a δ, each replayed alone, and δ without each of them, as text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from recoverdsl.measure.results import PartResult, Result
 from recoverdsl.report.cells import generates, value_of
 from recoverdsl.report.words import NOTHING, figure, interval, percent
 
-HOW = {"alone": "alone", "without": "ablated"}
+HOW = {"alone": "Each part alone", "without": "δ without each part"}
+"""What is replayed, in words."""
 
 EXPLANATION = (
     "δ is split at each site by its effect on the SAE. Clamped features: the change of their "
@@ -74,7 +75,8 @@ def label(part: PartResult) -> str:
 
 
 def rows(result: Result, attack: str) -> list[list[str]]:
-    """Return a line per part: its name, then norm, recovered and base-like, alone and ablated.
+    """Return a line per part: its name, then norm, recovered and base-like of the part alone and of δ
+    without it.
 
     Base-like is left out where no text was judged.
     """
@@ -92,7 +94,7 @@ def rows(result: Result, attack: str) -> list[list[str]]:
 def headings(result: Result) -> list[str]:
     """Return the headings of `rows`."""
     of = ["norm, × δ", "recovered", "base-like"][: 3 if generates(result) else 2]
-    return ["part", *of, *(f"{heading}, ablated" for heading in of)]
+    return ["part", *of, *(f"{heading}, without" for heading in of)]
 
 
 def _rate(rate: Estimate | None) -> str:

@@ -161,7 +161,7 @@ def part_bars(result: Result, attack: str, how: str, name: str) -> str:
     ax.set_ylabel("")
     ax.set_xlim(0, 1.02)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
-    ax.set_xlabel(f"share of valid flips; each part {HOW[how]}")
+    ax.set_xlabel(f"share of valid flips; {HOW[how].lower()}")
     ax.set_ylim(len(shown) - 0.5, -0.5)
     lengths = [f"\n{figure(bar.length)} × δ" if bar.length is not None else "" for bar in shown]
     labels = [
@@ -201,7 +201,9 @@ def part_bars(result: Result, attack: str, how: str, name: str) -> str:
         + (f", {percent(bar.base_like.value)} base-like" if bar.base_like else "")
         for bar in shown
     ]
-    return to_svg(fig, name, alt(f"Parts of the δ of {clean_line(attack)}, {HOW[how]}.", said))
+    return to_svg(
+        fig, name, alt(f"Parts of the δ of {clean_line(attack)}: {HOW[how].lower()}.", said)
+    )
 
 
 def _finite(point: Point) -> bool:

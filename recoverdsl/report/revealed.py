@@ -29,7 +29,7 @@ class Revealed:
     part: str | None = None
     """The part of δ; None if δ is whole."""
     how: str | None = None
-    """`alone` or `without`: whether the part was replayed or ablated."""
+    """`alone` or `without`: whether the part was replayed alone, or δ without it."""
     suffix: str | None = None
     """The text that a token suffix appends to the prompt."""
 

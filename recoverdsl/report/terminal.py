@@ -192,10 +192,10 @@ def _parts_of(
     grid.add_column(text(f"part of {clean_line(name)}", ""), overflow="fold")
     for heading in delta_parts.headings(result)[1:]:
         grid.add_column(
-            text(heading.replace(", ablated", " without"), ""), justify="right", overflow="fold"
+            text(heading.replace(", without", " without"), ""), justify="right", overflow="fold"
         )
     for cells in delta_parts.rows(result, name):
         grid.add_row(*(text(cell.partition(" [")[0], "") for cell in cells))
     yield grid
-    notes = "without: δ with the part ablated. norm: the mean, in multiples of δ's."
+    notes = "without: δ without the part. norm: the mean, in multiples of δ's."
     yield text(notes, "dim")

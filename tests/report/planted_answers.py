@@ -59,7 +59,8 @@ PARTS = {
     "10": ((0.05, 0.0, 0.5), (0.9, 0.5, 1.1)),
     "residual": ((0.95, 0.6, 1.3), (0.1, 0.02, 0.9)),
 }
-"""The odds of recovery and of a base-like text, and the relative norm, of each part alone and ablated."""
+"""The odds of recovery and of a base-like text, and the relative norm, of each part alone, and of δ
+without it."""
 
 
 def planted_rows(n: int = 43, seed: int = 1, *, unrelated: float = 0.4) -> pd.DataFrame:

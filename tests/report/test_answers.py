@@ -198,7 +198,7 @@ def test_the_headline_says_what_the_same_budget_also_elicits(result: Result) -> 
 # --- Parts of δ ---
 
 
-def test_the_parts_are_reported_alone_and_ablated(result: Result) -> None:
+def test_each_part_is_reported_alone_and_delta_without_it(result: Result) -> None:
     alone, without = (parts.bars(result, "recover", how) for how in ("alone", "without"))
     labels = [bar.label for bar in alone]
     assert labels == [
@@ -227,7 +227,10 @@ def test_the_parts_are_in_every_form(result: Result, page: str) -> None:
     assert page.count("<figure>") == 4
     for text in (page, to_markdown(result), printed(result)):
         assert "SAE residual" in flat(text) or "residual" in text
+        assert "without" in text
+        assert "ablated" not in text
     assert "may be longer than δ" in page
+    assert page.count("δ without each part") == 3  # its axis, description and caption
 
 
 def test_parts_of_a_behavior_without_texts_have_no_base_like_rate(result: Result) -> None:
@@ -239,7 +242,7 @@ def test_parts_of_a_behavior_without_texts_have_no_base_like_rate(result: Result
         for n, a in result.attacks.items()
     }
     scored = attrs.evolve(result, attacks=attacks, controls={})
-    assert parts.headings(scored) == ["part", "norm, × δ", "recovered", "norm, × δ, ablated", "recovered, ablated"]  # fmt: skip
+    assert parts.headings(scored) == ["part", "norm, × δ", "recovered", "norm, × δ, without", "recovered, without"]  # fmt: skip
     assert {len(cells) for cells in parts.rows(scored, "recover")} == {5}
     assert "base-like" not in part_bars(scored, "recover", "alone", "x")
 
