@@ -16,7 +16,7 @@ from tests.language.huge import SIZE, TEXTS
 
 
 def seconds(text: str) -> float:
-    """Returns the processor time that a check takes."""
+    """Return the processor time that a check takes."""
     begin = time.process_time()
     check(text)
     return time.process_time() - begin

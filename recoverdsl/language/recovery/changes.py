@@ -101,7 +101,7 @@ class Stop:
 
     @property
     def found(self) -> str:
-        """Returns what stands there, in a person's words."""
+        """Return what stands there, in a person's words."""
         token = self.token()
         return "the end of the line" if token is None else f"`{shown(token)}`"
 

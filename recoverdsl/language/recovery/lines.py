@@ -28,12 +28,12 @@ class Line:
 
     @property
     def ends_with(self) -> str:
-        """Returns the sign; a newline for the end of the text."""
+        """Return the sign; a newline for the end of the text."""
         return "\n" if self.end is None or self.end.type == "NEWLINE" else str(self.end)
 
     @property
     def is_head(self) -> bool:
-        """Tells whether it could be the head of a block: words only."""
+        """Tell whether it could be the head of a block: words only."""
         words = self.tokens
         return 0 < len(words) <= 4 and is_words(words) and words[0].type == "NAME"
 

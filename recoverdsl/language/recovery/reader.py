@@ -29,7 +29,7 @@ class Open:
 
     @property
     def lacks_brace(self) -> bool:
-        """Tells whether it begins without `{`."""
+        """Tell whether it begins without `{`."""
         return self.brace is None or self.brace.value != "{"
 
 
