@@ -1,4 +1,5 @@
-"""The shipped audit on the real 135M-parameter model: what it must show, and that it is so."""
+"""The shipped audit with fewer prompts on the real 135M-parameter model: what it must show, and that
+it is so."""
 
 from __future__ import annotations
 
@@ -19,19 +20,21 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "specs" / "ioi.rec"
+PROMPTS = 48
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, cores: None) -> Any:
     folder = tmp_path_factory.mktemp("ioi")
-    return recoverdsl.load(SPEC).run(folder / "run", store=folder / "store")
+    audit = recoverdsl.load(SPEC, set={"prompts.limit": str(PROMPTS)})
+    return audit.run(folder / "run", store=folder / "store")
 
 
 def test_the_clamp_flips_enough_prompts(run: Any) -> None:
     counts = run.result.counts
-    assert counts.examples == 128
-    assert counts.base_holds >= 0.99 * 128
-    assert counts.valid_flips >= 0.40 * 128
+    assert counts.examples == PROMPTS
+    assert counts.base_holds >= 0.97 * PROMPTS
+    assert counts.valid_flips >= 0.40 * PROMPTS
     assert counts.failed == 0
 
 
@@ -76,7 +79,7 @@ def test_the_perturbations_recover_in_the_unmodified_model_with_plain_hooks(run:
     rows = run.examples[(run.examples.name == "projected") & (run.examples.limit == 20)]
     rows = rows[rows.kind == "attack"].set_index("example")
 
-    for delta_QD, name in list(zip(deltas[:, 0], described["examples"], strict=True))[:24]:
+    for delta_QD, name in list(zip(deltas[:, 0], described["examples"], strict=True))[:12]:
         fields = examples[name].fields
 
         def hook(_module: Any, _inputs: Any, h: Any, delta_QD: Any = delta_QD) -> Any:

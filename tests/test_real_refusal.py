@@ -19,11 +19,12 @@ pytestmark = pytest.mark.slow
 
 SPECS = Path(__file__).parent.parent / "specs"
 TOKENS = 12
+REQUESTS = 32
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, cores: None) -> Any:
-    """Return a run of the first 48 requests, answers of 12 tokens, one attack and random directions."""
+    """Return a run of the first requests, answers of 12 tokens, one attack and random directions."""
     folder = tmp_path_factory.mktemp("refusal")
     text = (SPECS / "refusal.rec").read_text()
     attack, noise = text.index("# The published schedule"), text.index("control noise")
@@ -38,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, cores: None) -> Any:
     spec.write_text(text)
     audit = recoverdsl.load(
         spec,
-        set={"requests.limit": "48", "answers.generate": f"greedy(tokens = {TOKENS})", "recover.steps": "40"},
+        set={"requests.limit": str(REQUESTS), "answers.generate": f"greedy(tokens = {TOKENS})", "recover.steps": "40"},
         allow_outside=True,
     )  # fmt: skip
     return audit.run(folder / "run", store=folder / "store", reveal=True)
@@ -46,7 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, cores: None) -> Any:
 
 def test_raised_features_make_it_refuse_everyday_requests(run: Any) -> None:
     counts = run.result.counts
-    assert counts.base_holds >= 0.9 * 48
+    assert counts.base_holds >= 0.9 * REQUESTS
     assert counts.valid_flips >= 4
     assert counts.failed == 0
 
@@ -112,7 +113,7 @@ def test_the_unmodified_model_under_plain_hooks_writes_the_same_texts(run: Any) 
     }
     before = deltas.shape[2] - place["columns_behind_prompt"]
 
-    for delta_LPD, example in list(zip(deltas, place["examples"], strict=True))[:3]:
+    for delta_LPD, example in list(zip(deltas, place["examples"], strict=True))[:2]:
         ids = chat(requests[example])
         start = len(ids) - before
         # A shorter prompt's δ is filled with zeros on the left.

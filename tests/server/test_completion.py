@@ -48,7 +48,7 @@ def words(text: str) -> list[tuple[int, int]]:
 def test_every_word_is_offered_where_it_stands(name: str, typed: int) -> None:
     """Complete with the rest of the file after the cursor, as when one changes a word."""
     text = TEXTS[name]
-    for start, end in words(text)[typed::2]:
+    for start, end in words(text)[2 * typed :: 4]:
         if text[start - 1] == "." and not typed:
             continue  # without a letter the dots on both sides would become one
         changed = text[: start + typed] + text[end:]
@@ -62,7 +62,7 @@ def test_every_word_is_offered_at_the_end_of_a_file(name: str, typed: int) -> No
     """Complete with nothing after the cursor, as when one types a file from its top."""
     text = TEXTS[name]
     defined = {symbol.name for symbol in check(text).index.definitions}
-    for start, end in words(text)[typed::2]:
+    for start, end in words(text)[2 * typed :: 4]:
         found = complete(Document(text[: start + typed]), start + typed)
         known = text[start:end] not in defined or text[start:end] in text[:start]
         assert not known or text[start:end] in [item.label for item in found.items]
