@@ -1,0 +1,99 @@
+"""The patterns that find the phrases of a detector where a clause begins."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from itertools import islice
+
+from attrs import field, frozen
+
+from recoverdsl.measure.plain_text import WORD, WORD_BOUNDARY, folded, plain, whole_word
+
+Words = tuple[tuple[str, tuple[str, ...]], ...]
+"""Each name to the words that it is one of."""
+
+GAP = "…"
+_GAP = "[^.!?。]{0,60}?"
+_NAME = re.compile(r"(\{[^{}]*\})")
+_CLAUSE_SIGNS = r"^|[,.!?;–—。、]\s*|-\s+"
+
+
+@frozen
+class Cue:
+    """The phrases of one detector; `phrases.toml` says how and where they are looked for."""
+
+    opening: tuple[str, ...]
+    unless: tuple[str, ...]
+    """Phrases that do not count, nor does a phrase that begins within one; may be empty."""
+    within: int
+    """A phrase must begin among this many first words."""
+    words: Words | None = field(default=None, kw_only=True)
+    """The words that `{name}` in a phrase is one of; None: phrases are literal."""
+
+    def patterns(self) -> tuple[list[str], list[str]]:
+        """Return the patterns of `opening` and of `unless`, sorted and without repetition."""
+        opening, unless = (
+            sorted({phrase_pattern(phrase, self.words) for phrase in phrases})
+            for phrases in (self.opening, self.unless)
+        )
+        return opening, unless
+
+    def found_in(self, text: str, clauses: tuple[str, ...]) -> bool:
+        """Return whether a phrase begins a clause among the first words of a plain text.
+
+        Args:
+            clauses: words that begin a clause, as punctuation does.
+        """
+        opening, unless = _compiled(self)
+        words = list(islice(WORD.finditer(text), self.within))
+        last = words[-1].start() if len(words) == self.within else len(text)
+        places = [found.end() for found in _clause(clauses).finditer(text) if found.end() <= last]
+        covered = -1
+        for place in places:
+            if unless and (span := unless.match(text, place)):
+                covered = max(covered, span.end())
+            if place >= covered and opening.match(text, place):
+                return True
+        return False
+
+
+def phrase_pattern(phrase: str, words: Words | None) -> str:
+    """Return the pattern of a phrase in plain text.
+
+    Raises:
+        KeyError: a name in braces is not among the words.
+    """
+    if words is None:
+        return WORD_BOUNDARY + re.escape(plain(phrase)) + WORD_BOUNDARY
+    stretches = (stretch.strip() for stretch in phrase.split(GAP))
+    return _GAP.join(_stretch(stretch, dict(words)) for stretch in stretches)
+
+
+def names_in(phrase: str) -> list[str]:
+    """Return the names in braces in a phrase."""
+    return [part[1:-1] for part in _NAME.findall(phrase)]
+
+
+def _stretch(text: str, words: dict[str, tuple[str, ...]]) -> str:
+    if not text:
+        return ""
+    parts = (
+        f"(?:{'|'.join(sorted({re.escape(plain(word)) for word in words[part[1:-1]]}))})"
+        if _NAME.fullmatch(part)
+        else re.escape(folded(part))
+        for part in _NAME.split(text)
+    )
+    return WORD_BOUNDARY + "".join(parts) + WORD_BOUNDARY
+
+
+@cache
+def _compiled(cue: Cue) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
+    opening, unless = cue.patterns()
+    return re.compile("|".join(opening)), re.compile("|".join(unless)) if unless else None
+
+
+@cache
+def _clause(words: tuple[str, ...]) -> re.Pattern[str]:
+    after = "".join(rf"|{whole_word(plain(word))},?\s*" for word in words)
+    return re.compile(_CLAUSE_SIGNS + after)
