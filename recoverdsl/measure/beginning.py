@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import islice
 
 from attrs import frozen
 
@@ -14,6 +15,7 @@ from recoverdsl.measure.plain_text import WORD, folded, plain, visible, whole_wo
 
 MOST_CHARACTERS = 10_000
 """How many characters of an answer are searched for its beginning."""
+_MOST_LINES = 100
 _GREETING_WORDS = 8
 """A first sentence with fewer words ("Thank you for asking.") is read with the line that follows."""
 
@@ -52,7 +54,8 @@ def beginning(answer: str, reading: Reading) -> str:
     - Of other lines what stands in quotation marks is left out, unless it is the whole line.
     - A greeting is read with the line after it.
     """
-    lines = [line for line in visible(answer[:MOST_CHARACTERS]).splitlines() if plain(line)]
+    every = visible(answer[:MOST_CHARACTERS]).splitlines()
+    lines = list(islice((line for line in every if plain(line)), _MOST_LINES))
     own: list[str] = []
     heading = ""
     for at, line in enumerate(lines):

@@ -14,7 +14,7 @@ Words = tuple[tuple[str, tuple[str, ...]], ...]
 """Each name to the words that it is one of."""
 
 GAP = "…"
-_GAP = "[^.!?。]{0,60}?"
+_GAP = f"{WORD_BOUNDARY}[^.!?。]{{0,60}}?{WORD_BOUNDARY}"
 _NAME = re.compile(r"(\{[^{}]*\})")
 _CLAUSE_SIGNS = r"^|[,.!?;–—。、]\s*|-\s+"
 
@@ -59,13 +59,13 @@ class Cue:
 
 
 def phrase_pattern(phrase: str, words: Words | None) -> str:
-    """Return the pattern of a phrase in plain text.
+    """Return the pattern of a phrase in plain text, without the boundaries of words at its ends.
 
     Raises:
         KeyError: a name in braces is not among the words.
     """
     if words is None:
-        return WORD_BOUNDARY + re.escape(plain(phrase)) + WORD_BOUNDARY
+        return re.escape(plain(phrase))
     stretches = (stretch.strip() for stretch in phrase.split(GAP))
     return _GAP.join(_stretch(stretch, dict(words)) for stretch in stretches)
 
@@ -76,21 +76,22 @@ def names_in(phrase: str) -> list[str]:
 
 
 def _stretch(text: str, words: dict[str, tuple[str, ...]]) -> str:
-    if not text:
-        return ""
-    parts = (
+    return "".join(
         f"(?:{'|'.join(sorted({re.escape(plain(word)) for word in words[part[1:-1]]}))})"
         if _NAME.fullmatch(part)
         else re.escape(folded(part))
         for part in _NAME.split(text)
     )
-    return WORD_BOUNDARY + "".join(parts) + WORD_BOUNDARY
 
 
 @cache
 def _compiled(cue: Cue) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
     opening, unless = cue.patterns()
-    return re.compile("|".join(opening)), re.compile("|".join(unless)) if unless else None
+    return _any_of(opening), _any_of(unless) if unless else None
+
+
+def _any_of(patterns: list[str]) -> re.Pattern[str]:
+    return re.compile(f"(?:{'|'.join(patterns)}){WORD_BOUNDARY}")
 
 
 @cache
