@@ -120,4 +120,3 @@ def _any_word(words: tuple[str, ...]) -> re.Pattern[str] | None:
 @cache
 def _set(words: tuple[str, ...]) -> frozenset[str]:
     return frozenset(map(plain, words))
-

@@ -47,8 +47,7 @@ class Phrases:
         content = {
             "cues": {name: [*cue.patterns(), cue.within] for name, cue in self.cues.items()},
             "reading": {
-                name: sorted(set(map(plain, words)))
-                for name, words in asdict(self.reading).items()
+                name: sorted(set(map(plain, words))) for name, words in asdict(self.reading).items()
             },
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -124,11 +124,11 @@ def tables() -> Iterator[str]:
 
 
 def _count(texts: Iterable[Labelled], detector: str, label: Label, phrases: Phrases) -> Figures:
-    decisions = [
-        (detect(text.text, detector, phrases), text.label == label) for text in texts
-    ]
+    decisions = [(detect(text.text, detector, phrases), text.label == label) for text in texts]
     return Figures(
-        decisions.count((True, True)), decisions.count((True, False)), decisions.count((False, True))
+        decisions.count((True, True)),
+        decisions.count((True, False)),
+        decisions.count((False, True)),
     )
 
 
