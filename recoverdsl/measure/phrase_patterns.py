@@ -14,6 +14,8 @@ Words = tuple[tuple[str, tuple[str, ...]], ...]
 """Each name to the words that it is one of."""
 
 GAP = "…"
+MOST_GAPS = 2
+"""How many gaps a phrase may have: the time to look for it grows with a power of them."""
 _GAP = f"{WORD_BOUNDARY}[^.!?。]{{0,60}}?{WORD_BOUNDARY}"
 _NAME = re.compile(r"(\{[^{}]*\})")
 _CLAUSE_SIGNS = r"^|[,.!?;–—。、]\s*|-\s+"
@@ -31,13 +33,9 @@ class Cue:
     words: Words | None = field(default=None, kw_only=True)
     """The words that `{name}` in a phrase is one of; None: phrases are literal."""
 
-    def patterns(self) -> tuple[list[str], list[str]]:
+    def patterns(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the patterns of `opening` and of `unless`, sorted and without repetition."""
-        opening, unless = (
-            sorted({phrase_pattern(phrase, self.words) for phrase in phrases})
-            for phrases in (self.opening, self.unless)
-        )
-        return opening, unless
+        return _patterns(self.opening, self.words), _patterns(self.unless, self.words)
 
     def found_in(self, text: str, clauses: tuple[str, ...]) -> bool:
         """Return whether a phrase begins a clause among the first words of a plain text.
@@ -45,13 +43,13 @@ class Cue:
         Args:
             clauses: words that begin a clause, as punctuation does.
         """
-        opening, unless = _compiled(self)
+        opening, unless = _any_of(self.opening, self.words), _any_of(self.unless, self.words)
         words = list(islice(WORD.finditer(text), self.within))
         last = words[-1].start() if len(words) == self.within else len(text)
         places = [found.end() for found in _clause(clauses).finditer(text) if found.end() <= last]
         covered = -1
         for place in places:
-            if unless and (span := unless.match(text, place)):
+            if span := unless.match(text, place):
                 covered = max(covered, span.end())
             if place >= covered and opening.match(text, place):
                 return True
@@ -75,6 +73,11 @@ def names_in(phrase: str) -> list[str]:
     return [part[1:-1] for part in _NAME.findall(phrase)]
 
 
+def without_names(phrase: str) -> str:
+    """Return a phrase without its names in braces."""
+    return _NAME.sub("", phrase)
+
+
 def _stretch(text: str, words: dict[str, tuple[str, ...]]) -> str:
     return "".join(
         f"(?:{'|'.join(sorted({re.escape(plain(word)) for word in words[part[1:-1]]}))})"
@@ -85,13 +88,14 @@ def _stretch(text: str, words: dict[str, tuple[str, ...]]) -> str:
 
 
 @cache
-def _compiled(cue: Cue) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
-    opening, unless = cue.patterns()
-    return _any_of(opening), _any_of(unless) if unless else None
+def _patterns(phrases: tuple[str, ...], words: Words | None) -> tuple[str, ...]:
+    return tuple(sorted({phrase_pattern(phrase, words) for phrase in phrases}))
 
 
-def _any_of(patterns: list[str]) -> re.Pattern[str]:
-    return re.compile(f"(?:{'|'.join(patterns)}){WORD_BOUNDARY}")
+@cache
+def _any_of(phrases: tuple[str, ...], words: Words | None) -> re.Pattern[str]:
+    # No phrases: a pattern that nothing matches.
+    return re.compile(f"(?:{'|'.join(_patterns(phrases, words)) or '(?!)'}){WORD_BOUNDARY}")
 
 
 @cache

@@ -18,7 +18,7 @@ from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.diagnostics.suggestions import suggest
 from recoverdsl.language.schema.forms import DETECTORS
 from recoverdsl.measure.beginning import Reading
-from recoverdsl.measure.phrase_patterns import GAP, Cue, Words, names_in
+from recoverdsl.measure.phrase_patterns import GAP, MOST_GAPS, Cue, Words, names_in, without_names
 from recoverdsl.measure.plain_text import plain
 
 LARGEST_FILE = 1 << 20
@@ -173,7 +173,7 @@ def _cue(value: object, words: Words | None, where: str) -> Cue:
 
 
 def _check_phrase(phrase: str, names: list[str], where: str) -> None:
-    """Check that the names in braces are known and that something is left beside gaps."""
+    """Check that the names in braces are known, and that gaps are few and between words."""
     for name in names_in(phrase):
         if name not in names:
             raise SpecError(
@@ -182,6 +182,18 @@ def _check_phrase(phrase: str, names: list[str], where: str) -> None:
                 why=f"the phrase {_shown(phrase)} has that name in braces",
                 help=suggest(name, names, "words"),
             )
+    if set("{}") & set(without_names(phrase)):
+        raise SpecError(
+            f"expected a name between braces, found {_shown(phrase)}",
+            where=where,
+            help="write `{name}`, with the name of a list of [words]",
+        )
+    if phrase.count(GAP) > MOST_GAPS:
+        raise SpecError(
+            f"expected at most {MOST_GAPS} gaps in a phrase, found {_shown(phrase)}",
+            where=where,
+            help="write two phrases, or fewer words",
+        )
     if phrase.strip().endswith(GAP):
         raise SpecError(
             f"expected words after the last {GAP}, found {_shown(phrase)}",
