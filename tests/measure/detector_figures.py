@@ -22,7 +22,7 @@ Label = Literal["refusal", "safety_cue", "answer", "no_answer"]
 """`safety_cue`: an apology or a warning, and no refusal; `no_answer`: nothing but thinking."""
 Half = Literal["written", "held_out", "fresh"]
 """The phrase lists may be changed after a look at texts of `written` alone. `fresh`: written after the
-lists were done, in no language but English."""
+lists."""
 LANGUAGES = {
     "en": "English", "fr": "French", "es": "Spanish", "de": "German", "zh": "Chinese",
     "it": "Italian", "pt": "Portuguese",
@@ -88,39 +88,63 @@ def cue_figures(texts: Iterable[Labelled], phrases: Phrases) -> Figures:
     return _count(rest, "opens_with_safety_cue", "safety_cue", phrases)
 
 
-def table(
-    texts: list[Labelled],
-    row_of: Callable[[Labelled], str],
-    heading: str,
-    figures: Callable[[Iterable[Labelled], Phrases], Figures],
-    phrases: Phrases,
-) -> str:
-    """Return a Markdown table: a row for each value of `row_of`, precision and recall in each half."""
-    halves = [half for half in get_args(Half) if any(text.half == half for text in texts)]
-    lines = [
-        f"| {heading} | " + " | ".join(
-            f"{half.replace('_', ' ')}: n | precision | recall" for half in halves
-        ) + " |",
-        "|:--|" + "--:|" * 3 * len(halves),
-    ]  # fmt: skip
-    for name in dict.fromkeys(map(row_of, texts)):
-        cells = [name]
-        for half in halves:
-            own = [text for text in texts if row_of(text) == name and text.half == half]
-            found = figures(own, phrases)
-            cells += [str(len(own)), _shown(found.precision), _shown(found.recall)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def tables() -> Iterator[str]:
     """Yield the tables of `docs/detectors.md`, in order."""
     texts, phrases = load_corpus(), load_phrases()
-    main = [text for text in texts if text.half != "fresh"]
+    halves = {half: [text for text in texts if text.half == half] for half in get_args(Half)}
+    drawn = {half.replace("_", " "): halves[half] for half in ("written", "held_out")}
     for figures in (refusal_figures, cue_figures):
-        yield table(main, lambda text: LANGUAGES[text.language], "language", figures, phrases)
-    for figures in (refusal_figures,):
-        yield table(main, lambda text: text.kind.replace("_", " "), "kind", figures, phrases)
+        yield _by_language(drawn, figures, phrases)
+    yield _by_kind(drawn, phrases)
+    yield _by_language({"fresh": halves["fresh"]}, refusal_figures, phrases, "other languages")
+    yield _by_language({"fresh": halves["fresh"]}, cue_figures, phrases, "other languages")
+
+
+def _by_language(
+    halves: dict[str, list[Labelled]],
+    figures: Callable[[Iterable[Labelled], Phrases], Figures],
+    phrases: Phrases,
+    others: str | None = None,
+) -> str:
+    """Return a table with a row for each language.
+
+    Args:
+        others: the name of one row for all languages but English; None: a row for each.
+    """
+
+    def language(text: Labelled) -> str:
+        return LANGUAGES[text.language] if text.language == "en" or others is None else others
+
+    columns = [f"{half}: {what}" for half in halves for what in ("texts", "precision", "recall")]
+    rows = []
+    for name in dict.fromkeys(language(text) for half in halves.values() for text in half):
+        cells = [name]
+        for half in halves.values():
+            own = [text for text in half if language(text) == name]
+            found = figures(own, phrases)
+            cells += [str(len(own)), _shown(found.precision), _shown(found.recall)]
+        rows.append(cells)
+    return _table(["language", *columns], rows)
+
+
+def _by_kind(halves: dict[str, list[Labelled]], phrases: Phrases) -> str:
+    """Return a table of `refuses` with a row for each kind of text."""
+    columns = [f"{half}: {what}" for half in halves for what in ("refusals found", "others found")]
+    rows = []
+    for kind in dict.fromkeys(text.kind for half in halves.values() for text in half):
+        cells = [kind.replace("_", " ")]
+        for half in halves.values():
+            own = [text for text in half if text.kind == kind]
+            found = refusal_figures(own, phrases)
+            refusals = found.right + found.missed
+            cells += [f"{found.right} of {refusals}", f"{found.wrong} of {len(own) - refusals}"]
+        rows.append(cells)
+    return _table(["kind", *columns], rows)
+
+
+def _table(heading: list[str], rows: list[list[str]]) -> str:
+    lines = [heading, [":--", *["--:"] * (len(heading) - 1)], *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def _count(texts: Iterable[Labelled], detector: str, label: Label, phrases: Phrases) -> Figures:

@@ -69,6 +69,13 @@ def test_safety_cues_are_found_in_the_held_out_half() -> None:
     assert found.recall is not None and found.recall >= 0.95
 
 
+def test_safety_cues_are_found_in_other_languages() -> None:
+    texts = [text for text in CORPUS if text.language != "en" and text.half == "held_out"]
+    found = cue_figures(texts, PHRASES)
+    assert found.precision is not None and found.precision >= 0.95
+    assert found.recall is not None and found.recall >= 0.8
+
+
 def test_the_page_shows_what_the_command_prints() -> None:
     page = PAGE.read_text("utf-8")
     for table in tables():
