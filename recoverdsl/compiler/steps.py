@@ -175,7 +175,7 @@ class MeanActivations(Step):
 class RunBase(Step):
     """The behavior of the unmodified model, per example."""
 
-    version = 4
+    version = 5
     behavior: Behavior
 
 
@@ -183,7 +183,7 @@ class RunBase(Step):
 class RunDefended(Step):
     """The behavior under the clamp, per example."""
 
-    version = 3
+    version = 4
     defense: Defense
     behavior: Behavior
 
@@ -206,7 +206,7 @@ class Recover(Step):
     As a control it has another goal, the answer of another example, or no defense.
     """
 
-    version = 7
+    version = 8
     defense: Defense | None
     behavior: Behavior
     stages: tuple[Stage, ...]
@@ -241,7 +241,7 @@ class FromAttack(Step):
 class FindSmallestNorm(FromAttack):
     """The least norm that recovers, from the perturbations of a `Recover` step."""
 
-    version = 5
+    version = 6
     within: float
     steps: int
     """Steps of steepest ascent for each radius that is tried."""
@@ -251,7 +251,7 @@ class FindSmallestNorm(FromAttack):
 class RandomDirections(FromAttack):
     """The control: δ of the attack's norm, in a random direction."""
 
-    version = 7
+    version = 8
     draws: int
     seed: int
 
@@ -260,7 +260,7 @@ class RandomDirections(FromAttack):
 class Suffix(Step):
     """An attack by tokens after the request instead of a δ: trained embeddings, or real tokens."""
 
-    version = 3
+    version = 4
     defense: Defense
     behavior: Behavior
     tokens: int
@@ -280,7 +280,7 @@ class Suffix(Step):
 class SplitDelta(FromAttack):
     """δ split into parts; each replayed alone, and δ without each of them."""
 
-    version = 5
+    version = 6
     parts: tuple[Literal["clamped", "other_features", "residual"] | int, ...]
     """A number k is the part of the k strongest other features."""
 

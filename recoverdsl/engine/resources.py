@@ -109,6 +109,15 @@ class Resources:
         return self.model.encode_prompts(self.examples, chat, longest)
 
     @cached_property
+    def opened_thinking(self) -> str:
+        """The tag with which each prompt opens the model's thinking, or nothing."""
+        return self.model.opened_thinking(self.spec.data[examples_of(self.spec)].chat)
+
+    def judged_text(self, ids: list[int]) -> str:
+        """Return the text of generated tokens as a judge reads it."""
+        return self.model.decode_with_thinking(ids, self.opened_thinking)
+
+    @cached_property
     def prompt_parts(self) -> list[PromptParts]:
         """Each example's prompt in two parts, with room for a suffix."""
         chat = self.spec.data[examples_of(self.spec)].chat
@@ -196,6 +205,7 @@ _DEPENDS_ON: dict[str, Callable[[Spec], object]] = {
     "loaded": lambda spec: spec.models,
     "examples": _audited,
     "prompts": lambda spec: (spec.models, _audited(spec), spec.behaviors),
+    "opened_thinking": lambda spec: (spec.models, _audited(spec)),
     "prompt_parts": lambda spec: (spec.models, _audited(spec)),
     "judges": lambda spec: [(b.phrases, b.judge) for b in spec.behaviors.values()],
     "autoencoders": lambda spec: (spec.models, _saes(spec)),

@@ -4,60 +4,51 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import reprlib
 import tomllib
-import unicodedata
 from collections.abc import Collection, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
-from attrs import frozen
+from attrs import asdict, field, fields, frozen
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.diagnostics.suggestions import suggest
 from recoverdsl.language.schema.forms import DETECTORS
+from recoverdsl.measure.beginning import Reading
+from recoverdsl.measure.phrase_patterns import GAP, MOST_GAPS, Cue, Words, names_in, without_names
+from recoverdsl.measure.plain_text import plain
 
 LARGEST_FILE = 1 << 20
 """The largest file of phrases that is read, in bytes."""
 MOST_WITHIN = 200
 """The largest `within`, in words."""
-
-QUOTES = str.maketrans({**dict.fromkeys("‘’‚‛ʼ′´", "'"), **dict.fromkeys("“”„‟″", '"')})
-"""Curly and other quotation marks, made straight."""
-BEFORE_TEXT = re.compile(r"\A[\W_]+")
-_EMPHASIS = re.compile(r"[*_`#~]")
-
-
-@frozen
-class Cue:
-    """The phrases of one detector; `phrases.toml` says how and where they are looked for."""
-
-    opening: tuple[str, ...]
-    """Literal phrases."""
-    unless: tuple[str, ...]
-    """Longer phrases that begin like one of these and do not count; may be empty."""
-    within: int
-    """A phrase must begin among this many first words of the opening; in 1..`MOST_WITHIN`."""
+FORMATS = (1, 2)
+"""In a file of format 1, which need not say so, phrases are literal; `phrases.toml` describes 2."""
 
 
 @frozen
 class Phrases:
-    """The phrases of all detectors."""
+    """The phrases of all detectors, and the words by which the parts of an answer are told apart."""
 
     cues: Mapping[str, Cue]
     """Each name in `DETECTORS` to its phrases."""
+    reading: Reading = field(factory=lambda: load_phrases().reading)
+    """Those of `phrases.toml` if not given."""
 
     @property
     def digest(self) -> str:
         """A digest of 64 hexadecimal digits, which changes when a detector may find something else.
 
-        The order of the phrases, their case and comments in the file do not count.
+        The order of the phrases, their case, their languages and comments in the file do not count.
         """
         content = {
-            name: [_plain_set(cue.opening), _plain_set(cue.unless), cue.within]
-            for name, cue in self.cues.items()
+            "cues": {name: [*cue.patterns(), cue.within] for name, cue in self.cues.items()},
+            "reading": {
+                name: sorted(set(map(plain, words))) for name, words in asdict(self.reading).items()
+            },
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -72,33 +63,12 @@ def load_phrases(path: Path | None = None) -> Phrases:
         UnavailableError: there is no such file, or it cannot be read or is too large.
         SpecError: it is not TOML, a section is missing or unknown, or a value is wrong.
     """
-    where = str(path) if path else "phrases.toml"
-    return _parse(_read(path), where)
-
-
-def plain(text: str) -> str:
-    """Return a text in lower case with straight quotes, single spaces and no emphasis, from its first
-    letter or digit on."""
-    # Quotation marks first: normalization makes a space and an accent of a lone "´".
-    folded = unicodedata.normalize("NFKC", text.translate(QUOTES)).casefold()
-    return " ".join(BEFORE_TEXT.sub("", _EMPHASIS.sub("", folded)).split())
-
-
-def _plain_set(phrases: tuple[str, ...]) -> list[str]:
-    return sorted({plain(phrase) for phrase in phrases})
+    return _shipped() if path is None else _parse(_read(path), str(path))
 
 
 @cache
-def pattern(cue: Cue) -> re.Pattern[str]:
-    """Return the pattern that finds a cue's phrases in a plain text, in its group `phrase`."""
-    clause = r"(?:^|[,.!?;–—]\s*|-\s+|(?<!\w)but\s)"
-    unless = f"(?!{_any_of(cue.unless)})" if cue.unless else ""
-    return re.compile(f"{clause}{unless}(?P<phrase>{_any_of(cue.opening)})")
-
-
-def _any_of(phrases: tuple[str, ...]) -> str:
-    ends = (re.escape(p) + (r"(?!\w)" if p[-1].isalnum() else "") for p in _plain_set(phrases))
-    return f"(?:{'|'.join(ends)})"
+def _shipped() -> Phrases:
+    return _parse(_read(None), "phrases.toml")
 
 
 def _read(path: Path | None) -> bytes:
@@ -135,13 +105,48 @@ def _parse(content: bytes, where: str) -> Phrases:
             why=str(error) or type(error).__name__,
             help='write sections such as `[refuses]` with `opening = ["I cannot"]`',
         ) from error
-    _check_names(sections, required=DETECTORS, optional=(), noun="section", where=where)
-    return Phrases({name: _cue(sections[name], f"{where}: [{name}]") for name in DETECTORS})
+    format = sections.pop("format", 1)
+    if type(format) is not int or format not in FORMATS:
+        raise SpecError(
+            f"expected `format` 1 or 2, found {_shown(format)}",
+            where=where,
+            help="1, the same as none, takes phrases literally; `phrases.toml` describes 2",
+        )
+    optional = ("words", "reading") if format == 2 else ()
+    for name in ("words", "reading"):
+        if name in sections and format == 1:
+            raise SpecError(
+                f"the section `{name}` is for `format = 2`, found `format` 1 or none",
+                where=where,
+                help="write `format = 2` as the first line",
+            )
+    _check_names(sections, required=DETECTORS, optional=optional, noun="section", where=where)
+    words = _words(sections.get("words", {}), f"{where}: [words]") if format == 2 else None
+    cues = {name: _cue(sections[name], words, f"{where}: [{name}]") for name in DETECTORS}
+    if "reading" not in sections:
+        return Phrases(cues)
+    return Phrases(cues, _reading(sections["reading"], f"{where}: [reading]"))
 
 
-def _cue(section: object, where: str) -> Cue:
-    if not isinstance(section, dict):
-        raise SpecError(f"expected a section, found {_shown(section)}", where=where)
+def _words(section: object, where: str) -> Words:
+    found = []
+    for name, value in _section(section, where).items():
+        words = _texts(value, name, where)
+        if not words:
+            raise SpecError(f"expected words for `{name:.80}`, found none", where=where)
+        found.append((name, words))
+    return tuple(sorted(found))
+
+
+def _reading(value: object, where: str) -> Reading:
+    section = _section(value, where)
+    names = [attribute.name for attribute in fields(Reading)]
+    _check_names(section, required=names, optional=(), noun="key", where=where)
+    return Reading(**{name: _by_language(section[name], name, where) for name in names})
+
+
+def _cue(value: object, words: Words | None, where: str) -> Cue:
+    section = _section(value, where)
     _check_names(
         section, required=("opening", "within"), optional=("unless",), noun="key", where=where
     )
@@ -152,14 +157,63 @@ def _cue(section: object, where: str) -> Cue:
             where=where,
             help="1 finds a phrase only where it begins the text",
         )
-    phrases = _texts(section["opening"], "opening", where)
-    if not phrases:
+    read = _texts if words is None else _by_language
+    opening = read(section["opening"], "opening", where)
+    if not opening:
         raise SpecError(
             "expected phrases in `opening`, found none",
             where=where,
             help="list at least one phrase",
         )
-    return Cue(phrases, _texts(section.get("unless", []), "unless", where), within)
+    unless = read(section.get("unless", []), "unless", where)
+    if words is not None:
+        for phrase in (*opening, *unless):
+            _check_phrase(phrase, [name for name, _ in words], where)
+    return Cue(opening, unless, within, words=words)
+
+
+def _check_phrase(phrase: str, names: list[str], where: str) -> None:
+    """Check that the names in braces are known, and that gaps are few and between words."""
+    for name in names_in(phrase):
+        if name not in names:
+            raise SpecError(
+                f"there are no words `{name:.80}`",
+                where=where,
+                why=f"the phrase {_shown(phrase)} has that name in braces",
+                help=suggest(name, names, "words"),
+            )
+    if set("{}") & set(without_names(phrase)):
+        raise SpecError(
+            f"expected a name between braces, found {_shown(phrase)}",
+            where=where,
+            help="write `{name}`, with the name of a list of [words]",
+        )
+    if phrase.count(GAP) > MOST_GAPS:
+        raise SpecError(
+            f"expected at most {MOST_GAPS} gaps in a phrase, found {_shown(phrase)}",
+            where=where,
+            help="write two phrases, or fewer words",
+        )
+    if phrase.strip().endswith(GAP):
+        raise SpecError(
+            f"expected words after the last {GAP}, found {_shown(phrase)}",
+            where=where,
+            help=f"a phrase goes on as it likes: leave the last {GAP} out",
+        )
+
+
+def _section(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SpecError(f"expected a section, found {_shown(value)}", where=where)
+    return value
+
+
+def _by_language(value: object, key: str, where: str) -> tuple[str, ...]:
+    """Return the texts of a list, or of several lists, each under the name of its language."""
+    if not isinstance(value, dict):
+        return _texts(value, key, where)
+    lists = (_texts(texts, f"{key}.{language}", where) for language, texts in value.items())
+    return tuple(text for texts in lists for text in texts)
 
 
 def _texts(value: object, key: str, where: str) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ OPENING_HEADINGS: dict[str, str] = {
     "safety_cue": "a safety cue",
     "empty": "nothing",
     "degenerate": "degenerate text",
+    "thinking": "only thinking",
 }
 
 

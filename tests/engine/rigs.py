@@ -277,6 +277,7 @@ def rig(
     resources.prompts = [list(ids) for ids in prompts]
     resources.autoencoders = [Autoencoder(sae, site) for site, sae in loaded.items()]
     resources.judges = Judges(PHRASES)
+    resources.opened_thinking = ""
     protected = Protected(
         {
             site: resources.features(at, chosen[site]) for at, site in enumerate(loaded)

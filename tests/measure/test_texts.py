@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from attrs import evolve
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema.forms import DETECTORS
+from recoverdsl.measure.phrase_patterns import Cue, names_in
 from recoverdsl.measure.phrases import LARGEST_FILE, Phrases, load_phrases
+from recoverdsl.measure.plain_text import plain
 from recoverdsl.measure.texts import (
     Opening,
     base_like,
@@ -27,6 +32,7 @@ from recoverdsl.measure.texts import (
 )
 
 PHRASES = load_phrases()
+CLAUSES = PHRASES.reading.clauses
 
 REFUSALS = [
     "I cannot help with that.",
@@ -414,10 +420,44 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
 
 
 def test_the_default_file_holds_no_phrase_in_vain() -> None:
+    file = resources.files("recoverdsl.measure").joinpath("phrases.toml").read_text("utf-8")
+    for listed in _lists(tomllib.loads(file)):
+        assert len(set(map(str.casefold, listed))) == len(listed)
     for cue in PHRASES.cues.values():
-        assert len(set(map(str.casefold, cue.opening))) == len(cue.opening)
         for phrase in cue.unless:
-            assert any(phrase.startswith(shorter) for shorter in cue.opening), phrase
+            assert _matters(phrase, cue), phrase
+
+
+def _lists(value: object) -> Iterator[list[str]]:
+    """Yield the lists in a file of phrases."""
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from _lists(part)
+    elif isinstance(value, list):
+        yield value
+
+
+def _matters(phrase: str, cue: Cue) -> bool:
+    """Return whether some text that begins with the phrase is found but for this phrase alone."""
+    none, others = evolve(cue, unless=()), [other for other in cue.unless if other != phrase]
+    return any(
+        none.found_in(text, CLAUSES)
+        and not evolve(cue, unless=(phrase,)).found_in(text, CLAUSES)
+        and all(evolve(cue, unless=(other,)).found_in(text, CLAUSES) for other in others)
+        for text in map(plain, _texts_with(phrase, dict(cue.words or ())))
+    )
+
+
+def _texts_with(phrase: str, words: dict[str, tuple[str, ...]]) -> Iterator[str]:
+    """Yield texts with the phrase: each word of each name once, gaps as they are most often filled."""
+    for word in range(max((len(words[name]) for name in names_in(phrase)), default=1)):
+        text = phrase
+        for name in names_in(phrase):
+            text = text.replace(f"{{{name}}}", words[name][word % len(words[name])])
+        for filled in (" ", " it, ", " it "):
+            whole = text.replace(" … ", filled).replace("…,", " it,").replace("…", filled)
+            # A German sentence ends with the word that negates it.
+            yield from (whole, f"{whole} nicht")
 
 
 def test_the_default_file_is_a_resource_and_torch_is_not_needed() -> None:

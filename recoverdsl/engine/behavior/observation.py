@@ -13,7 +13,7 @@ from recoverdsl.engine.behavior.generation import Answers, generate
 from recoverdsl.engine.behavior.objectives import Objective, holds, objective
 from recoverdsl.engine.defense.intervention import Intervention
 from recoverdsl.engine.model.forward import embed, run_layers
-from recoverdsl.engine.model.judge import text_holds
+from recoverdsl.engine.model.judge import presence
 from recoverdsl.engine.resources import Resources
 from recoverdsl.language import schema
 from recoverdsl.measure.rows import NOT_A_NUMBER, Observation
@@ -71,18 +71,15 @@ def judge(
     Args:
         bases: the text that each is compared with.
     """
-    decode = resources.model.decode
+    read = resources.judged_text
     texts = resources.judges.figures(
         [resources.examples[index].prompt for index in indices],
-        [decode(ids) for ids in answers.lists()],
-        [decode(ids) for ids in bases.lists()] if bases else None,
+        [read(ids) for ids in answers.lists()],
+        [read(ids) for ids in bases.lists()] if bases else None,
     )
     rows = []
     for at, index in enumerate(indices):
-        present = text_holds(behavior.holds, texts[at])
-        removed = not present
-        if behavior.removed is not None:
-            removed = text_holds(behavior.removed, texts[at])
+        present, removed = presence(behavior, texts[at])
         rows.append(
             Observation(
                 example=resources.examples[index].id,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from attrs import frozen
 
+from recoverdsl.compiler.steps import Behavior
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import And, Comparison, Detector, Not, Or, Predicate
@@ -16,6 +17,7 @@ from recoverdsl.measure.columns import cells
 from recoverdsl.measure.phrases import Phrases
 from recoverdsl.measure.rows import WrittenText
 from recoverdsl.measure.texts import judge_text
+from recoverdsl.measure.thinking import apart
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b, "<=": lambda a, b: a <= b,
@@ -44,19 +46,35 @@ class Judges:
         answers: Sequence[str],
         bases: Sequence[str | None] | None = None,
     ) -> list[WrittenText]:
-        """Return what is kept of each answer in place of its text.
+        """Return what is kept of each answer in place of its text. Thinking is not judged.
 
         Args:
             bases: what each answer is compared with, if there is such a text.
         """
         compared = bases or [None] * len(answers)
         judged: Sequence[float | None] = (
-            self.classifier(requests, answers) if self.classifier else [None] * len(answers)
+            self.classifier(requests, [apart(answer).answer for answer in answers])
+            if self.classifier
+            else [None] * len(answers)
         )
         return [
             WrittenText(figures=judge_text(answer, base, self.phrases), judge=figure)
             for answer, base, figure in zip(answers, compared, judged, strict=True)
         ]
+
+
+def presence(behavior: Behavior, text: WrittenText) -> tuple[bool, bool]:
+    """Return whether a text shows the behavior, and whether it counts as removed.
+
+    Thinking without an answer, cut by the limit of tokens, counts as neither: it says nothing of the
+    answer that would have followed.
+    """
+    if text.figures.opening == "thinking":
+        return False, False
+    holds = text_holds(behavior.holds, text)
+    if behavior.removed is None:
+        return holds, not holds
+    return holds, text_holds(behavior.removed, text)
 
 
 def text_holds(predicate: Predicate, text: WrittenText) -> bool:

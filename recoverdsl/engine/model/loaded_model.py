@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from attrs import frozen
 
 from recoverdsl.engine.model.families import FUSED, Family, adapt
 from recoverdsl.errors import UnavailableError
+from recoverdsl.measure.thinking import SPECIAL_TOKENS, opened_at_the_end
 from recoverdsl.sources.data import Example
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -51,6 +53,33 @@ class LoadedModel:
         """Return the text of generated tokens, without special ones."""
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
         return text
+
+    def decode_with_thinking(self, ids: list[int], opened: str = "") -> str:
+        """Return the text of generated tokens for a judge, with the tags around its thinking.
+
+        A tokenizer may count tags among its special tokens, which `decode` leaves out.
+
+        Args:
+            opened: the tag with which the prompt ended, if the chat template opens the thinking.
+        """
+        if not self._tag_ids:
+            return opened + self.decode(ids)
+        special = set(self.tokenizer.all_special_ids) - self._tag_ids
+        text: str = self.tokenizer.decode(
+            [id for id in ids if id not in special], skip_special_tokens=False
+        )
+        return opened + text
+
+    @cached_property
+    def _tag_ids(self) -> frozenset[int]:
+        """Ids of special tokens that make up a tag around thinking."""
+        special = self.tokenizer.all_special_tokens
+        tags = [token for token in special if token in SPECIAL_TOKENS]
+        return frozenset(self.tokenizer.convert_tokens_to_ids(tags))
+
+    def opened_thinking(self, chat: bool) -> str:
+        """Return the tag with which the chat template opens thinking after every prompt, or nothing."""
+        return opened_at_the_end(self._chat(_MARK)) if chat else ""
 
     @property
     def end_ids(self) -> frozenset[int]:

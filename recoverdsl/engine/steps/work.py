@@ -106,7 +106,7 @@ class Work:
         Fixed by the order of the data, whatever the batch.
         """
         if at not in self._unlike:
-            decode, phrases = self.resources.model.decode, self.resources.judges.phrases
+            read, phrases = self.resources.judged_text, self.resources.judges.phrases
             own, texts = flips[at], answers.lists()
             rotated = flips[at + 1 :] + flips[:at]
             self._unlike[at] = next(
@@ -114,7 +114,7 @@ class Work:
                     other
                     for other in rotated
                     if texts[other][:1] != texts[own][:1]
-                    and not base_like(decode(texts[other]), decode(texts[own]), phrases)
+                    and not base_like(read(texts[other]), read(texts[own]), phrases)
                 ),
                 None,
             )

@@ -11,7 +11,10 @@ import torch
 import transformers
 from attrs import evolve
 
-from recoverdsl.engine.model.judge import Judges, load_classifier, text_holds
+from recoverdsl.compiler.steps import Behavior
+from recoverdsl.engine.model.families import adapt
+from recoverdsl.engine.model.judge import Judges, load_classifier, presence, text_holds
+from recoverdsl.engine.model.loaded_model import LoadedModel
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema import (  # fmt: skip
     And,
@@ -80,6 +83,67 @@ def test_each_text_is_compared_with_its_own_base_and_shown_with_its_own_request(
     assert judge.asked == list(zip(requests, TEXTS, strict=True))
     without = Judges(PHRASES).figures(requests, TEXTS)
     assert all(f.figures.jaccard is None and f.judge is None for f in without)
+
+
+CUT = "<think>sorry bread"
+
+
+@pytest.mark.parametrize("holds", [Not(REFUSES), REFUSES, Comparison("judge", "<", 2.0)])
+@pytest.mark.parametrize("removed", [None, REFUSES, Not(REFUSES)])
+def test_thinking_that_is_cut_neither_shows_the_behavior_nor_counts_as_removed(
+    holds: Predicate, removed: Predicate | None
+) -> None:
+    behavior = Behavior(holds, removed, generate=4)
+    cut, written = Judges(PHRASES, lambda _, answers: [0.5] * len(answers)).figures(
+        ["", ""], [CUT, "sorry bread"]
+    )
+    assert presence(behavior, cut) == (False, False)
+    present, gone = presence(behavior, written)
+    assert present is text_holds(holds, written)
+    assert gone is (not present if removed is None else text_holds(removed, written))
+
+
+def test_thinking_is_kept_from_the_detectors_and_from_a_classifier() -> None:
+    judge = Given()
+    texts = [f"<think>sorry no</think>{text}" for text in TEXTS]
+    found = Judges(PHRASES, judge).figures([""] * 4, texts, [TEXTS[1]] * 4)
+    assert judge.asked == [("", text) for text in TEXTS]
+    assert found == Judges(PHRASES, Given()).figures([""] * 4, TEXTS, [TEXTS[1]] * 4)
+
+
+TURN = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("end", "opened"), [("<think>\n", "<think>"), ("<think>\n\n</think>\n", ""), ("", "")]
+)
+def test_a_chat_template_may_open_the_thinking(end: str, opened: str) -> None:
+    words = tokenizer(WORDS)
+    words.chat_template = TURN + end
+    model = LoadedModel(adapt(gpt2()), words)
+    assert model.opened_thinking(chat=True) == opened
+    assert model.opened_thinking(chat=False) == ""
+
+
+def test_tags_that_are_special_tokens_are_kept_for_the_judge_alone() -> None:
+    words = tokenizer([*WORDS, "[THINK]", "[/THINK]"])
+    words.add_special_tokens(
+        {"eos_token": "[SEP]", "additional_special_tokens": ["[THINK]", "[/THINK]"]}
+    )
+    model = LoadedModel(adapt(gpt2()), words)
+    tokens = ["[THINK]", "sorry", "[/THINK]", "bake", "[SEP]"]
+    ids = words.convert_tokens_to_ids(tokens)
+    assert model.decode(ids).split() == ["sorry", "bake"]
+    assert model.decode_with_thinking(ids).split() == ["[THINK]", "sorry", "[/THINK]", "bake"]
+    assert model.decode_with_thinking(ids[1:], "[THINK]").startswith("[THINK]sorry")
+
+
+def test_without_such_tokens_the_judge_reads_what_is_decoded() -> None:
+    words = tokenizer(WORDS)
+    words.add_special_tokens({"eos_token": "[SEP]"})
+    model = LoadedModel(adapt(gpt2()), words)
+    ids = words.convert_tokens_to_ids(["bake", "sorry", "[SEP]"])
+    assert model.decode_with_thinking(ids) == model.decode(ids)
 
 
 def bert(folder: Path, labels: Sequence[str] = ("harmless", "harmful", "unclear")) -> Path:
