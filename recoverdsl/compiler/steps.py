@@ -201,7 +201,7 @@ class Recover(Step):
     As a control it has another goal, the answer of another example, or no defense.
     """
 
-    version = 7
+    version = 8
     defense: Defense | None
     behavior: Behavior
     stages: tuple[Stage, ...]
@@ -224,7 +224,7 @@ class Recover(Step):
 class FindSmallestNorm(Step):
     """The least norm that recovers, from the perturbations of a `Recover` step."""
 
-    version = 5
+    version = 6
     recover: Recover
     within: float
     steps: int
@@ -235,7 +235,7 @@ class FindSmallestNorm(Step):
 class RandomDirections(Step):
     """The control: δ of the same norm, in a random direction."""
 
-    version = 7
+    version = 8
     recover: Recover
     """The attack whose place, constraint and limits it has."""
     draws: int
@@ -246,7 +246,7 @@ class RandomDirections(Step):
 class Suffix(Step):
     """An attack by tokens after the request instead of a δ: trained embeddings, or real tokens."""
 
-    version = 3
+    version = 4
     defense: Defense
     behavior: Behavior
     tokens: int
@@ -266,7 +266,7 @@ class Suffix(Step):
 class SplitDelta(Step):
     """δ split into parts; each replayed alone, and δ without each of them."""
 
-    version = 5
+    version = 6
     recover: Recover
     parts: tuple[Literal["clamped", "other_features", "residual"] | int, ...]
     """A number k is the part of the k strongest other features."""
