@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from recoverdsl.compiler import steps
 from recoverdsl.compiler.attacks import attack_steps, control_step
@@ -195,6 +195,11 @@ class _Compiler:
             step = control_step(self.spec, control, defense, behavior, limit)
             key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **self.common)
             self.graph.tables[TableKey("control", name, limit)] = key
+            if isinstance(step, steps.RandomDirections) and step.recover.preserve:
+                free = evolve(step, recover=evolve(step.recover, preserve=None))
+                at = f"control {name} without its constraint at norm {limit_text(limit)}"
+                table = TableKey("unconstrained_control", name, limit)
+                self.graph.tables[table] = self.graph.add(at, free, **self.common)
         if attack.find and control.target and control.on == "defended":
             self._find("smallest_norm_control", name, attack.find, key)
 

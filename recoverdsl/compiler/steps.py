@@ -233,7 +233,7 @@ class FindSmallestNorm(Step):
 
 @frozen
 class RandomDirections(Step):
-    """The control: δ of the same norm, in a random direction."""
+    """The control: δ of the same norm, in several random directions."""
 
     version = 8
     recover: Recover

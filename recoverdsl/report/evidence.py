@@ -6,7 +6,7 @@ from attrs import frozen
 
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import AttackResult, ControlResult, Result
-from recoverdsl.report.words import clean_line, count, figure, norm, plural
+from recoverdsl.report.words import clean_line, count, counted, figure, norm, plural
 
 
 @frozen
@@ -74,8 +74,8 @@ def _without_effect(result: Result) -> list[str]:
 
 def _random(control: ControlResult, own: Estimate, other: Estimate) -> Finding:
     found = (
-        f"{_at(control)} random directions recover the behavior in {count(own)} examples, the "
-        f"attack in {count(other)}."
+        f"{_at(control)} random directions recover the behavior in {counted(own)}, the "
+        f"attack in {counted(other)}.{_unconstrained(control)}"
     )
     if not other.value:
         return Finding(found, "")
@@ -93,12 +93,20 @@ def _random(control: ControlResult, own: Estimate, other: Estimate) -> Finding:
             found,
             "That is not clearly fewer, so recovery at this budget is weak evidence.",
             f"{weak}it is so rare there that random directions, which recover the behavior in "
-            f"{count(own)} examples, do not clearly recover fewer.",
+            f"{counted(own)}, do not clearly recover fewer.",
         )
     caution = (
-        f"{weak}random directions of that norm also recover the behavior in {count(own)} examples."
+        f"{weak}random directions of that norm also recover the behavior in {counted(own)}."
     )
     return Finding(found, shows, caution)
+
+
+def _unconstrained(control: ControlResult) -> str:
+    """Return a sentence about the draws without the constraint; empty if there are none."""
+    free = control.metrics.get("unconstrained_recovery_rate")
+    if free is None or free.value is None:
+        return ""
+    return f" Without the constraint on the clamped features they do so in {counted(free)}."
 
 
 def _another(

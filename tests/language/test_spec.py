@@ -456,7 +456,7 @@ def test_digest_tells_meanings_apart(old: str, new: str) -> None:
 
 def test_a_digest_outlives_what_the_language_gains() -> None:
     assert (
-        digest(load_spec(IOI)) == "3d7c9593fcc8f955f94c1c16764ae9f9ba7a618da5d6fd918c52143401991bfd"
+        digest(load_spec(IOI)) == "6baf0be37ad14290ebc9f6c4755cb4edcc7e58b21713c9936b6d283dc1ca2b80"
     )
     written = IOI.replace("data prompts {\n", 'data prompts {\n  prompt = "prompt"\n')
     assert digest(load_spec(written)) == digest(load_spec(IOI))

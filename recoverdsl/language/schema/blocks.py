@@ -251,7 +251,11 @@ class Control:
     of: Annotated[str, Ref("attack")] = field(metadata=says("Whose budget and place."))
     method: Literal["random_direction"] | None = field(
         default=None,
-        metadata=says("`random_direction`: δ of the same norm, drawn at random.", key="with"),
+        metadata=says(
+            "`random_direction`: δ of the same norm, drawn at random under the attack's constraint, and, if it has one, also "
+            "without it.",
+            key="with",
+        ),
     )
     target: AnswerOf | None = field(
         default=None, metadata=says("Another goal for the same attack.")
@@ -260,12 +264,12 @@ class Control:
         default="defended", metadata=says("`undefended`: reach the `target` without the clamp.")
     )
     draws: int = field(
-        default=1,
+        default=8,
         metadata=says(
-            "Random draws per example; the best counts, which favors the control.", at_least=1
+            "Random draws per example; the recovery rate is the share of all draws.", at_least=1
         ),
     )
-    seed: int = field(default=0, metadata=says("Seed of the draw."))
+    seed: int = field(default=0, metadata=says("Seed of the draws."))
 
 
 @block("attribute")

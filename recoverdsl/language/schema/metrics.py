@@ -26,7 +26,8 @@ class Metric:
     recovered_only: bool = False
     """Whether the others have no such figure."""
     search: bool = False
-    """Whether it comes from the search for the least norm, and not from a column of its own name."""
+    """Whether it comes from a table of its own, of a search or of further draws, and not from a column of
+    its own name."""
 
 
 _DEFINED = "the valid flips for which it is defined"
@@ -35,7 +36,12 @@ _SEARCHED = "the valid flips for which something is searched; a random direction
 
 METRICS: dict[str, Metric] = {
     "recovery_rate": Metric(
-        "Share of valid flips whose behavior is back.", True, "fraction", "recovery", all_of=("recovered",)
+        "Share of valid flips whose behavior is back; of random directions, the share of all draws.", True, "fraction", "recovery", all_of=("recovered",)
+    ),
+    "unconstrained_recovery_rate": Metric(
+        "For a control by random directions of an attack with `preserve`: the recovery rate of directions that are drawn "
+        "without the constraint, isotropic in the whole space, where those of `recovery_rate` keep it.",
+        True, "fraction", search=True,
     ),
     "zero_reactivation_recovery": Metric(
         "Share of valid flips recovered with no protected feature above zero that was not so when defended; "
