@@ -95,9 +95,7 @@ def _random(control: ControlResult, own: Estimate, other: Estimate) -> Finding:
             f"{weak}it is so rare there that random directions, which recover the behavior in "
             f"{counted(own)}, do not clearly recover fewer.",
         )
-    caution = (
-        f"{weak}random directions of that norm also recover the behavior in {counted(own)}."
-    )
+    caution = f"{weak}random directions of that norm also recover the behavior in {counted(own)}."
     return Finding(found, shows, caution)
 
 

@@ -149,7 +149,9 @@ def leaning(cosine: float, size: float, among: int) -> dict[str, torch.Tensor]:
     """Return a batch whose δ has a planted cosine with one column of each example, and is orthogonal to
     the others; `size` is the length of δ there, beside a δ of length 1 at every other position."""
     b = batch(4)
-    columns, _ = torch.linalg.qr(torch.randn(D, D, generator=torch.Generator().manual_seed(1)).double())
+    columns, _ = torch.linalg.qr(
+        torch.randn(D, D, generator=torch.Generator().manual_seed(1)).double()
+    )
     scales_S = torch.tensor([0.01, 1.0, 7.0, 300.0]).double()
     b["W_enc_DS"] = columns[:, :S] * scales_S
     b["delta_BPD"] = columns[:, S].expand(B, P, D).clone()

@@ -283,7 +283,10 @@ def test_several_draws_are_counted_as_draws_in_every_form(drawn: pd.DataFrame) -
     found = finding(result.controls["noise"], result.attacks["recover"])
     assert found is not None
     assert f"random directions recover the behavior in 1 of {3 * N} draws, the attack" in str(found)
-    assert f"Without the constraint on the clamped features they do so in 2 of {3 * N} draws." in str(found)
+    assert (
+        f"Without the constraint on the clamped features they do so in 2 of {3 * N} draws."
+        in str(found)
+    )
     page = render_html(result, drawn)
     for text in (page, to_markdown(result), printed(result)):
         assert f"1 of {3 * N} draws" in flat(text)

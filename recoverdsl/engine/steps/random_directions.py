@@ -69,9 +69,7 @@ def random_directions(
         draw: _draw(problems, step, problem, protected, batch, draw) for draw in range(step.draws)
     }
     return RandomDraws(
-        draws={
-            draw: Replay(found.rows, found.answers, draw=draw) for draw, found in drawn.items()
-        },
+        draws={draw: Replay(found.rows, found.answers, draw=draw) for draw, found in drawn.items()},
         delta_BLPD=drawn[0].delta_BLPD,
         sites_BL=drawn[0].sites_BL,
     )
