@@ -33,6 +33,7 @@ from recoverdsl.compiler.support import examples_of, refuse_unsupported
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of
+from recoverdsl.language.schema.parts import Part, part_named
 from recoverdsl.measure.keys import RowKind, TableKey, limit_text
 
 SEARCH_STEPS = 16
@@ -116,10 +117,18 @@ class _Compiler:
     # --- Blocks -----------------------------------------------------------------------------------
 
     def _data(self, name: str) -> str:
-        data = self.spec.data[name]
+        data, part = self.spec.data[name], part_named(self.spec.data, name)
+        whole = part == Part(limit=data.limit)
         return self.graph.add(
             f"load data {name}",
-            LoadData(self.pin(data), data.prompt, data.answer, data.limit, data.chat),
+            LoadData(
+                self.pin(data),
+                data.prompt,
+                data.answer,
+                data.limit,
+                data.chat,
+                None if whole else part,
+            ),
             of_block=name,
         )
 
@@ -159,6 +168,8 @@ class _Compiler:
             score = spec.behaviors[by.behavior].score
             assert score is not None
             ranking: steps.Step = RankByAttribution(score, by.at)
+            if by.over:
+                inputs["data"] = self._data(by.over)
         else:
             assert isinstance(by, schema.Contrast)
             ranking = RankByContrast()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Positions, Predicate, Score
+from recoverdsl.language.schema.parts import Part
 
 
 @frozen
@@ -125,6 +126,8 @@ class LoadData(Step):
     answer: str | None
     limit: int | None
     chat: bool
+    part: Part | None = field(default=None, metadata={"later": True})
+    """The rows of the source that it takes; None for all, up to the limit."""
 
 
 # --- Without δ ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from recoverdsl.language.schema.forms import (
     Perturbation,
     Positions,
     Predicate,
+    Rows,
     Score,
     Site,
 )
@@ -31,6 +32,7 @@ from recoverdsl.language.schema.functions import (
     Interval,
     ModelSource,
     Preserve,
+    RestOf,
     SaeSource,
     SmallestNorm,
     Top,
@@ -83,7 +85,26 @@ class Data:
             later=True,
         ),
     )
-    limit: int | None = field(default=None, metadata=says("Use only the first rows.", at_least=1))
+    rows: Rows | None = field(
+        default=None,
+        metadata=says(
+            "Use only these rows of the source, both ends included; they count from 0.", later=True
+        ),
+    )
+    split: float | RestOf | None = field(
+        default=None,
+        metadata=says(
+            "Use only this share of the rows, drawn at random, or, with `rest_of(…)`, what such a split of another block leaves over.",
+            unit="fraction",
+            above=0,
+            at_most=0.99,
+            later=True,
+        ),
+    )
+    seed: int = field(default=0, metadata=says("Seed of the `split`.", later=True))
+    limit: int | None = field(
+        default=None, metadata=says("Use only the first of these rows.", at_least=1)
+    )
     chat: bool = field(
         default=False, metadata=says("Wrap each prompt in the model's chat template.")
     )
