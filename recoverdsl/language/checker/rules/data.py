@@ -33,8 +33,8 @@ def _rest(meaning: Meaning, path: str, data: schema.Data, of: str) -> None:
     here = (f"data.{of}", f"`{of}` is defined here")
     if not isinstance(whole.split, float):
         meaning.add(
-            "REC431", f"`{of}` is not a share of its rows, so none are left over", f"{path}.split",
-            help=f"give `{of}` a `split = 50%`" if of != path.partition(".")[2] else "name another data block",
+            "REC431", f"the `split` of `{of}` is no share of its rows, so none are left over", f"{path}.split",
+            help=f"name a data block with a share, such as `split = 50%`",
             related=here,
         )  # fmt: skip
         return

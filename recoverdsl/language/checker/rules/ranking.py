@@ -9,7 +9,7 @@ from recoverdsl.language.schema.tested import tested_data
 
 _WHY = (
     "features that are chosen for what they do on these very prompts do more there than on others, so "
-    "the clamp removes the behavior more often than it would elsewhere"
+    "the clamp tends to remove the behavior more often than it would elsewhere"
 )
 
 
