@@ -39,7 +39,7 @@ def test_ioi_spec() -> None:
         ),
     )
     assert spec.protects["ioi_features"] == schema.Protect(
-        ("mid",), schema.Top(64, schema.Attribution("names_the_recipient"))
+        ("mid",), schema.Top(64, schema.Attribution("names_the_recipient", over="ranking_prompts"))
     )
     assert spec.intervenes["clamp"] == schema.Intervene(
         "ioi_features", schema.SetTo(-5.0), "active", Positions(("every_token",), ("first",))
@@ -456,7 +456,7 @@ def test_digest_tells_meanings_apart(old: str, new: str) -> None:
 
 def test_a_digest_outlives_what_the_language_gains() -> None:
     assert (
-        digest(load_spec(IOI)) == "6baf0be37ad14290ebc9f6c4755cb4edcc7e58b21713c9936b6d283dc1ca2b80"
+        digest(load_spec(IOI)) == "51f32d20e5639d7eef99eb732d82d3b4738bbb19639bf8c50babd5746c223d31"
     )
     written = IOI.replace("data prompts {\n", 'data prompts {\n  prompt = "prompt"\n')
     assert digest(load_spec(written)) == digest(load_spec(IOI))
