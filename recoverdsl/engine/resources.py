@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from attrs import define, field, frozen
 
-from recoverdsl.compiler.support import examples_of
+from recoverdsl.compiler import support
 from recoverdsl.engine.defense.autoencoders import (
     Autoencoder,
     Features,
@@ -58,7 +58,7 @@ class Resources:
     @property
     def data(self) -> str:
         """The data block whose rows are the examples."""
-        return self._data or examples_of(self.spec)
+        return self._data or support.examples_of(self.spec)
 
     def over(self, data: str) -> Resources:
         """Return the same model and SAEs with the rows of another data block as the examples."""
@@ -119,7 +119,7 @@ class Resources:
     @cached_property
     def examples(self) -> list[Example]:
         """The rows of the data."""
-        return self._examples(self.data)
+        return self.examples_of(self.data)
 
     @cached_property
     def prompts(self) -> list[list[int]]:
@@ -142,7 +142,7 @@ class Resources:
         Of a prompt alone the first token is not read: it is outside most SAEs' domain.
         """
         data = self.spec.data[name]
-        examples = self._examples(name)
+        examples = self.examples_of(name)
         prompts = self.model.encode_prompts(examples, data.chat)
         if data.answer is None:
             return [Text(ids[:1], ids[1:]) for ids in prompts]
@@ -151,7 +151,8 @@ class Resources:
             for ids, example in zip(prompts, examples, strict=True)
         ]
 
-    def _examples(self, name: str) -> list[Example]:
+    def examples_of(self, name: str) -> list[Example]:
+        """Return the rows of a data block."""
         data = self.spec.data[name]
         whole = self.spec.data[data.split.of] if isinstance(data.split, schema.RestOf) else None
         return load_examples(data, self.fetcher, whole)
@@ -211,7 +212,7 @@ class Resources:
 
 
 def _audited(spec: Spec) -> tuple[schema.Data, Part]:
-    name = examples_of(spec)
+    name = support.examples_of(spec)
     return spec.data[name], part_named(spec.data, name)
 
 

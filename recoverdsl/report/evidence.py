@@ -42,12 +42,23 @@ def finding(control: ControlResult, attack: AttackResult | None) -> Finding | No
 
 
 def cautions(result: Result) -> list[str]:
-    """List the reasons for caution: controls that make recovery weak evidence, and selected features
-    without a positive effect."""
+    """List the reasons for caution: controls that make recovery weak evidence, selected features without a
+    positive effect, and features ranked on tested prompts."""
     found = (finding(c, result.attacks.get(c.of)) for c in result.controls.values())
     return [
         *(one.caution for one in found if one is not None and one.caution),
         *_without_effect(result),
+        *_not_held_out(result),
+    ]
+
+
+def _not_held_out(result: Result) -> list[str]:
+    """List a sentence for each data block that ranks features and holds prompts that are tested."""
+    return [
+        f"{counted['seen']} of {plural(counted['tested'], 'tested prompt')} are also among those of "
+        f"{clean_line(name)}, by which the clamped features were ranked: on these the clamp may do more than on others."
+        for name, counted in result.environment.get("ranking_prompts", {}).items()
+        if counted["seen"]
     ]
 
 

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from recoverdsl.language.schema.blocks import Data, Spec
 from recoverdsl.language.schema.functions import Attribution, Contrast, RestOf, Template, Top
+from recoverdsl.language.schema.tested import tested_data
 
 
 @frozen
@@ -85,14 +86,19 @@ def share_rows(data: Mapping[str, Data], one: str, other: str) -> bool:
     if _rows_of(data[one]) != _rows_of(data[other]):
         return False
     a, b = part_named(data, one), part_named(data, other)
-    # A limit is the end of a range where nothing is drawn.
-    a_end, b_end = (
-        part.most if part.share is None else None if part.last is None else part.last + 1
-        for part in (a, b)
-    )
+    a_end, b_end = _end(data[one], a), _end(data[other], b)
     apart = (a_end is not None and a_end <= b.first) or (b_end is not None and b_end <= a.first)
     same_draw = (a.first, a.last, a.share, a.seed) == (b.first, b.last, b.share, b.seed)
     return not apart and not (same_draw and a.share is not None and a.rest != b.rest)
+
+
+def _end(data: Data, part: Part) -> int | None:
+    """Return the row before which a block's rows end; None if that is not known."""
+    # A limit is the end of a range where nothing is drawn.
+    end = part.most if part.share is None else None if part.last is None else part.last + 1
+    if end is None and isinstance(data.source, Template):
+        return data.source.prompts
+    return end
 
 
 def _rows_of(data: Data) -> object:
@@ -103,12 +109,16 @@ def _rows_of(data: Data) -> object:
 
 
 def ranked_over(spec: Spec, name: str) -> tuple[str, ...]:
-    """Return the data blocks that are named as those by which a `protect` block ranks its features."""
+    """Return the data blocks by whose prompts a `protect` block ranks its features, as far as the spec
+    tells."""
     select = spec.protects[name].select
     by = select.by if isinstance(select, Top) else None
     named: list[str] = []
     if isinstance(by, Attribution):
-        named = [by.over] if by.over else []
+        over = by.over or tested_data(spec)
+        named = [over] if over else []
     elif isinstance(by, Contrast):
-        named = [by.texts, by.against]
+        # Of a behavior, the answers to the tested prompts.
+        against = tested_data(spec) if by.against in spec.behaviors else by.against
+        named = [by.texts, *([against] if against else [])]
     return tuple(dict.fromkeys(name for name in named if name in spec.data))

@@ -34,7 +34,7 @@ def _rest(meaning: Meaning, path: str, data: schema.Data, of: str) -> None:
     if not isinstance(whole.split, float):
         meaning.add(
             "REC431", f"the `split` of `{of}` is no share of its rows, so none are left over", f"{path}.split",
-            help=f"name a data block with a share, such as `split = 50%`",
+            help="name a data block with a share, such as `split = 50%`",
             related=here,
         )  # fmt: skip
         return

@@ -27,18 +27,11 @@ def check_ranking(meaning: Meaning, name: str) -> None:
         or "data" in meaning.unread
     ):
         return
-    over: str | None
     if isinstance(by, schema.Attribution):
-        over, fix = by.over or tested, f"attribution({by.behavior}, over = ranking_prompts)"
+        fix = f"attribution({by.behavior}, over = ranking_prompts)"
     else:
-        answers = by.against in spec.behaviors
-        over = tested if answers else None
         fix = f"contrast({by.texts}, against = ranking_prompts)"
-    shared = [
-        block
-        for block in ([over] if over else ranked_over(spec, name))
-        if block in spec.data and share_rows(spec.data, block, tested)
-    ]
+    shared = [block for block in ranked_over(spec, name) if share_rows(spec.data, block, tested)]
     if not shared:
         return
     same = shared[0] == tested
