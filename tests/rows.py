@@ -12,7 +12,7 @@ from recoverdsl.measure.rows import ExampleRow
 _PLAIN: dict[str, Any] = {
     "recovered": False, "reached": False, "score_recovered": 0.0, "steps": 0, "zero_reactivation": False,
     "activation_drift": float("nan"), "decode_drift": float("nan"), "drift": float("nan"),
-    "clamp_floor_violation": float("nan"), "reactivated_fraction": float("nan"), "reactivated_count": 0,
+    "active_drift": float("nan"), "clamp_floor_violation": float("nan"), "reactivated_fraction": float("nan"), "reactivated_count": 0,
 }  # fmt: skip
 """Values of columns that cannot be null, as those of an example that failed."""
 

@@ -93,4 +93,6 @@ def _name(table: TableKey) -> str:
     """Return the name of a table's δ; see `Perturbations.name`."""
     if table.kind in ("smallest_norm", "smallest_norm_control"):
         return f"{table.name}/smallest"
-    return table.name if table.limit is None else f"{table.name}/{limit_text(table.limit)}"
+    free = "unconstrained" if table.kind == "unconstrained_control" else None
+    limit = None if table.limit is None else limit_text(table.limit)
+    return "/".join(filter(None, (table.name, free, limit)))

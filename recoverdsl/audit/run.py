@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from recoverdsl.audit.artifacts import begin, seconds_per_example, write
 from recoverdsl.audit.claim import Claim, device_of
+from recoverdsl.audit.held_out import seen_prompts
 from recoverdsl.audit.records import Run, RunOptions
 from recoverdsl.audit.result import assemble
 from recoverdsl.audit.texts import shown_ids, texts
@@ -69,6 +70,7 @@ def execute(
         "threads": torch.get_num_threads(),
         "dtype": {name: model.dtype for name, model in claim.spec.models.items()},
         "batch_sizes": dict(watcher.batch_sizes),
+        "ranking_prompts": seen_prompts(resources),
     }
     run = Run(
         *assemble(claim, output, ids, environment),

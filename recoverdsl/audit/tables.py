@@ -23,24 +23,29 @@ def example_rows(output: Output, ids: Mapping[str, str]) -> Iterator[ExampleRow]
     base, defended = (observed(output, kind) for kind in (RunBase, RunDefended))
     for table, key in output.graph.tables.items():
         for index, rows in zip(output.valid_flips, _recoveries(output, key), strict=True):
-            for part, recovery in rows:
+            for part, draw, recovery in rows:
                 yield ExampleRow(
                     key=table,
                     part=part,
+                    draw=draw,
                     score_base=base[index].score,
                     score_defended=defended[index].score,
                     recovery=evolve(recovery, example=ids[recovery.example]),
                 )
 
 
-def _recoveries(output: Output, key: str) -> list[list[tuple[PartKey | None, Recovery]]]:
-    """Return the rows of each valid flip: one, or one for each part of δ and how it was replayed."""
+def _recoveries(
+    output: Output, key: str
+) -> list[list[tuple[PartKey | None, int | None, Recovery]]]:
+    """Return the rows of each valid flip: one, or one for each random draw, or for each part of δ and how
+    it was replayed."""
     record = output.table(key)
     replays = record.replays() if record else ()
     return [
         list(rows)
         for rows in zip(
-            *([(part, row) for row in replay.rows] for part, replay in replays), strict=True
+            *([(part, replay.draw, row) for row in replay.rows] for part, replay in replays),
+            strict=True,
         )
     ]
 

@@ -66,6 +66,7 @@ def texts(resources: Resources, output: Output, ids: Mapping[str, str]) -> tuple
                     evolve(
                         revealed[index], kind=table.kind, name=table.name, limit=table.limit, text=written[at],
                         part=part.part if part else None, how=part.how if part else None,
+                        draw=replay.draw,
                         suffix=None if suffixes is None else decode(suffixes[at].tolist()),
                     )
                 )  # fmt: skip

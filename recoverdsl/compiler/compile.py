@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from recoverdsl.compiler import steps
 from recoverdsl.compiler.attacks import attack_steps, control_step
@@ -33,6 +33,7 @@ from recoverdsl.compiler.support import examples_of, refuse_unsupported
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of
+from recoverdsl.language.schema.parts import Part, part_named
 from recoverdsl.measure.keys import RowKind, TableKey, limit_text
 
 SEARCH_STEPS = 16
@@ -116,10 +117,18 @@ class _Compiler:
     # --- Blocks -----------------------------------------------------------------------------------
 
     def _data(self, name: str) -> str:
-        data = self.spec.data[name]
+        data, part = self.spec.data[name], part_named(self.spec.data, name)
+        whole = part == Part(limit=data.limit)
         return self.graph.add(
             f"load data {name}",
-            LoadData(self.pin(data), data.prompt, data.answer, data.limit, data.chat),
+            LoadData(
+                self.pin(data),
+                data.prompt,
+                data.answer,
+                data.limit,
+                data.chat,
+                None if whole else part,
+            ),
             of_block=name,
         )
 
@@ -159,6 +168,8 @@ class _Compiler:
             score = spec.behaviors[by.behavior].score
             assert score is not None
             ranking: steps.Step = RankByAttribution(score, by.at)
+            if by.over:
+                inputs["data"] = self._data(by.over)
         else:
             assert isinstance(by, schema.Contrast)
             ranking = RankByContrast()
@@ -195,6 +206,11 @@ class _Compiler:
             step = control_step(self.spec, control, defense, behavior, limit)
             key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **self.common)
             self.graph.tables[TableKey("control", name, limit)] = key
+            if isinstance(step, steps.RandomDirections) and step.recover.preserve:
+                free = evolve(step, recover=evolve(step.recover, preserve=None))
+                at = f"control {name} without its constraint at norm {limit_text(limit)}"
+                table = TableKey("unconstrained_control", name, limit)
+                self.graph.tables[table] = self.graph.add(at, free, **self.common)
         if attack.find and control.target and control.on == "defended":
             self._find("smallest_norm_control", name, attack.find, key)
 

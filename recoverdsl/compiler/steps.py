@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Positions, Predicate, Score
+from recoverdsl.language.schema.parts import Part
 
 
 @frozen
@@ -130,6 +131,8 @@ class LoadData(Step):
     answer: str | None
     limit: int | None
     chat: bool
+    part: Part | None = field(default=None, metadata={"later": True})
+    """The rows of the source that it takes; None for all, up to the limit."""
 
 
 # --- Without δ ------------------------------------------------------------------------------------
@@ -249,7 +252,7 @@ class FindSmallestNorm(FromAttack):
 
 @frozen
 class RandomDirections(FromAttack):
-    """The control: δ of the attack's norm, in a random direction."""
+    """The control: δ of the attack's norm, in several random directions."""
 
     version = 8
     draws: int

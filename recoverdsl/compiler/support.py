@@ -10,6 +10,7 @@ from recoverdsl.errors import NotYetError, SpecError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import suffix_of
+from recoverdsl.language.schema.tested import candidates
 
 
 def refuse_unsupported(spec: Spec) -> None:
@@ -47,7 +48,7 @@ def _line(spec: Spec, path: str) -> str:
 
 def examples_of(spec: Spec) -> str:
     """Return the data block whose rows are the examples: the one that the behavior names with `over`, or
-    the only one that is not used as texts.
+    the only one that is used for nothing else.
 
     Raises:
         SpecError: several blocks are possible.
@@ -55,18 +56,7 @@ def examples_of(spec: Spec) -> str:
     behavior = next(iter(spec.behaviors.values()))
     if behavior.over:
         return behavior.over
-    texts = {
-        by.texts if side == "texts" else by.against
-        for protect in spec.protects.values()
-        if isinstance(protect.select, schema.Top)
-        and isinstance(by := protect.select.by, schema.Contrast)
-        for side in ("texts", "against")
-    } | {
-        intervene.to.data
-        for intervene in spec.intervenes.values()
-        if isinstance(intervene.to, schema.MeanWhen)
-    }
-    left = [name for name in spec.data if name not in texts]
+    left = candidates(spec)
     if len(left) != 1:
         raise SpecError(
             f"expected one data block of examples, found {' and '.join(left or spec.data)}",

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from attrs import define, field, frozen
 
-from recoverdsl.compiler.support import examples_of
+from recoverdsl.compiler import support
 from recoverdsl.engine.defense.autoencoders import (
     Autoencoder,
     Features,
@@ -23,6 +23,7 @@ from recoverdsl.engine.model.loaded_model import LoadedModel, PromptParts, load_
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
+from recoverdsl.language.schema.parts import Part, part_named
 from recoverdsl.measure.phrases import load_phrases
 from recoverdsl.sources.data import Example, load_examples
 from recoverdsl.sources.fetcher import Fetcher
@@ -49,6 +50,27 @@ class Resources:
     device: torch.device
     busy: Callable[[str], AbstractContextManager[None]] = field(kw_only=True)
     """Returns a context in which something is loaded, given what it is."""
+    _data: str | None = field(kw_only=True, default=None)
+    """The data block whose rows are the examples; None for the audited one."""
+    _others: dict[str, Resources] = field(init=False, factory=dict)
+    """By data block, these resources with other examples."""
+
+    @property
+    def data(self) -> str:
+        """The data block whose rows are the examples."""
+        return self._data or support.examples_of(self.spec)
+
+    def over(self, data: str) -> Resources:
+        """Return the same model and SAEs with the rows of another data block as the examples."""
+        if data == self.data:
+            return self
+        if data not in self._others:
+            other = Resources(self.spec, self.fetcher, self.device, busy=self.busy, data=data)
+            other.__dict__.update(
+                loaded=self.loaded, model=self.model, autoencoders=self.autoencoders
+            )
+            self._others[data] = other
+        return self._others[data]
 
     def for_spec(
         self, spec: Spec, busy: Callable[[str], AbstractContextManager[None]]
@@ -96,13 +118,13 @@ class Resources:
 
     @cached_property
     def examples(self) -> list[Example]:
-        """The rows of the audited data."""
-        return load_examples(self.spec.data[examples_of(self.spec)], self.fetcher)
+        """The rows of the data."""
+        return self.examples_of(self.data)
 
     @cached_property
     def prompts(self) -> list[list[int]]:
         """Token ids of each example's prompt."""
-        chat = self.spec.data[examples_of(self.spec)].chat
+        chat = self.spec.data[self.data].chat
         longest = max(
             (b.generate.tokens for b in self.spec.behaviors.values() if b.generate), default=0
         )
@@ -111,7 +133,7 @@ class Resources:
     @cached_property
     def opened_thinking(self) -> str:
         """The tag with which each prompt opens the model's thinking, or nothing."""
-        return self.model.opened_thinking(self.spec.data[examples_of(self.spec)].chat)
+        return self.model.opened_thinking(self.spec.data[self.data].chat)
 
     def judged_text(self, ids: list[int]) -> str:
         """Return the text of generated tokens as a judge reads it."""
@@ -120,7 +142,7 @@ class Resources:
     @cached_property
     def prompt_parts(self) -> list[PromptParts]:
         """Each example's prompt in two parts, with room for a suffix."""
-        chat = self.spec.data[examples_of(self.spec)].chat
+        chat = self.spec.data[self.data].chat
         return [self.model.prompt_parts(example, chat) for example in self.examples]
 
     def texts(self, name: str) -> list[Text]:
@@ -129,7 +151,7 @@ class Resources:
         Of a prompt alone the first token is not read: it is outside most SAEs' domain.
         """
         data = self.spec.data[name]
-        examples = load_examples(data, self.fetcher)
+        examples = self.examples_of(name)
         prompts = self.model.encode_prompts(examples, data.chat)
         if data.answer is None:
             return [Text(ids[:1], ids[1:]) for ids in prompts]
@@ -137,6 +159,12 @@ class Resources:
             Text(ids, self.model.encode_text(example.answer or ""))
             for ids, example in zip(prompts, examples, strict=True)
         ]
+
+    def examples_of(self, name: str) -> list[Example]:
+        """Return the rows of a data block."""
+        data = self.spec.data[name]
+        whole = self.spec.data[data.split.of] if isinstance(data.split, schema.RestOf) else None
+        return load_examples(data, self.fetcher, whole)
 
     @cached_property
     def judges(self) -> Judges:
@@ -192,8 +220,9 @@ class Resources:
         return Tokens.pad([self.prompts[index] for index in indices], self.device)
 
 
-def _audited(spec: Spec) -> schema.Data:
-    return spec.data[examples_of(spec)]
+def _audited(spec: Spec) -> tuple[schema.Data, Part]:
+    name = support.examples_of(spec)
+    return spec.data[name], part_named(spec.data, name)
 
 
 def _saes(spec: Spec) -> list[tuple[str, schema.Sae]]:

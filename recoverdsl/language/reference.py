@@ -63,6 +63,7 @@ FORMS: Mapping[str, tuple[tuple[Any, ...], tuple[str, ...]]] = {
     "Token positions": ((schema.Positions,), ()),
     "Perturbations": ((schema.Perturbation,), ()),
     "Limits": ((schema.Limit,), ("norm",)),
+    "Rows": ((schema.Rows,), ()),
     "Scores": ((schema.Score, schema.Term), ("logit", "logprob")),
     "Conditions": ((schema.Comparison, schema.Detector), ("score", "judge")),
     "Clamp values": (

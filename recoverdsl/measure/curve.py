@@ -7,7 +7,7 @@ import math
 import pandas as pd
 from attrs import frozen
 
-from recoverdsl.measure.intervals import Estimate, wilson
+from recoverdsl.measure.intervals import Estimate, wilson, wilson_of_shares
 from recoverdsl.measure.summary import outcomes
 
 
@@ -63,8 +63,13 @@ def recovery_curve(rows: pd.DataFrame, *, confidence: float = 0.95) -> tuple[Cur
 def _points(done: pd.DataFrame, confidence: float) -> tuple[Point, ...]:
     points = []
     for limit in sorted({float(limit) for limit in done["limit"]}):
-        flags = done.loc[done["limit"] == limit, "recovered"]
-        points.append(Point(limit, wilson(int(flags.sum()), len(flags), confidence)))
+        at = done[done["limit"] == limit]
+        recovered, draws = at["recovered"], at["draw"]
+        if draws.notna().any():
+            share = wilson_of_shares(recovered, int(draws.sum()), confidence)
+        else:
+            share = wilson(int(recovered.sum()), len(recovered), confidence)
+        points.append(Point(limit, share))
     return tuple(points)
 
 

@@ -50,8 +50,11 @@ class FeatureFigures:
     """‖z_rec − z_def‖₂ / ‖z_def‖₂ (defended-feature drift). The paper adds a tiny ε to the denominator;
     where z_def is exactly 0 the figure then depends on ε alone. Here it is 0 if the features did not
     move, and otherwise NaN: undefined. `activation_drift` says how far they moved."""
+    active_drift: float = figure()
+    """The same, and NaN where z_def is 0. An example in which no protected feature is active, before or
+    after, then does not count as one whose features stayed where they were."""
     clamp_floor_violation: float = figure()
-    """‖max(z_def − z_rec, 0)‖₂ / ‖z_def‖₂, with the same rule."""
+    """‖max(z_def − z_rec, 0)‖₂ / ‖z_def‖₂, with the rule of `drift`."""
     reactivated_fraction: float = figure()
     """`reactivated_count` over all P·S entries, in [0, 1]; 0 if there are none."""
     reactivated_count: int
@@ -68,8 +71,9 @@ class DeltaFigures:
     """‖δ‖_F / ‖h_def‖_F, both over the sites and positions where δ is not 0; NaN if h_def is 0 and δ is
     not."""
     violation: float = figure()
-    """Largest |A_sᵀδ_p| over features and positions, over ‖A_S‖_F ‖δ‖_F, in [0, 1] (C1), at the site
-    where this is largest; 0 if δ is 0, NaN if no perturbed site has protected features."""
+    """Largest |cos(A_s, δ_p)| = |A_sᵀδ_p| / (‖A_s‖ ‖δ_p‖) between the δ of one position and the encoder
+    column of one protected feature of its site, in [0, 1]: how far C1 is from being kept. 0 if δ is 0,
+    NaN if no perturbed site has protected features."""
 
 
 def feature_figures(
@@ -109,13 +113,14 @@ def feature_figures(
     activation_drift_B, defended_B = _whole(moved), _whole(defended)
     return [
         FeatureFigures(
-            activation_drift=activation, decode_drift=decode, drift=drift,
+            activation_drift=activation, decode_drift=decode, drift=drift, active_drift=active,
             clamp_floor_violation=below, reactivated_fraction=fraction, reactivated_count=int(count),
         )
-        for activation, decode, drift, below, fraction, count in _by_example(
+        for activation, decode, drift, active, below, fraction, count in _by_example(
             activation_drift_B,
             _whole(decoded),
             _relative(activation_drift_B, defended_B),
+            torch.where(defended_B == 0, torch.nan, activation_drift_B / defended_B),
             _relative(_whole(floor), defended_B),
             reactivated_B / entries_B.clamp(min=1),
             reactivated_B,
@@ -150,9 +155,7 @@ def delta_figures(perturbed: Sequence[Perturbed], where_BP: Tensor) -> list[Delt
         states.append(_norm(place.h_def_BPD.double() * acts_BP1))
         if place.W_enc_DS is not None:
             _check_matrix(place.W_enc_DS, place.delta_BPD.shape[2], "W_enc_DS", 0)
-            A = place.W_enc_DS.double()
-            seen_B = _relative(_largest((delta @ A).abs()), torch.linalg.vector_norm(A) * sizes[-1])
-            leak_B = leak_B.maximum(seen_B)
+            leak_B = leak_B.maximum(_largest(_cosines(delta, place.W_enc_DS.double())))
     norm_B = _whole(sizes)
     return [
         DeltaFigures(norm=norm, relative_norm=relative, violation=leak)
@@ -187,6 +190,15 @@ def _whole(parts: list[Tensor]) -> Tensor:
 def _norm(x_BPX: Tensor) -> Tensor:
     norm_B: Tensor = torch.linalg.vector_norm(x_BPX.flatten(1), dim=1)
     return norm_B
+
+
+def _cosines(delta_BPD: Tensor, A_DS: Tensor) -> Tensor:
+    """Return |cos| of each position's δ and each column, (B, P, S), in [0, 1]; 0 if one of them is 0."""
+    unit_BPD = torch.nn.functional.normalize(delta_BPD, dim=2, eps=1e-300)
+    unit_DS = torch.nn.functional.normalize(A_DS, dim=0, eps=1e-300)
+    # Rounding may exceed 1 in the last digit.
+    cosines_BPS: Tensor = (unit_BPD @ unit_DS).abs().clamp(max=1.0)
+    return cosines_BPS
 
 
 def _largest(x_BPX: Tensor) -> Tensor:

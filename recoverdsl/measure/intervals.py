@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from attrs import frozen
 from numpy.typing import ArrayLike
@@ -20,6 +22,9 @@ class Estimate:
     """Upper end of the interval."""
     n: int
     """How many examples have a defined figure."""
+    draws: int | None = None
+    """How many random draws of these examples a rate counts; None where nothing is drawn. The rate is
+    then a share of the draws, and its interval is over the examples."""
 
 
 UNDEFINED = Estimate(None, None, None, 0)
@@ -44,6 +49,39 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
         return UNDEFINED
     interval = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
     return Estimate(successes / n, float(interval.low), float(interval.high), n)
+
+
+def wilson_of_shares(shares: ArrayLike, draws: int, confidence: float = 0.95) -> Estimate:
+    """Estimate a rate over several draws of each example, with Wilson's score interval over examples.
+
+    Draws of one example are not independent, so they are no trials of their own. The interval is that of
+    Σ shares successes in n trials, with n the number of examples. The variance of a share in [0, 1] with
+    mean p is at most p(1 − p), that of one trial: it is reached where all draws of an example agree, and
+    otherwise the interval is too wide, never too narrow. A bootstrap over examples would have no
+    width where no draw recovers.
+
+    Args:
+        shares: for each example the share of its draws that count, in [0, 1].
+        draws: how many draws there are in all.
+        confidence: in (0, 1).
+
+    Raises:
+        ValueError: a share is not in [0, 1], or `confidence` not in (0, 1).
+    """
+    _check_confidence(confidence)
+    found = np.asarray(shares, dtype=np.float64).ravel()
+    if not ((found >= 0) & (found <= 1)).all():
+        raise ValueError("expected shares from 0 to 1")
+    n, successes = len(found), math.fsum(found)
+    if n == 0:
+        return UNDEFINED
+    z2 = float(stats.norm.isf((1 - confidence) / 2)) ** 2
+    middle = (successes + z2 / 2) / (n + z2)
+    half = math.sqrt(z2 * (successes * (n - successes) / n + z2 / 4)) / (n + z2)
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return Estimate(
+        successes / n, low if successes else 0.0, high if successes < n else 1.0, n, draws
+    )
 
 
 def bootstrap(

@@ -8,7 +8,9 @@ from attrs import frozen
 
 from recoverdsl.measure.columns import column
 
-RowKind = Literal["attack", "control", "smallest_norm", "smallest_norm_control", "part"]
+RowKind = Literal[
+    "attack", "control", "unconstrained_control", "smallest_norm", "smallest_norm_control", "part"
+]
 
 
 @frozen
@@ -16,7 +18,8 @@ class TableKey:
     """One table of examples: an attack, control or search at one limit."""
 
     kind: RowKind = column(
-        "`attack`, `control`, `smallest_norm` or `smallest_norm_control` (a search), or `part` of a δ."
+        "`attack`, `control`, `unconstrained_control` (random directions without the attack's constraint), "
+        "`smallest_norm` or `smallest_norm_control` (a search), or `part` of a δ."
     )
     name: str = column("Name of the attack or control.")
     limit: float | None = column(

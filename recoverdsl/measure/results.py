@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from attrs import field, frozen
 from cattrs import BaseValidationError, Converter
+from cattrs.gen import make_dict_unstructure_fn, override
 
 from recoverdsl.errors import UsageError
 from recoverdsl.measure.intervals import Estimate
@@ -213,6 +214,9 @@ def metric_rows(result: Result) -> Iterator[dict[str, Any]]:
 
 
 _converter = Converter()
+_converter.register_unstructure_hook(
+    Estimate, make_dict_unstructure_fn(Estimate, _converter, draws=override(omit_if_default=True))
+)
 
 
 def to_json(result: Result) -> str:

@@ -87,7 +87,7 @@ class Recovery:
 
 @frozen(kw_only=True)
 class ExampleRow:
-    """A row of `examples.parquet`: one per valid flip, kind, name and limit.
+    """A row of `examples.parquet`: one per valid flip, kind, name and limit, and per random draw.
 
     In a `smallest_norm` row `norm` is the least norm that was found to reach the attack's own goal (see
     the column `reached`), and `limit` the largest that was tried; `recovered` is false if none did.
@@ -96,6 +96,9 @@ class ExampleRow:
     key: TableKey
     part: PartKey | None = None
     """None where δ is whole."""
+    draw: int | None = column(
+        "Number of the random draw, from 0; null where nothing is drawn.", default=None
+    )
     score_base: float | None = column(
         "Score without the clamp; null if the behavior has none.", default=None
     )

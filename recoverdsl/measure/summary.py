@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from attrs import frozen
+from attrs import evolve, frozen
 
 from recoverdsl.language.schema import METRICS, Bootstrap, Expectation, Interval, Wilson
-from recoverdsl.measure.intervals import Estimate, bootstrap, largest, wilson
+from recoverdsl.measure.intervals import Estimate, bootstrap, largest, wilson, wilson_of_shares
 from recoverdsl.measure.results import (
     AttackResult,
     BudgetResult,
@@ -66,10 +66,12 @@ def summarize(
     """Aggregate the table, and return its figures.
 
     Every metric of `schema.METRICS` is computed. Rates and continuous figures are over all valid
-    flips of an attack and limit that did not fail, whether they recovered or not; `steps` and
+    flips of an attack and limit that did not fail, whether they recovered or not; where directions
+    are drawn at random, a rate is over all of their draws. `steps` and
     `smallest_norm` are over those that recovered, since the others have none. An undefined figure
     (a drift from zero) is left out and makes the metric's `n` smaller. No examples give an
-    undefined estimate with n = 0: a result, not an error. `smallest_norm` is there if a search ran,
+    undefined estimate with n = 0: a result, not an error. `unconstrained_recovery_rate` is there if
+    directions were also drawn without the constraint, `smallest_norm` if a search ran,
     `budget_ratio` if one ran for an attack and a control of it under the clamp, and figures of texts
     if any were generated.
 
@@ -139,21 +141,34 @@ def judge(
     return tuple(judged)
 
 
-def outcomes(rows: pd.DataFrame, kind: str, name: str) -> pd.DataFrame:
-    """Return the rows of one attack, control or search that did not fail: one per example and limit.
+def trials(rows: pd.DataFrame, kind: str, name: str) -> pd.DataFrame:
+    """Return the rows of one attack, control or search: one per example, limit and draw.
 
-    Several draws of a control are one outcome, since they are not independent examples: it recovered
-    if any draw did, which favors the control, and its continuous figures are the means over the
-    draws; texts are those of the first. A missing limit is infinite.
+    Left out are those that failed, and all draws of an example at a limit at which one of them did, so
+    that each example has equally many. A missing limit is infinite.
     """
-    chosen = rows[(rows["kind"] == kind) & (rows["name"] == name) & rows["failed"].isna()]
-    chosen = _flagged(chosen)
-    key = ["example", "limit"]
-    if not chosen.duplicated(key).any():
+    chosen = _flagged(rows[(rows["kind"] == kind) & (rows["name"] == name)])
+    failed = chosen["failed"].notna().groupby([chosen["example"], chosen["limit"]]).transform("any")
+    return chosen[~failed.astype(bool)]
+
+
+def outcomes(rows: pd.DataFrame, kind: str, name: str) -> pd.DataFrame:
+    """Return the outcomes of one attack, control or search: one per example and limit, see `trials`.
+
+    Several draws of a control are one outcome, since they are not independent examples. Its `recovered`
+    and its rates are the shares of its draws, in [0, 1], and its other figures the means over its
+    draws; for a figure of which the largest is reported, the largest. Texts are those of the first draw.
+    """
+    chosen = trials(rows, kind, name)
+    if not chosen["draw"].notna().any():
         return chosen
+    key = ["example", "limit"]
+    rates = ["recovered", *_RATES]
+    chosen = chosen.astype(dict.fromkeys(rates, float))
     how: dict[Any, str] = {c: "first" for c in chosen.columns if c not in key}
     how |= {c: "mean" for c in chosen.select_dtypes("number") if c not in key}
-    how |= dict.fromkeys(("recovered", *_RATES), "any")
+    how |= {c: "max" for c, metric in METRICS.items() if metric.aggregate == "max"}
+    how["draw"] = "count"
     return chosen.groupby(key, as_index=False, sort=False).agg(how)
 
 
@@ -181,12 +196,14 @@ def _figures(
 ) -> tuple[dict[str, Estimate], float | None, tuple[BudgetResult, ...]]:
     """Return the headline metrics, the largest limit and the budgets, as `AttackResult` takes them."""
     done = outcomes(rows, kind, name)
+    free = outcomes(rows, "unconstrained_control", name) if kind == "control" else done[:0]
     # From all rows, so that a limit at which everything failed is still reported, with n = 0.
     tried = rows.loc[(rows["kind"] == kind) & (rows["name"] == name), "limit"].fillna(math.inf)
     limits = sorted({float(limit) for limit in (*plan.limits, *tried)})
     budgets = tuple(
         BudgetResult(
-            None if math.isinf(limit) else limit, _metrics(done[done["limit"] == limit], intervals)
+            None if math.isinf(limit) else limit,
+            _metrics(done[done["limit"] == limit], intervals, free[free["limit"] == limit]),
         )
         for limit in limits
     )
@@ -221,14 +238,26 @@ def budget_ratios(rows: pd.DataFrame, control: str, attack: str) -> pd.Series[An
     return ratios
 
 
-def _metrics(done: pd.DataFrame, intervals: Mapping[str, Interval]) -> dict[str, Estimate]:
-    """Return the metrics of rows at one limit, apart from those of searches."""
-    texts = bool(done["opening"].notna().any())
-    return {
-        name: _estimate(name, done.loc[done["recovered"], name] if metric.recovered_only else done[name], intervals[name])
+def _metrics(
+    done: pd.DataFrame, intervals: Mapping[str, Interval], free: pd.DataFrame | None = None
+) -> dict[str, Estimate]:
+    """Return the metrics of outcomes at one limit, apart from those of searches.
+
+    Args:
+        free: the outcomes of random directions without the constraint, if there are any.
+    """
+    texts, draws = bool(done["opening"].notna().any()), _draws(done)
+    metrics = {
+        name: _estimate(
+            name, done.loc[done["recovered"] > 0, name] if metric.recovered_only else done[name], intervals[name], draws
+        )
         for name, metric in METRICS.items()
         if not metric.search and (texts or not metric.generated)
     }  # fmt: skip
+    if free is not None and len(free):
+        rate = "unconstrained_recovery_rate"
+        metrics[rate] = _estimate(rate, free["recovered"], intervals[rate], _draws(free))
+    return {metric: metrics[metric] for metric in METRICS if metric in metrics}
 
 
 def _attributions(
@@ -246,13 +275,23 @@ def _attributions(
     return results
 
 
-def _estimate(metric: str, values: pd.Series[Any], interval: Interval) -> Estimate:
+def _draws(done: pd.DataFrame) -> int | None:
+    """Return how many random draws some outcomes have; None if nothing is drawn."""
+    return int(done["draw"].sum()) if done["draw"].notna().any() else None
+
+
+def _estimate(
+    metric: str, values: pd.Series[Any], interval: Interval, draws: int | None = None
+) -> Estimate:
     array = values.to_numpy(dtype=np.float64, na_value=np.nan)
     if METRICS[metric].aggregate == "max":
         return largest(array)
     if isinstance(interval, Wilson):
+        if draws is not None:
+            return wilson_of_shares(array, draws, interval.confidence)
         return wilson(int(array.sum()), len(array), interval.confidence)
-    return bootstrap(array, interval.confidence, interval.resamples, interval.seed)
+    found = bootstrap(array, interval.confidence, interval.resamples, interval.seed)
+    return evolve(found, draws=draws) if METRICS[metric].rate else found
 
 
 def _default(metric: str) -> Interval:

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import AttackResult, Result
-from recoverdsl.report.words import clean_line, figure, interval, norm, percent
+from recoverdsl.report.words import clean_line, figure, interval, norm, percent, plural
 
 
 @frozen
@@ -191,6 +191,13 @@ def caption(result: Result) -> str:
     if any(control.method.startswith("another_example") for control in result.controls.values()):
         text += (
             " Where the target is another example's answer, recovered means that it was elicited."
+        )
+    rates = [control.metrics.get("recovery_rate") for control in result.controls.values()]
+    if drawn := {rate.draws // rate.n for rate in rates if rate and rate.draws}:
+        each = " or ".join(plural(draws, "draw") for draws in sorted(drawn))
+        text += (
+            f" Of random directions the rate is over all draws, {each} for each flip, and its "
+            "interval over flips."
         )
     if any(is_suffix(attack) for attack in result.attacks.values()):
         text += " A suffix has no norm: it changes the input."

@@ -6,7 +6,7 @@ from attrs import frozen
 
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import AttackResult, ControlResult, Result
-from recoverdsl.report.words import clean_line, count, figure, norm, plural
+from recoverdsl.report.words import clean_line, count, counted, figure, norm, plural
 
 
 @frozen
@@ -42,12 +42,23 @@ def finding(control: ControlResult, attack: AttackResult | None) -> Finding | No
 
 
 def cautions(result: Result) -> list[str]:
-    """List the reasons for caution: controls that make recovery weak evidence, and selected features
-    without a positive effect."""
+    """List the reasons for caution: controls that make recovery weak evidence, selected features without a
+    positive effect, and features ranked on tested prompts."""
     found = (finding(c, result.attacks.get(c.of)) for c in result.controls.values())
     return [
         *(one.caution for one in found if one is not None and one.caution),
         *_without_effect(result),
+        *_not_held_out(result),
+    ]
+
+
+def _not_held_out(result: Result) -> list[str]:
+    """List a sentence for each data block that ranks features and holds prompts that are tested."""
+    return [
+        f"{counted['seen']} of {plural(counted['tested'], 'tested prompt')} are also among those of "
+        f"{clean_line(name)}, by which the clamped features were ranked: on these the clamp may do more than on others."
+        for name, counted in result.environment.get("ranking_prompts", {}).items()
+        if counted["seen"]
     ]
 
 
@@ -74,8 +85,8 @@ def _without_effect(result: Result) -> list[str]:
 
 def _random(control: ControlResult, own: Estimate, other: Estimate) -> Finding:
     found = (
-        f"{_at(control)} random directions recover the behavior in {count(own)} examples, the "
-        f"attack in {count(other)}."
+        f"{_at(control)} random directions recover the behavior in {counted(own)}, the "
+        f"attack in {counted(other)}.{_unconstrained(control)}"
     )
     if not other.value:
         return Finding(found, "")
@@ -93,12 +104,18 @@ def _random(control: ControlResult, own: Estimate, other: Estimate) -> Finding:
             found,
             "That is not clearly fewer, so recovery at this budget is weak evidence.",
             f"{weak}it is so rare there that random directions, which recover the behavior in "
-            f"{count(own)} examples, do not clearly recover fewer.",
+            f"{counted(own)}, do not clearly recover fewer.",
         )
-    caution = (
-        f"{weak}random directions of that norm also recover the behavior in {count(own)} examples."
-    )
+    caution = f"{weak}random directions of that norm also recover the behavior in {counted(own)}."
     return Finding(found, shows, caution)
+
+
+def _unconstrained(control: ControlResult) -> str:
+    """Return a sentence about the draws without the constraint; empty if there are none."""
+    free = control.metrics.get("unconstrained_recovery_rate")
+    if free is None or free.value is None:
+        return ""
+    return f" Without the constraint on the clamped features they do so in {counted(free)}."
 
 
 def _another(

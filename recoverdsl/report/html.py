@@ -12,7 +12,7 @@ from attrs import frozen
 
 from recoverdsl.language.schema import METRICS
 from recoverdsl.measure.results import IntervalUsed, Result, to_json
-from recoverdsl.measure.summary import outcomes
+from recoverdsl.measure.summary import trials
 from recoverdsl.report import parts, sentences
 from recoverdsl.report.cells import (
     COST_HEADINGS,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Outcome:
-    """The outcome of the valid flips, for one attack or control at its largest limit."""
+    """The outcome of the valid flips, or of the draws of each, for one attack or control at its largest limit."""
 
     name: str
     kind: str
@@ -188,7 +188,7 @@ def _outcomes(result: Result, rows: pd.DataFrame) -> Iterator[Outcome]:
     for kind, group in (("attack", result.attacks), ("control", result.controls)):
         for name, outcome in group.items():
             limit = float("inf") if outcome.limit is None else outcome.limit
-            done = outcomes(rows, kind, name)
+            done = trials(rows, kind, name)
             done = done[done["limit"] == limit]
             tried = rows[(rows["kind"] == kind) & (rows["name"] == name)]
             tried = tried[tried["limit"].fillna(float("inf")) == limit]
@@ -196,7 +196,7 @@ def _outcomes(result: Result, rows: pd.DataFrame) -> Iterator[Outcome]:
             recovered = int(done["recovered"].sum())
             yield Outcome(
                 clean_line(name), kind, limit_of(outcome, outcome.limit), without, recovered - without,
-                len(done) - recovered, int(tried["example"].nunique()) - len(done),
+                len(done) - recovered, len(tried) - len(done),
             )  # fmt: skip
 
 

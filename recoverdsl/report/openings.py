@@ -9,7 +9,7 @@ import pandas as pd
 from attrs import frozen
 
 from recoverdsl.measure.results import AttackResult, Result
-from recoverdsl.measure.summary import outcomes
+from recoverdsl.measure.summary import trials
 from recoverdsl.measure.texts import Opening
 from recoverdsl.report.cells import limit_of, outcomes_of
 from recoverdsl.report.words import clean_line
@@ -34,7 +34,7 @@ class Counted:
     kind: str
     limit: str
     counts: dict[str, str]
-    """By opening, such as `12`, or by category, such as `3 of 5`."""
+    """By opening, such as `12`, or by category, such as `3 of 5` or `3 of 40 draws`."""
 
 
 def openings(result: Result, rows: pd.DataFrame) -> tuple[Counted, ...]:
@@ -51,18 +51,19 @@ def openings(result: Result, rows: pd.DataFrame) -> tuple[Counted, ...]:
 
 
 def categories(result: Result, rows: pd.DataFrame) -> tuple[Counted, ...]:
-    """Count the recovered examples of each category; empty if the data has no categories."""
+    """Count the recovered examples, or draws, of each category; empty if the data has no categories."""
     known = rows.dropna(subset="category").drop_duplicates("example")
     of_example = known.set_index("example")["category"].astype(str)
     names = sorted(of_example.unique())
     counted = []
     for kind, name, outcome in outcomes_of(result) if names else ():
-        done = outcomes(rows, kind, name)
+        done = trials(rows, kind, name)
         done = done[done["limit"] == _largest(outcome)]
+        unit = " draws" if done["draw"].notna().any() else ""
         recovered = done.groupby(done["example"].map(of_example))["recovered"]
         back, tried = recovered.sum(), recovered.count()
         counts = {
-            category: f"{int(back.get(category, 0))} of {int(tried.get(category, 0))}"
+            category: f"{int(back.get(category, 0))} of {int(tried.get(category, 0))}{unit}"
             for category in names
         }
         counted.append(_counted(kind, name, outcome, counts))

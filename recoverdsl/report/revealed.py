@@ -30,6 +30,8 @@ class Revealed:
     """The part of δ; None if δ is whole."""
     how: str | None = None
     """`alone` or `without`: whether the part was replayed alone, or δ without it."""
+    draw: int | None = None
+    """The number of the random draw, from 0; None where nothing is drawn."""
     suffix: str | None = None
     """The text that a token suffix appends to the prompt."""
 

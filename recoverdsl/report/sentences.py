@@ -131,8 +131,8 @@ def attack_sentence(attack: AttackResult, written: Attack | None = None) -> str:
     violation = attack.metrics.get("violation")
     if attack.preserve == "orthogonal" and violation and violation.value is not None:
         says += (
-            f" The largest reading of any δ by a clamped feature's encoder is "
-            f"{figure(violation.value)} of ‖A_S‖·‖δ‖; 0 is exact."
+            " The largest cosine between δ at one position and the encoder of one clamped feature is "
+            f"{figure(violation.value)}; 0 is exact."
         )
     return says
 

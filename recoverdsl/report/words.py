@@ -66,10 +66,17 @@ def norm(limit: float | None) -> str:
 
 
 def count(estimate: Estimate | None) -> str:
-    """Format the examples that a rate counts: `70 of 70`."""
+    """Format the examples that a rate counts, or the random draws of them: `70 of 70`, `3 of 560 draws`."""
     if estimate is None or estimate.value is None:
         return "none"
+    if estimate.draws is not None:
+        return f"{round(estimate.value * estimate.draws)} of {plural(estimate.draws, 'draw')}"
     return f"{round(estimate.value * estimate.n)} of {estimate.n}"
+
+
+def counted(estimate: Estimate) -> str:
+    """Format the same with the noun: `70 of 70 examples`, `3 of 560 draws`."""
+    return count(estimate) if estimate.draws is not None else f"{count(estimate)} examples"
 
 
 def enumerated(parts: Iterable[str], last: str = "and") -> str:

@@ -12,6 +12,7 @@ import attrs
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language.schema import Data
+from recoverdsl.language.schema.parts import part_of
 from recoverdsl.sources.fetcher import Fetcher
 from recoverdsl.sources.registry import source_of
 from recoverdsl.sources.tables import MOST_ROWS
@@ -25,7 +26,8 @@ class Example:
     """One row.
 
     Args:
-        id: the cell of the `id` column, if all are different; else the row's number, `0001`.
+        id: the cell of the `id` column, if all are different; else the number of the row in its source,
+            from `0001`.
         prompt: the text of the prompt column; in HarmBench, preceded by the document that it is about.
         fields: every column of the row, as text; empty cells are left out.
         answer: the text of the answer column, if the block names one.
@@ -90,16 +92,28 @@ The first match is used, so a column `prompt` comes before every benchmark's.
 """
 
 
-def load_examples(data: Data, fetcher: Fetcher) -> list[Example]:
-    """Return the examples of a data block, at most `data.limit`, in the order of the table."""
-    tables = source_of(data).tables(fetcher, data.limit)
-    most = data.limit or MOST_ROWS + 1
+def load_examples(data: Data, fetcher: Fetcher, whole: Data | None = None) -> list[Example]:
+    """Return the examples of a data block, in the order of the table.
+
+    Args:
+        whole: the block whose split it takes the rest of, if it does.
+
+    Raises:
+        SpecError: a column that the block names is not there, or no row is left by its split.
+        UnavailableError: the source has fewer rows than the block names, or a row cannot be used.
+    """
+    part = part_of(data, whole)
+    tables = source_of(data).tables(fetcher, part.most)
+    most = part.most or MOST_ROWS + 1
     layout: Layout | None = None
     texts: list[dict[str, str]] = []
-    characters = 0
+    characters = read = 0
     for table in tables:
         name = table.name
-        for line, cells in islice(table.rows, most - len(texts)):
+        for line, cells in islice(table.rows, most - read):
+            read += 1
+            if read <= part.first:
+                continue
             text = _texts(cells, f"{name}:{line}")
             layout = layout or _layout(data, list(cells), name)
             for column in (layout.prompt, data.answer):
@@ -114,11 +128,26 @@ def load_examples(data: Data, fetcher: Fetcher) -> list[Example]:
                     why=f"over {MOST_ROWS:,} rows or {LARGEST_TEXT:,} characters",
                     help="use the first rows only, with `limit`",
                 )
+    where = ", ".join(table.name for table in tables)
+    if data.rows is not None and read < min(most, data.rows.last + 1):
+        raise UnavailableError(
+            f"expected rows {data.rows.first}..{data.rows.last}, found {read} rows", where=where,
+            help=f"rows count from 0, so the last is {read - 1}" if read else None,
+        )  # fmt: skip
     if layout is None:
-        raise UnavailableError("holds no rows", where=", ".join(table.name for table in tables))
+        raise UnavailableError("holds no rows", where=where)
+    taken = part.drawn(len(texts))[: data.limit]
+    if not taken:
+        raise SpecError(
+            f"the split leaves none of {len(texts)} rows", where=where,
+            help="take another share, or more rows",
+        )  # fmt: skip
+    texts = [texts[at] for at in taken]
     return [
         _example(id, text, layout, data.answer)
-        for id, text in zip(_ids(texts, layout), texts, strict=True)
+        for id, text in zip(
+            _ids(texts, layout, [part.first + at for at in taken]), texts, strict=True
+        )
     ]
 
 
@@ -183,12 +212,13 @@ def _close(word: str, columns: list[str]) -> str | None:
     return lower[close[0]] if close else None
 
 
-def _ids(texts: list[dict[str, str]], layout: Layout) -> list[str]:
+def _ids(texts: list[dict[str, str]], layout: Layout, rows: list[int]) -> list[str]:
+    """Return an id for each example, by its columns or by its row in the source, counted from 0."""
     for column in layout.ids:
         ids = [text.get(column, "") for text in texts]
         if all(ids) and len(set(ids)) == len(ids):
             return ids
-    return [f"{number:04d}" for number in range(1, len(texts) + 1)]
+    return [f"{row + 1:04d}" for row in rows]
 
 
 def _example(id: str, text: dict[str, str], layout: Layout, answer: str | None) -> Example:

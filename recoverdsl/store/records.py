@@ -71,23 +71,6 @@ def rows_of(record: R, rows: slice) -> R:
     return some
 
 
-def chosen(first: R, second: R, second_B: Tensor) -> R:
-    """Return, example by example, the second record where the mask (B,) is true, else the first."""
-
-    def tensor(tensors: Sequence[Tensor]) -> Tensor:
-        a, b = tensors
-        mask = second_B.to(a.device).view(-1, *[1] * (a.dim() - 1))
-        return torch.where(mask, b, a)
-
-    def rows(tuples: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
-        return tuple(
-            b if take else a for a, b, take in zip(*tuples, second_B.tolist(), strict=True)
-        )
-
-    picked: R = _combine([first, second], tensor, rows)
-    return picked
-
-
 def on_device(record: R, device: torch.device) -> R:
     """Return a record with its tensors on a device."""
     moved: R = _combine([record], lambda tensors: tensors[0].to(device))

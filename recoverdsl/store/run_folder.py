@@ -40,7 +40,8 @@ class Perturbations:
     """The δ of one attack or control at one limit, or a part of it."""
 
     name: str
-    """`ATTACK/LIMIT`, `ATTACK/smallest` or `ATTACK/LIMIT/PART`."""
+    """`ATTACK/LIMIT`, `ATTACK/smallest` or `ATTACK/LIMIT/PART`; `CONTROL/unconstrained/LIMIT` for random
+    directions without the constraint. Of several random draws it is the first."""
     delta_BLPD: Tensor
     """(examples, sites, columns, d_model), float32."""
     examples: Sequence[str]

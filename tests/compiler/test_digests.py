@@ -128,6 +128,7 @@ def test_another_limit_changes_only_the_attack_at_it_and_what_takes_from_that() 
         "recover projected at norm 9",
         "find smallest norm, projected",
         "control noise at norm 9",
+        "control noise without its constraint at norm 9",
         "measure",
         "judge",
     }
@@ -144,6 +145,7 @@ def test_one_more_limit_keeps_the_steps_at_the_others() -> None:
     assert changed(before, after) == {
         "recover projected at norm 1",
         "control noise at norm 1",
+        "control noise without its constraint at norm 1",
         "measure",
         "judge",
     }
@@ -163,7 +165,8 @@ def test_the_limit_of_an_attack_leaves_other_attacks_alone() -> None:
         ("clamp.when", "always", {"run defended, clamp"}),
         ("chosen.select", "features(1, 2)", {"select features chosen"}),
         ("projected.find", "smallest_norm(within = 5%)", {"find smallest norm, projected"}),
-        ("noise.seed", "1", {"control noise at norm 2", "control noise at norm 4", "control noise at norm 8"}),
+        ("noise.seed", "1", {f"control noise {which}at norm {limit}" for which in ("", "without its constraint ") for limit in (2, 4, 8)}),
+        ("noise.draws", "3", {f"control noise {which}at norm {limit}" for which in ("", "without its constraint ") for limit in (2, 4, 8)}),
         ("prompts.limit", "20", {"load data prompts"}),
         ("tiny.dtype", "bfloat16", {"load model tiny"}),
         ("measure.drift", "bootstrap(90%)", {"measure"}),

@@ -89,6 +89,8 @@ class Draw:
         if perturbing and self.draw(st.booleans()):
             blocks.append(self.block("attribute", perturbing[0]))
         blocks += self.measures() + self.expectations()
+        blocks.append('data ranking { from = file("ranking.jsonl"); split = 50% }\n')
+        blocks.append("data rest like ranking { split = rest_of(ranking) }\n")
         return "recoverdsl 1\n" + "".join(self.draw(st.permutations(blocks)))
 
     def block(self, kind: str, name: str) -> str:
@@ -202,7 +204,11 @@ class Draw:
 
     def ranking(self) -> str:
         # The first behavior has a score.
-        return str(self.one("attribution(behavior_0)", self.call(schema.Contrast)))
+        return str(self.one(CALLS[schema.Top]["by"], self.call(schema.Contrast)))
+
+    def _data(self, name: str) -> dict[str, Any]:
+        split = self.one(None, "50%", "1 / 4")
+        return {"split": split, "seed": self.one(None, "3") if split else None}
 
     def _intervene(self, name: str) -> dict[str, Any]:
         return {"at": self.positions("every_token", "first", "last_token", "generated")}
@@ -281,7 +287,8 @@ class Draw:
 
 CALLS: dict[type, dict[str, str]] = {
     schema.PyPI: {"requirement": '"a-b==1.0"'}, schema.HuggingFace: {"revision": quote(HEX40)},
-    schema.Top: {"by": "attribution(behavior_0)"}, schema.Attribution: {"behavior": "behavior_0"},
+    schema.Top: {"by": "attribution(behavior_0, over = ranking)"}, schema.Attribution: {"behavior": "behavior_0", "over": "ranking"},
+    schema.Contrast: {"texts": "ranking", "against": "ranking"},
     schema.Adam: {"lr": "0.1"}, schema.Gradient: {"lr": "2.5"},
 }  # fmt: skip
 """Arguments that the rules of meaning ask for."""
@@ -291,6 +298,7 @@ FORMS: dict[Any, Callable[[Draw], str]] = {
     schema.Positions: lambda d: d.positions("every_token", "first", "last_token"),
     schema.Perturbation: lambda d: d.perturbation(),
     schema.Limit: lambda d: d.one("norm <= 20", "norm <= [1, 2.5, 10]", "norm <= 40 / 2"),
+    schema.Rows: lambda d: d.one("0..0", "1 - 1..0"),
     schema.Score: lambda d: d.one(
         'logit(" {io}") at last_token', '2 * (logit("a") - logprob("{b}") / 4) at last_token', '-logit("{{") + logit("x") at first'
     ),

@@ -66,9 +66,9 @@ def test_what_names_need_comes_with_them_and_nothing_else(tmp_path: Path) -> Non
     assert list(spec.models) == ["smollm2"]
     assert list(spec.saes) == ["mid"]
     assert list(spec.intervenes) == ["clamp"]
-    # Attribution ranks by a behavior; nothing needs the data.
+    # Attribution ranks by a behavior, over data that is like other data; nothing needs the rest.
     assert list(spec.behaviors) == ["names_the_recipient"]
-    assert not spec.data
+    assert list(spec.data) == ["prompts", "ranking_prompts"]
 
 
 def test_what_is_done_with_a_spec_stays_with_it(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_ioi_spec() -> None:
         ),
     )
     assert spec.protects["ioi_features"] == schema.Protect(
-        ("mid",), schema.Top(64, schema.Attribution("names_the_recipient"))
+        ("mid",), schema.Top(64, schema.Attribution("names_the_recipient", over="ranking_prompts"))
     )
     assert spec.intervenes["clamp"] == schema.Intervene(
         "ioi_features", schema.SetTo(-5.0), "active", Positions(("every_token",), ("first",))
@@ -456,7 +456,7 @@ def test_digest_tells_meanings_apart(old: str, new: str) -> None:
 
 def test_a_digest_outlives_what_the_language_gains() -> None:
     assert (
-        digest(load_spec(IOI)) == "3d7c9593fcc8f955f94c1c16764ae9f9ba7a618da5d6fd918c52143401991bfd"
+        digest(load_spec(IOI)) == "51f32d20e5639d7eef99eb732d82d3b4738bbb19639bf8c50babd5746c223d31"
     )
     written = IOI.replace("data prompts {\n", 'data prompts {\n  prompt = "prompt"\n')
     assert digest(load_spec(written)) == digest(load_spec(IOI))

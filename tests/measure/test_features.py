@@ -53,7 +53,7 @@ def by_name(*records: list[Any]) -> dict[str, torch.Tensor]:
 
 def by_hand(b: dict[str, np.ndarray], i: int, eta: float) -> dict[str, float]:
     enc, dec = b["W_enc_DS"], b["W_dec_SD"]
-    moved = decoded = below = z2 = d2 = h2 = a2 = 0.0
+    moved = decoded = below = z2 = d2 = h2 = 0.0
     count, leak = 0, 0.0
     for p in range(P):
         step = [float(b["z_rec_BPS"][i, p, s]) - float(b["z_def_BPS"][i, p, s]) for s in range(S)]
@@ -63,24 +63,25 @@ def by_hand(b: dict[str, np.ndarray], i: int, eta: float) -> dict[str, float]:
             below += max(before - after, 0) ** 2
             z2 += before**2
             count += before <= 0 and after > eta
-            leak = max(
-                leak, abs(sum(float(enc[d, s]) * float(b["delta_BPD"][i, p, d]) for d in range(D)))
-            )
+            along = sum(float(enc[d, s]) * float(b["delta_BPD"][i, p, d]) for d in range(D))
+            column = sum(float(enc[d, s]) ** 2 for d in range(D))
+            length = sum(float(b["delta_BPD"][i, p, d]) ** 2 for d in range(D))
+            leak = max(leak, abs(along) / math.sqrt(column * length))
         for d in range(D):
             decoded += sum(step[s] * float(dec[s, d]) for s in range(S)) ** 2
             d2 += float(b["delta_BPD"][i, p, d]) ** 2
             h2 += float(b["h_def_BPD"][i, p, d]) ** 2
-    a2 = sum(float(x) ** 2 for x in enc.ravel())
     return {
         "activation_drift": math.sqrt(moved),
         "decode_drift": math.sqrt(decoded),
         "drift": math.sqrt(moved / z2),
+        "active_drift": math.sqrt(moved / z2),
         "clamp_floor_violation": math.sqrt(below / z2),
         "reactivated_count": count,
         "reactivated_fraction": count / (P * S),
         "norm": math.sqrt(d2),
         "relative_norm": math.sqrt(d2 / h2),
-        "violation": leak / math.sqrt(a2 * d2),
+        "violation": leak,
     }
 
 
@@ -107,15 +108,29 @@ def test_drift_is_zero_where_nothing_moved_and_undefined_from_zero() -> None:
     figures = figures_of(b)
     assert figures["drift"][0] == 0
     assert torch.isnan(figures["drift"][1])
+    assert figures["active_drift"].isnan().all()
     assert figures["activation_drift"][1] == 2.0
     assert figures["clamp_floor_violation"][1] == 0
     assert torch.isnan(figures["clamp_floor_violation"][2])
+
+
+def test_active_drift_is_that_of_the_flips_with_something_to_drift() -> None:
+    b = batch(1)
+    b["z_def_BPS"][:2] = 0
+    b["z_rec_BPS"][0] = 0
+    figures = figures_of(b)
+    assert figures["drift"][0] == 0
+    assert figures["drift"][1].isnan()
+    assert figures["active_drift"][:2].isnan().all()
+    assert torch.equal(figures["active_drift"][2:], figures["drift"][2:])
+    assert (figures["active_drift"][2:] > 0).all()
 
 
 def test_no_perturbation_is_zero_everywhere() -> None:
     b = batch(2)
     b["delta_BPD"] = torch.zeros(B, P, D)
     b["z_rec_BPS"] = b["z_def_BPS"].clone()
+    assert b["z_def_BPS"].flatten(1).any(1).all()
     figures = figures_of(b)
     for name, figure in figures.items():
         assert torch.equal(figure, torch.zeros(B)), name
@@ -130,14 +145,40 @@ def test_violation_sees_what_is_smaller_than_float32_rounding() -> None:
     assert float(figures_of(b)["violation"].max()) < 1e-15
 
 
-def test_violation_is_largest_along_the_encoder_column() -> None:
+def leaning(cosine: float, size: float, among: int) -> dict[str, torch.Tensor]:
+    """Return a batch whose δ has a planted cosine with one column of each example, and is orthogonal to
+    the others; `size` is the length of δ there, beside a δ of length 1 at every other position."""
     b = batch(4)
-    b["W_enc_DS"] = b["W_enc_DS"][:, :1].contiguous()
-    b["W_dec_SD"] = b["W_dec_SD"][:1].contiguous()
-    b["z_def_BPS"], b["z_rec_BPS"] = b["z_def_BPS"][..., :1], b["z_rec_BPS"][..., :1]
-    b["delta_BPD"] = torch.zeros(B, P, D)
-    b["delta_BPD"][:, 1] = 3 * b["W_enc_DS"][:, 0]
-    assert_near(figures_of(b)["violation"], torch.ones(B), 1)
+    columns, _ = torch.linalg.qr(
+        torch.randn(D, D, generator=torch.Generator().manual_seed(1)).double()
+    )
+    scales_S = torch.tensor([0.01, 1.0, 7.0, 300.0]).double()
+    b["W_enc_DS"] = columns[:, :S] * scales_S
+    b["delta_BPD"] = columns[:, S].expand(B, P, D).clone()
+    free_D = columns[:, S + 1]
+    for i in range(B):
+        b["delta_BPD"][i, i % P] = size * (
+            cosine * columns[:, (i + among) % S] + math.sqrt(1 - cosine**2) * free_D
+        )
+    return b
+
+
+@pytest.mark.parametrize("cosine", [1.0, 0.3, 1e-4, 1e-9])
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e4])
+def test_violation_is_the_planted_cosine_with_one_column(cosine: float, size: float) -> None:
+    """However long the column is, and however small a part of δ the position has."""
+    for among in range(S):
+        found = figures_of(leaning(cosine, size, among))["violation"]
+        torch.testing.assert_close(found, torch.full((B,), cosine), rtol=1e-6, atol=1e-15)
+
+
+def test_violation_does_not_fall_with_more_features_and_positions() -> None:
+    b = leaning(0.3, 1.0, 0)
+    few = figures_of(b)["violation"]
+    b["W_enc_DS"] = torch.cat([b["W_enc_DS"], b["W_enc_DS"].new_zeros(D, 60)], 1)
+    b["W_dec_SD"] = torch.zeros(S + 60, D)
+    b["z_def_BPS"] = b["z_rec_BPS"] = torch.zeros(B, P, S + 60)
+    assert torch.equal(figures_of(b)["violation"], few)
 
 
 def test_relative_figures_do_not_depend_on_scale() -> None:

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
-from recoverdsl.measure.intervals import UNDEFINED, Estimate, bootstrap, largest, wilson
+from recoverdsl.measure.intervals import (
+    UNDEFINED,
+    Estimate,
+    bootstrap,
+    largest,
+    wilson,
+    wilson_of_shares,
+)
 from tests.bounds import near
 
 
@@ -38,7 +45,51 @@ def test_wilson_gives_the_published_interval() -> None:
     assert (round(found.low, 3), round(found.high, 3)) == (0.798, 0.993)
 
 
+@given(st.lists(st.booleans(), min_size=1, max_size=90), st.sampled_from([0.8, 0.95, 0.99]))
+@settings(max_examples=60, deadline=None)
+def test_of_one_draw_each_the_interval_is_that_of_the_rate(
+    flags: list[bool], confidence: float
+) -> None:
+    found, expected = (
+        wilson_of_shares(flags, len(flags), confidence),
+        wilson(sum(flags), len(flags), confidence),
+    )
+    assert (found.value, found.n, found.draws) == (expected.value, expected.n, len(flags))
+    assert found.low == pytest.approx(expected.low, abs=1e-12)
+    assert found.high == pytest.approx(expected.high, abs=1e-12)
+
+
+def test_more_draws_of_the_same_examples_make_no_narrower_interval() -> None:
+    few, many = wilson_of_shares([0.5, 0, 0], 6), wilson_of_shares([0.5, 0, 0], 6000)
+    assert (few.low, few.high, few.n) == (many.low, many.high, many.n)
+    none = wilson_of_shares([0.0] * 72, 72 * 8)
+    assert (none.low, none.high) == (0, pytest.approx(wilson(0, 72).high))
+    assert wilson_of_shares([1.0] * 72, 72 * 8).high == 1
+
+
+def test_the_interval_of_draws_covers_whether_or_not_draws_of_an_example_agree() -> None:
+    """Rates of examples are drawn from a Beta distribution: of concentration 0.1 the draws of one nearly
+    agree, of 50 they are nearly independent. A 95% interval covers the mean rate at least about as often."""
+    rng = np.random.default_rng(0)
+    runs, n, draws, mean = 600, 30, 8, 0.2
+    for concentration in (0.1, 1.0, 50.0):
+        covered = 0
+        for _ in range(runs):
+            rates = rng.beta(mean * concentration, (1 - mean) * concentration, n)
+            found = wilson_of_shares(rng.binomial(draws, rates) / draws, n * draws)
+            covered += found.low <= mean <= found.high
+        # Four standard errors of the coverage below 95%.
+        assert covered / runs >= 0.95 - 4 * math.sqrt(0.95 * 0.05 / runs)
+
+
+@pytest.mark.parametrize("shares", [[1.1], [-0.1], [math.nan]])
+def test_shares_are_from_0_to_1(shares: list[float]) -> None:
+    with pytest.raises(ValueError, match="shares from 0 to 1"):
+        wilson_of_shares(shares, 1)
+
+
 def test_nothing_is_undefined() -> None:
+    assert wilson_of_shares([], 0) == UNDEFINED
     assert wilson(0, 0) == bootstrap([]) == bootstrap([math.nan]) == largest([]) == UNDEFINED
 
 

@@ -14,7 +14,7 @@ import pytest
 from recoverdsl.language.schema import METRICS, Bootstrap, Expectation, Wilson
 from recoverdsl.measure import table
 from recoverdsl.measure.curve import recovery_curve
-from recoverdsl.measure.intervals import UNDEFINED, wilson
+from recoverdsl.measure.intervals import UNDEFINED, wilson, wilson_of_shares
 from recoverdsl.measure.results import ExpectationResult, IntervalUsed
 from recoverdsl.measure.rows import ExampleRow, Recovery
 from recoverdsl.measure.summary import Planned, budget_ratios, judge, summarize
@@ -61,7 +61,9 @@ def test_planted_figures_come_back() -> None:
     assert (m["violation"].value, m["violation"].low) == (pytest.approx(9e-9), None)
     assert (m["smallest_norm"].value, m["smallest_norm"].n) == (2.5, 4)
     assert list(m) == [
-        name for name, metric in METRICS.items() if not metric.generated and name != "budget_ratio"
+        name
+        for name, metric in METRICS.items()
+        if not metric.generated and name not in ("budget_ratio", "unconstrained_recovery_rate")
     ]
     assert "smallest_norm" not in attack.budgets[-1].metrics
     assert summary.controls["noise"].metrics["recovery_rate"].value == 0.1
@@ -79,12 +81,15 @@ def test_with_texts_and_searches_every_metric_is_there() -> None:
     }
     rows = [row(str(i), **text) for i in range(4)]
     rows += [row(str(i), "other", kind="control", **text) for i in range(4)]
+    rows += [row(str(i), "other", kind="unconstrained_control", **text) for i in range(4)]
     rows += [row(str(i), kind="smallest_norm", norm=2.0 + i) for i in range(4)]
     rows += [row(str(i), "other", kind="smallest_norm_control", norm=8.0 + 4 * i) for i in range(3)]
     summary = summarize(table.to_frame(rows), {}, controls={"other": Planned(of="a")})
     control = summary.controls["other"].metrics
     assert list(control) == list(METRICS)
-    assert list(summary.attacks["a"].metrics) == [n for n in METRICS if n != "budget_ratio"]
+    assert list(summary.attacks["a"].metrics) == [
+        n for n in METRICS if n not in ("budget_ratio", "unconstrained_recovery_rate")
+    ]
     assert control["base_like_rate"] == wilson(4, 4)
     assert control["strict_base_like_rate"] == control["degenerate_rate"] == wilson(0, 4)
     assert (control["budget_ratio"].value, control["budget_ratio"].n) == (4.0, 3)
@@ -206,24 +211,36 @@ def test_no_limit_is_the_largest() -> None:
     assert attack.at(5)["recovery_rate"].value == 0
 
 
-def test_draws_of_one_example_are_one_outcome() -> None:
-    rows = table.to_frame(
-        [
-            row(str(i), "noise", kind="control", recovered=(i, draw) == (0, 1), drift=float(draw))
-            for i in range(4)
-            for draw in range(3)
-        ]
-    )
+def draws(recovered: set[tuple[int, int]], kind: str = "control", **more: Any) -> list[ExampleRow]:
+    """Return three draws of each of four examples; `recovered` are pairs of example and draw."""
+    return [
+        row(str(i), "noise", kind=kind, draw=draw, recovered=(i, draw) in recovered, **more)
+        for i in range(4)
+        for draw in range(3)
+    ]
+
+
+def test_a_rate_of_draws_is_the_share_of_all_of_them_not_of_the_best() -> None:
+    rows = table.to_frame(draws({(0, 1), (2, 0), (2, 1)}))
+    rows["drift"] = rows["draw"].astype(float)
+    rows["violation"] = rows["draw"] * 1e-9
     metrics = summarize(rows, {}).controls["noise"].metrics
-    assert metrics["recovery_rate"] == wilson(1, 4)
+    rate = metrics["recovery_rate"]
+    assert rate == wilson_of_shares([1 / 3, 0, 2 / 3, 0], 12)
+    assert (rate.value, rate.n, rate.draws) == (pytest.approx(3 / 12), 4, 12)
     assert (metrics["drift"].value, metrics["drift"].n) == (1.0, 4)
+    assert metrics["drift"].draws is None
+    assert metrics["violation"].value == pytest.approx(2e-9)
+    resampled = summarize(rows, {"recovery_rate": Bootstrap()}).controls["noise"].metrics
+    assert resampled["recovery_rate"].value == pytest.approx(3 / 12)
+    assert resampled["recovery_rate"].draws == 12
 
 
-def test_draws_with_texts_are_one_outcome_too() -> None:
+def test_rates_of_texts_are_shares_of_the_draws_too() -> None:
     rows = table.to_frame(
         [
             row(
-                str(i), "noise", kind="control", recovered=(i, draw) == (0, 1), opening="No",
+                str(i), "noise", kind="control", draw=draw, recovered=(i, draw) == (0, 1), opening="No",
                 base_like=draw == 1, strict_base_like=False, degenerate=(i, draw) == (2, 2),
             )
             for i in range(4)
@@ -231,9 +248,38 @@ def test_draws_with_texts_are_one_outcome_too() -> None:
         ]
     )  # fmt: skip
     metrics = summarize(rows, {}).controls["noise"].metrics
-    assert metrics["recovery_rate"] == metrics["base_like_rate"] == wilson(1, 4)
-    assert metrics["strict_base_like_rate"] == wilson(0, 4)
-    assert metrics["degenerate_rate"] == wilson(1, 4)
+    assert metrics["recovery_rate"] == metrics["base_like_rate"]
+    assert metrics["recovery_rate"] == wilson_of_shares([1 / 3, 0, 0, 0], 12)
+    assert metrics["strict_base_like_rate"].value == 0
+    assert metrics["degenerate_rate"] == wilson_of_shares([1 / 3, 0, 0, 0], 12)
+
+
+def test_an_example_of_which_a_draw_failed_counts_with_none_of_its_draws() -> None:
+    rows = table.to_frame(draws({(0, 0), (1, 0)}))
+    rows.loc[(rows["example"] == "1") & (rows["draw"] == 2), "failed"] = "why"
+    summary = summarize(rows, {})
+    rate = summary.controls["noise"].metrics["recovery_rate"]
+    assert rate == wilson_of_shares([1 / 3, 0, 0], 9)
+    assert summary.failed == 1
+
+
+def test_draws_without_the_constraint_are_a_rate_of_their_own() -> None:
+    kept, free = draws({(0, 0)}), draws({(0, 0), (1, 1)}, kind="unconstrained_control")
+    low = draws(set(), kind="unconstrained_control", limit=5.0)
+    rows = table.to_frame([*kept, *draws(set(), limit=5.0), *free, *low])
+    noise = summarize(rows, {}).controls["noise"]
+    assert noise.metrics["recovery_rate"].value == pytest.approx(1 / 12)
+    assert noise.metrics["unconstrained_recovery_rate"].value == pytest.approx(2 / 12)
+    assert noise.at(5.0)["unconstrained_recovery_rate"] == wilson_of_shares([0] * 4, 12)
+    assert list(noise.metrics) == [name for name in METRICS if name in noise.metrics]
+    alone = summarize(table.to_frame(kept), {}).controls["noise"]
+    assert "unconstrained_recovery_rate" not in alone.metrics
+
+
+def test_a_curve_of_draws_has_the_rates_of_the_table() -> None:
+    rows = table.to_frame(draws({(0, 1), (2, 0), (2, 1)}))
+    (curve,) = recovery_curve(rows)
+    assert curve.points[0].share == summarize(rows, {}).controls["noise"].metrics["recovery_rate"]
 
 
 def test_order_of_rows_does_not_matter() -> None:

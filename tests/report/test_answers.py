@@ -14,7 +14,7 @@ from recoverdsl.measure.results import Result
 from recoverdsl.report import parts
 from recoverdsl.report.cells import costs, headings, table
 from recoverdsl.report.evidence import cautions, finding
-from recoverdsl.report.html import render_html
+from recoverdsl.report.html import _outcomes, render_html
 from recoverdsl.report.markdown import to_markdown
 from recoverdsl.report.openings import OPENINGS, categories, openings
 from recoverdsl.report.plots import part_bars, recovery_against_budget, recovery_against_drift
@@ -267,13 +267,44 @@ def test_recovery_by_category_adds_up(result: Result, rows: pd.DataFrame) -> Non
     assert categories(result, rows.assign(category=None)) == ()
 
 
-def test_several_draws_of_a_control_are_counted_as_one_example(
-    result: Result, rows: pd.DataFrame
-) -> None:
+@pytest.fixture(scope="module")
+def drawn(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with three draws of the control by random directions, of which the second recovers
+    the first example, with and without the constraint; without it the third recovers it too."""
     noise = rows[rows["name"] == "noise"]
-    twice = pd.concat([rows, noise], ignore_index=True)
-    assert categories(result, twice) == categories(result, rows)
-    assert openings(result, twice)
+    draws = [
+        noise.assign(draw=draw, kind=kind, recovered=(noise["example"] == noise["example"].iloc[0]) & back)
+        for kind, more in (("control", 0), ("unconstrained_control", 1))
+        for draw, back in ((0, False), (1, True), (2, bool(more)))
+    ]  # fmt: skip
+    together = pd.concat([rows[rows["name"] != "noise"], *draws], ignore_index=True)
+    return together.astype({"draw": "Int64", "recovered": "boolean"})
+
+
+def test_several_draws_are_counted_as_draws_in_every_form(drawn: pd.DataFrame) -> None:
+    result = planted.planted_result(drawn)
+    found = finding(result.controls["noise"], result.attacks["recover"])
+    assert found is not None
+    assert f"random directions recover the behavior in 1 of {3 * N} draws, the attack" in str(found)
+    assert (
+        f"Without the constraint on the clamped features they do so in 2 of {3 * N} draws."
+        in str(found)
+    )
+    page = render_html(result, drawn)
+    for text in (page, to_markdown(result), printed(result)):
+        assert f"1 of {3 * N} draws" in flat(text)
+        assert "over all draws, 3 draws for each flip, and its interval over flips" in flat(text)
+    (by_category,) = [row for row in categories(result, drawn) if row.name == "noise"]
+    assert all(count.endswith(" draws") for count in by_category.counts.values())
+    tried = [int(count.split()[2]) for count in by_category.counts.values()]
+    back = [int(count.split()[0]) for count in by_category.counts.values()]
+    assert (sum(tried), sum(back)) == (3 * N, 1)
+
+
+def test_the_bar_of_random_directions_has_a_part_for_each_draw(drawn: pd.DataFrame) -> None:
+    (bar,) = [one for one in _outcomes(planted.planted_result(drawn), drawn) if one.name == "noise"]
+    assert sum(bar.parts.values()) == 3 * N
+    assert (bar.with_reactivation + bar.without_reactivation, bar.failed) == (1, 0)
 
 
 def test_costs_are_reported_for_every_attack(result: Result, page: str) -> None:

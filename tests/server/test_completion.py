@@ -214,7 +214,7 @@ def test_axes_of_a_sweep() -> None:
         ("expect recovery_rate(|", ["go", "norm"]),
         ("expect recovery_rate(go, |", ["norm"]),
         ("expect recovery_rate(go) |", ["<", "<=", ">", ">="]),
-        ("expect dri|", ["activation_drift", "decode_drift", "drift", "generated_drift"]),
+        ("expect dri|", ["activation_drift", "active_drift", "decode_drift", "drift", "generated_drift"]),
         ("param steps = 3\nattack a { steps = |", ["steps"]),
         ("param steps = 3\nattack a { find = smallest_norm(within = |", ["steps"]),
         ('param steps = "3"\nattack a { steps = |', []),

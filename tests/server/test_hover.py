@@ -109,7 +109,7 @@ def test_an_argument_has_type_unit_range_default_and_source() -> None:
         ("protect a { select = top(3, by = attribution(says, |at = first)) }", "`every_token except first`"),
         ("attack a { |stop = never }", "`recovered`"),
         ("data a { |chat = true }", "`false`"),
-        ("control a { |draws = 3 }", "`1`"),
+        ("control a { |draws = 3 }", "`8`"),
     ],
 )  # fmt: skip
 def test_a_default_is_shown_as_a_spec_would_say_it(text: str, default: str) -> None:

@@ -13,7 +13,8 @@ import pyarrow.parquet
 import pytest
 
 from recoverdsl.errors import RecoverdslError, SpecError, UnavailableError
-from recoverdsl.language.schema import Data, File, HuggingFace, Template
+from recoverdsl.language.schema import Data, File, HuggingFace, RestOf, Rows, Template
+from recoverdsl.language.schema.parts import Part, share_rows
 from recoverdsl.sources import data as data_module
 from recoverdsl.sources import tables, templates
 from recoverdsl.sources.data import LAYOUTS, Example, load_examples
@@ -380,3 +381,137 @@ def test_a_repository_of_tables(
         load_examples(data(None), fetcher)
     with pytest.raises(UnavailableError, match="validation"):
         load_examples(data("validation"), fetcher)
+
+
+# --- Parts of a source ------------------------------------------------------------------------
+
+
+def prompts(examples: list[Example]) -> list[str]:
+    return [example.prompt for example in examples]
+
+
+def test_rows_are_taken_from_the_first_to_the_last_and_keep_their_numbers(
+    fetcher: Fetcher, tmp_path: Path
+) -> None:
+    whole = write(tmp_path, "rows.jsonl", lines(ROWS))
+    for first in range(4):
+        for last in range(first, 4):
+            part = load_examples(attrs.evolve(whole, rows=Rows(first, last)), fetcher)
+            assert prompts(part) == [f"p{n}" for n in range(first, last + 1)]
+            assert [e.id for e in part] == [f"{n + 1:04d}" for n in range(first, last + 1)]
+    assert prompts(load_examples(attrs.evolve(whole, rows=Rows(1, 3), limit=2), fetcher)) == [
+        "p1",
+        "p2",
+    ]
+
+
+def test_rows_of_a_template_are_those_of_all_its_prompts(fetcher: Fetcher) -> None:
+    drawn = Data(Template("ioi", prompts=40, seed=2))
+    part = load_examples(attrs.evolve(drawn, rows=Rows(20, 29)), fetcher)
+    assert part == load_examples(drawn, fetcher)[20:30]
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 4), (3, 9), (4, 4), (99, 120)])
+def test_rows_that_are_not_there_are_counted(
+    fetcher: Fetcher, tmp_path: Path, first: int, last: int
+) -> None:
+    data = attrs.evolve(write(tmp_path, "rows.jsonl", lines(ROWS)), rows=Rows(first, last))
+    with pytest.raises(UnavailableError) as caught:
+        load_examples(data, fetcher)
+    assert f"expected rows {first}..{last}, found 4 rows" in str(caught.value)
+    assert "the last is 3" in str(caught.value.help)
+
+
+def many(tmp_path: Path, count: int) -> Data:
+    return write(tmp_path, "rows.jsonl", lines([{"prompt": f"p{n}"} for n in range(count)]))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("rows", [None, Rows(3, 22)])
+def test_a_share_and_its_rest_are_all_rows_and_share_none(
+    fetcher: Fetcher, tmp_path: Path, share: float, rows: Rows | None
+) -> None:
+    whole = attrs.evolve(many(tmp_path, 40), rows=rows)
+    half = attrs.evolve(whole, split=share, seed=5)
+    other = attrs.evolve(half, split=RestOf("half"))
+    everything = prompts(load_examples(whole, fetcher))
+    one, two = prompts(load_examples(half, fetcher)), prompts(load_examples(other, fetcher, half))
+    assert len(one) == round(share * len(everything))
+    assert sorted([*one, *two], key=everything.index) == everything
+    # In the order of the source, and not its first rows.
+    assert one == sorted(one, key=everything.index) != everything[: len(one)]
+    # A limit takes none of the other's.
+    few = attrs.evolve(half, limit=1)
+    assert prompts(load_examples(few, fetcher)) == one[:1]
+    assert prompts(load_examples(other, fetcher, few)) == two
+
+
+def test_a_split_depends_on_its_seed_and_a_larger_share_holds_a_smaller(
+    fetcher: Fetcher, tmp_path: Path
+) -> None:
+    whole = many(tmp_path, 40)
+
+    def drawn(share: float, seed: int) -> set[str]:
+        return set(prompts(load_examples(attrs.evolve(whole, split=share, seed=seed), fetcher)))
+
+    assert drawn(0.5, 0) == drawn(0.5, 0) != drawn(0.5, 1)
+    assert drawn(0.25, 0) < drawn(0.5, 0) < drawn(0.75, 0)
+
+
+def test_the_rows_of_a_split_never_change() -> None:
+    """A lock of the source would not notice."""
+    assert Part(share=0.5).drawn(12) == [3, 4, 7, 8, 9, 10]
+
+
+@pytest.mark.parametrize(("share", "rest"), [(0.1, False), (0.9, True)])
+def test_a_split_without_rows_is_an_error(
+    fetcher: Fetcher, tmp_path: Path, share: float, rest: bool
+) -> None:
+    half = attrs.evolve(many(tmp_path, 4), split=share)
+    data = attrs.evolve(half, split=RestOf("half")) if rest else half
+    with pytest.raises(SpecError, match="the split leaves none of 4 rows"):
+        load_examples(data, fetcher, half)
+
+
+FILE, TEN, TWENTY = File("a.jsonl"), Template("ioi", 10, 3), Template("ioi", 20, 3)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (Data(FILE), Data(FILE), True),
+        (Data(FILE), Data(File("b.jsonl")), False),
+        (Data(FILE, prompt="a"), Data(FILE, prompt="b"), True),
+        (Data(FILE, rows=Rows(0, 9)), Data(FILE, rows=Rows(10, 19)), False),
+        (Data(FILE, rows=Rows(0, 10)), Data(FILE, rows=Rows(10, 19)), True),
+        (Data(FILE, limit=10), Data(FILE, rows=Rows(10, 19)), False),
+        (Data(FILE, limit=11), Data(FILE, rows=Rows(10, 19)), True),
+        (Data(FILE), Data(FILE, rows=Rows(10, 19)), True),
+        (Data(FILE, split=0.5), Data(FILE, split=RestOf("one")), False),
+        (Data(FILE, split=0.5), Data(FILE, split=0.5, seed=1), True),
+        (Data(FILE, split=0.5, limit=3), Data(FILE, rows=Rows(3, 9)), True),
+        (Data(FILE, split=0.5, rows=Rows(0, 9)), Data(FILE, rows=Rows(10, 19)), False),
+        (Data(TEN), Data(TWENTY), True),
+        (Data(TEN), Data(TWENTY, rows=Rows(10, 19)), False),
+        (Data(TEN), Data(Template("ioi", 10, 4)), False),
+    ],
+)
+def test_rows_are_shared_as_far_as_the_spec_tells(
+    fetcher: Fetcher, tmp_path: Path, one: Data, other: Data, expected: bool
+) -> None:
+    blocks = {"one": one, "other": other}
+    assert share_rows(blocks, "one", "other") == share_rows(blocks, "other", "one") == expected
+    if isinstance(one.source, Template) and one.source == other.source:
+        return
+    # And it is so: of the rows of a file that is large enough, or of the template.
+    (tmp_path / "a.jsonl").write_text(
+        lines([{"prompt": f"p{n}", "a": f"p{n}", "b": f"p{n}"} for n in range(40)])
+    )
+    (tmp_path / "b.jsonl").write_text(lines([{"prompt": f"q{n}"} for n in range(40)]))
+    found = [
+        set(
+            prompts(load_examples(block, fetcher, one if isinstance(block.split, RestOf) else None))
+        )
+        for block in (one, other)
+    ]
+    assert bool(found[0] & found[1]) == expected

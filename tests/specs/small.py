@@ -61,8 +61,9 @@ def copied(folder: Path) -> Path:
 
 
 def _ioi_words() -> list[str]:
-    """Return every word of the prompts that are run, at the beginning of a text and after a space."""
-    rows = ioi(PROMPTS, 0)
+    """Return every word of the prompts that test and rank, at the beginning of a text and after a space."""
+    drawn = ioi(256, 0)
+    rows = [row for first in (0, 64, 128) for row in drawn[first : first + PROMPTS]]
     words = sorted({w for row in rows for w in [*row["prompt"].split(), row["io"], row["s"]]})
     return [*words, *(f" {word}" for word in words)]
 
@@ -207,7 +208,7 @@ def _scope(seed: int) -> bytes:
 
 # --- The specs --------------------------------------------------------------------------------
 
-_FEW = {"prompts.from": f'template("ioi", prompts = {PROMPTS}, seed = 0)'}
+_FEW = {"prompts.limit": str(PROMPTS)}
 _QUICK = {"unconstrained.steps": "10", "unconstrained.with": "adam(lr = 1)"}
 _SHORT = {"answers.generate": "greedy(tokens = 6)", "requests.limit": "16"}
 _RAISED = {**_SHORT, "clamp.to": "3.0 * mean_when(refusing)"}

@@ -23,7 +23,7 @@ from recoverdsl.engine.steps.evaluation import Recoveries
 from recoverdsl.engine.steps.feature_records import ActivationSums, Attributions, Contrast
 from recoverdsl.engine.steps.suffix import Suffixes
 from recoverdsl.measure.rows import Observation
-from recoverdsl.store.records import chosen, joined, on_device, pack, rows_of, unpack
+from recoverdsl.store.records import joined, on_device, pack, rows_of, unpack
 from recoverdsl.store.steps import Part, Store
 
 executor._load()
@@ -139,22 +139,6 @@ def test_rows_of_a_record_are_those_of_each_of_its_fields(kind: type, data: st.D
         if isinstance(value, tuple):
             some = rows_of(whole, slice(start, stop))
             assert same(getattr(some, field.name), value[start:stop])
-
-
-@each_record
-@settings(max_examples=30, deadline=None)
-@given(data=st.data())
-def test_each_example_is_that_of_the_record_that_was_chosen(
-    kind: type, data: st.DataObject
-) -> None:
-    count = data.draw(st.integers(1, 4))
-    both = data.draw(values(kind, 2 * count))
-    pair = rows_of(both, slice(0, count)), rows_of(both, slice(count, 2 * count))
-    second = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
-    made = chosen(*pair, torch.tensor(second))
-    for at, take in enumerate(second):
-        row = slice(at, at + 1)
-        assert same(rows_of(made, row), rows_of(pair[int(take)], row))
 
 
 @each_record

@@ -14,7 +14,6 @@ from recoverdsl.engine.behavior.feature_effects import attribution, sum_over_tex
 from recoverdsl.engine.behavior.observation import score_of
 from recoverdsl.engine.resources import Resources, Text
 from recoverdsl.engine.steps.executor import (
-    ExampleExecutor,
     Executor,
     Progress,
     TextExecutor,
@@ -32,13 +31,26 @@ from recoverdsl.errors import UnavailableError
 
 
 @executes(RankByAttribution)
-class AttributionExecutor(ExampleExecutor[RankByAttribution, Attributions]):
+class AttributionExecutor(Executor[RankByAttribution, Attributions]):
     """Sums the effects of every feature on a score, batch by batch: one row is small enough to keep."""
 
     record = Attributions
 
+    @property
+    def resources(self) -> Resources:
+        """The resources of the run, with the rows of the step's own data block."""
+        block = self.work.output.graph[self.node.inputs["data"]].block
+        assert block is not None
+        return self.work.resources.over(block)
+
+    def count(self) -> int:
+        return len(self.resources.examples)
+
+    def longest(self) -> int:
+        return max(map(len, self.resources.prompts))
+
     def compute(self, batch: range, progress: Progress) -> Attributions:
-        resources, indices = self.work.resources, list(batch)
+        resources, indices = self.resources, list(batch)
         goal = score_of(resources, self.step.score, indices)
         effects, finite_B = attribution(resources, goal, self.step.positions, indices)
         return Attributions(

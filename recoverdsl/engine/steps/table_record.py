@@ -22,10 +22,14 @@ class Replay:
     """The generated texts; None if none are."""
     suffix_ids_BN: Tensor | None = None
     """The tokens of a suffix of real tokens."""
+    draw: int | None = None
+    """The number of the random draw; None where nothing is drawn."""
 
 
 class TableRecord(ABC):
-    """The record of a step that makes rows of the example table, one for each valid flip and replay."""
+    """The record of a step that makes rows of the example table, one for each valid flip and replay.
+
+    Of several random draws, each is a replay."""
 
     @abstractmethod
     def replays(self) -> Iterator[tuple[PartKey | None, Replay]]:

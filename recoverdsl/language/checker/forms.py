@@ -173,6 +173,19 @@ class Forms:
                 return None
         return schema.Limit(tuple(float(norm) for norm in exact))
 
+    def rows(self, value: Expression) -> schema.Rows | None:
+        if not isinstance(value, Binary) or value.operator != "..":
+            self.wrong_type(value, "`rows`", schema.FORMS[schema.Rows], schema.Rows)
+            return None
+        whole = {"at_least": 0, "doc": "Rows count from 0."}
+        first, last = (self.number(int, end, "a row", whole) for end in (value.left, value.right))
+        if not isinstance(first, int) or not isinstance(last, int):
+            return None
+        if first > last:
+            self._add("REC302", "this range is empty", value, "the lower end comes first")
+            return None
+        return schema.Rows(first, last)
+
     # --- Scores and predicates ----------------------------------------------------------------
 
     def score(self, value: Expression) -> schema.Score | None:
@@ -378,6 +391,7 @@ FORMS: dict[Any, Form] = {
     schema.Positions: Form(lambda v: True, Forms.positions),
     schema.Perturbation: Form(_binary("at"), Forms.perturbation),
     schema.Limit: Form(_binary(*_COMPARISONS), Forms.limit),
+    schema.Rows: Form(_binary(".."), Forms.rows),
     schema.Score: Form(_binary("at"), Forms.score),
     schema.Predicate: Form(lambda v: True, Forms.predicate),
     schema.ClampValue: Form(lambda v: True, Forms.clamp),

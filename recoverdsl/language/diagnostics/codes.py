@@ -92,5 +92,7 @@ CODES: dict[str, Code] = {
     "REC418": Code("target without an answer"),
     "REC419": Code("position not for this"),
     "REC420": Code("too many points"),
+    "REC430": Code("features ranked on the tested prompts", "warning"),
+    "REC431": Code("rest of other rows"),
 }
 """Every code. A code is never reused."""

@@ -60,6 +60,7 @@ from recoverdsl.language.schema.forms import (
     Position,
     Positions,
     Predicate,
+    Rows,
     ScaleBy,
     Score,
     SetTo,
@@ -90,6 +91,7 @@ from recoverdsl.language.schema.functions import (
     Preserve,
     PyPI,
     Release,
+    RestOf,
     SaeSource,
     SmallestNorm,
     Template,
@@ -107,4 +109,4 @@ from recoverdsl.language.schema.vocabulary import (
     says,
 )
 
-__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FORMS", "FUNCTIONS", "KINDS", "METRICS", "PLACES", "PLURALS", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "DataSource", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "ModelSource", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Preserve", "Protect", "PyPI", "Ref", "Release", "Sae", "SaeSource", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "function_name", "says"]  # fmt: skip
+__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FORMS", "FUNCTIONS", "KINDS", "METRICS", "PLACES", "PLURALS", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "DataSource", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "ModelSource", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Preserve", "Protect", "PyPI", "Ref", "Release", "RestOf", "Rows", "Sae", "SaeSource", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "function_name", "says"]  # fmt: skip

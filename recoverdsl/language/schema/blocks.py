@@ -16,6 +16,7 @@ from recoverdsl.language.schema.forms import (
     Perturbation,
     Positions,
     Predicate,
+    Rows,
     Score,
     Site,
 )
@@ -31,6 +32,7 @@ from recoverdsl.language.schema.functions import (
     Interval,
     ModelSource,
     Preserve,
+    RestOf,
     SaeSource,
     SmallestNorm,
     Top,
@@ -83,7 +85,26 @@ class Data:
             later=True,
         ),
     )
-    limit: int | None = field(default=None, metadata=says("Use only the first rows.", at_least=1))
+    rows: Rows | None = field(
+        default=None,
+        metadata=says(
+            "Use only these rows of the source, both ends included; they count from 0.", later=True
+        ),
+    )
+    split: float | RestOf | None = field(
+        default=None,
+        metadata=says(
+            "Use only this share of the rows, drawn at random, or, with `rest_of(…)`, what such a split of another block leaves over.",
+            unit="fraction",
+            above=0,
+            at_most=0.99,
+            later=True,
+        ),
+    )
+    seed: int = field(default=0, metadata=says("Seed of the `split`.", later=True))
+    limit: int | None = field(
+        default=None, metadata=says("Use only the first of these rows.", at_least=1)
+    )
     chat: bool = field(
         default=False, metadata=says("Wrap each prompt in the model's chat template.")
     )
@@ -251,7 +272,11 @@ class Control:
     of: Annotated[str, Ref("attack")] = field(metadata=says("Whose budget and place."))
     method: Literal["random_direction"] | None = field(
         default=None,
-        metadata=says("`random_direction`: δ of the same norm, drawn at random.", key="with"),
+        metadata=says(
+            "`random_direction`: δ of the same norm, drawn at random under the attack's constraint, and, if it has one, also "
+            "without it.",
+            key="with",
+        ),
     )
     target: AnswerOf | None = field(
         default=None, metadata=says("Another goal for the same attack.")
@@ -260,12 +285,12 @@ class Control:
         default="defended", metadata=says("`undefended`: reach the `target` without the clamp.")
     )
     draws: int = field(
-        default=1,
+        default=8,
         metadata=says(
-            "Random draws per example; the best counts, which favors the control.", at_least=1
+            "Random draws per example; the recovery rate is the share of all draws.", at_least=1
         ),
     )
-    seed: int = field(default=0, metadata=says("Seed of the draw."))
+    seed: int = field(default=0, metadata=says("Seed of the draws."))
 
 
 @block("attribute")

@@ -67,6 +67,14 @@ class Limit:
 
 
 @frozen
+class Rows:
+    """Rows of a source from one to another, both of them included: `0..127`. They count from 0."""
+
+    first: int
+    last: int
+
+
+@frozen
 class Term:
     """One summand of a score: weight × quantity(token). `token` may hold `{column}` of the data."""
 
@@ -183,6 +191,7 @@ FORMS: dict[Any, str] = {
     Positions: "token positions, such as `last_token`",
     Perturbation: "a place and positions, such as `mid at last_token`",
     Limit: "a budget, such as `norm <= 20`",
+    Rows: "rows from one to another, such as `0..127`",
     Score: 'a score, such as `logit(" {io}") at last_token`',
     Predicate: "a condition, such as `score > 0`",
     ClampValue: "a number, `3 * activation` or `1.0 * mean_when(data)`",

@@ -113,6 +113,16 @@ class File(SourceCall):
     path: str = field(metadata=says("Path, relative to the spec's own folder."))
 
 
+@function("rest_of")
+@frozen
+class RestOf:
+    """The rows that the split of another data block leaves over: the two share none."""
+
+    of: Annotated[str, Ref("data")] = field(
+        metadata=says("A data block with a `split`, of the same source and the same `rows`.")
+    )
+
+
 ModelSource = PyPI | HuggingFace | Folder
 SaeSource = Folder | Release | HuggingFace
 DataSource = Template | File | HuggingFace
@@ -152,6 +162,13 @@ class Attribution:
         default=Positions(("every_token",), ("first",)),
         metadata=says(
             "The positions that are summed; the first token is outside most SAEs' domain."
+        ),
+    )
+    over: Annotated[str, Ref("data")] | None = field(
+        default=None,
+        metadata=says(
+            "The prompts over which it is averaged; if not given, those that the audit tests, which flatters the defense.",
+            later=True,
         ),
     )
 

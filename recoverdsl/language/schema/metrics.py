@@ -26,7 +26,8 @@ class Metric:
     recovered_only: bool = False
     """Whether the others have no such figure."""
     search: bool = False
-    """Whether it comes from the search for the least norm, and not from a column of its own name."""
+    """Whether it comes from a table of its own, of a search or of further draws, and not from a column of
+    its own name."""
 
 
 _DEFINED = "the valid flips for which it is defined"
@@ -35,7 +36,12 @@ _SEARCHED = "the valid flips for which something is searched; a random direction
 
 METRICS: dict[str, Metric] = {
     "recovery_rate": Metric(
-        "Share of valid flips whose behavior is back.", True, "fraction", "recovery", all_of=("recovered",)
+        "Share of valid flips whose behavior is back; of random directions, the share of all draws.", True, "fraction", "recovery", all_of=("recovered",)
+    ),
+    "unconstrained_recovery_rate": Metric(
+        "For a control by random directions of an attack with `preserve`: the recovery rate of directions that are drawn "
+        "without the constraint, isotropic in the whole space, where those of `recovery_rate` keep it.",
+        True, "fraction", search=True,
     ),
     "zero_reactivation_recovery": Metric(
         "Share of valid flips recovered with no protected feature above zero that was not so when defended; "
@@ -57,8 +63,13 @@ METRICS: dict[str, Metric] = {
     "activation_drift": Metric("‖z_rec − z_def‖₂ over the protected features.", unit="activation", source="C2"),
     "decode_drift": Metric("‖D_S(z_rec − z_def)‖₂ in the residual stream.", unit="residual stream", source="C3"),
     "drift": Metric(
-        "Relative drift: ‖z_rec − z_def‖₂ / ‖z_def‖₂; 0 when both are 0, undefined when only ‖z_def‖ is.",
+        "Relative drift: ‖z_rec − z_def‖₂ / ‖z_def‖₂; 0 when both are 0, undefined when only ‖z_def‖ is. "
+        "Flips in which no protected feature is active count as 0; `active_drift` leaves them out.",
         unit="fraction", source="defended-feature drift", over=_DEFINED,
+    ),
+    "active_drift": Metric(
+        "Relative drift, ‖z_rec − z_def‖₂ / ‖z_def‖₂, of the flips in which some protected feature is active in the defended state.",
+        unit="fraction", source="defended-feature drift", over="the valid flips in which some protected feature is active when defended",
     ),
     "clamp_floor_violation": Metric(
         "‖max(z_def − z_rec, 0)‖₂ / ‖z_def‖₂: how far features were pushed below the clamp.",
@@ -79,7 +90,9 @@ METRICS: dict[str, Metric] = {
     "norm": Metric("‖δ‖_F.", unit="residual stream", source="C4", over=_WITH_DELTA),
     "relative_norm": Metric("‖δ‖_F / ‖h_def‖_F, both over the sites and positions where δ is not 0.", unit="fraction", source="relative norm", over=_WITH_DELTA),
     "violation": Metric(
-        "Largest |A_Sᵀδ| / (‖A_S‖ ‖δ‖) over all examples.", unit="fraction", source="C1", aggregate="max",
+        "How far δ is from orthogonal to the protected features: the largest cosine |A_sᵀδ_p| / (‖A_s‖ ‖δ_p‖) between the δ of "
+        "one position and the encoder column of one protected feature of its site, over positions, features and examples.",
+        unit="fraction", source="C1", aggregate="max",
         over="those with a δ at a site that has protected features",
     ),
     "smallest_norm": Metric(

@@ -66,7 +66,7 @@ def runner(
     sets of texts."""
     graph = Graph({})
     model = graph.add("model", LoadModel("", "float32"))
-    data = graph.add("data", LoadData("", None, None, None, False))
+    data = graph.add("data", LoadData("", None, None, None, False), of_block="data")
     saes = {
         f"sae {n}": graph.add(f"sae {n}", LoadSae(str(n), n, "output"))
         for n in range(len(made.resources.autoencoders))
@@ -79,6 +79,7 @@ def runner(
     ranking = graph.add("rank", by, **inputs, **(texts if by == CONTRAST else {}))
     chosen = graph.add("select", step, **saes, ranking=ranking)
     graph.add("means", MeanActivations(), **inputs, features=chosen, texts=texts["texts"])
+    made.resources.over = lambda name: made.resources  # type: ignore[method-assign]
     made.resources.texts = lambda name: MORE if name == "texts" else LESS  # type: ignore[method-assign]
     return Runner(graph, made.resources, Store(folder), Quiet(), batch)
 

@@ -19,10 +19,10 @@ from recoverdsl.engine.model.batch_size import LARGEST, batch_size
 from recoverdsl.engine.model.families import adapt
 from recoverdsl.engine.steps.batches import in_batches
 from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries
-from recoverdsl.engine.steps.random_directions import random_directions
+from recoverdsl.engine.steps.random_directions import RandomDraws, random_directions
 from recoverdsl.engine.steps.recovery import find_smallest_norm, recover
 from recoverdsl.errors import UnavailableError
-from recoverdsl.measure.rows import Recovery
+from recoverdsl.language.schema import Orthogonal
 from recoverdsl.store.records import pack
 from recoverdsl.store.steps import Entry, Part, Store
 from tests.bounds import GRADIENT, WIDTH, assert_near, near
@@ -43,7 +43,7 @@ COUNT = 7
 STEPS_OF_ATTACK, LIMIT = 12, 3.0
 """Of `recovery()`: steps, each of which rounds a gradient, and the largest norm of δ."""
 ORDER = [5, 2, 6, 0, 3, 1, 4]
-Compute = Callable[[ProblemFactory, list[int]], Observations | Recoveries]
+Compute = Callable[[ProblemFactory, list[int]], Observations | Recoveries | RandomDraws]
 
 
 def batched(compute: Compute, made: ProblemFactory, size: int, order: list[int]) -> dict[int, Any]:
@@ -63,8 +63,19 @@ def batched(compute: Compute, made: ProblemFactory, size: int, order: list[int])
                 delta_LPD = delta_LPD[:, -length:]
                 missing = length - delta_LPD.shape[1]
                 tensors["delta_BLPD"] = torch.nn.functional.pad(delta_LPD, (0, 0, missing, 0))
-            found[index] = (values_of(record.rows[at]), tensors)
+            found[index] = (values_at(record, at), tensors)
     return found
+
+
+def values_at(record: Observations | Recoveries | RandomDraws, at: int) -> dict[str, Any]:
+    """Return the values of an example's row, or of the rows of its draws."""
+    if not isinstance(record, RandomDraws):
+        return values_of(record.rows[at])
+    return {
+        f"{name}, draw {draw}": value
+        for draw, replay in record.draws.items()
+        for name, value in values_of(replay.rows[at]).items()
+    }
 
 
 def attack(made: ProblemFactory, indices: list[int]) -> Recoveries:
@@ -161,22 +172,44 @@ def test_examples_draw_different_directions() -> None:
     assert (cosines - torch.eye(COUNT)).abs().max() < 0.95
 
 
-def test_of_several_draws_the_best_is_kept() -> None:
+def drawn(made: ProblemFactory, draws: int, preserve: Any = None) -> RandomDraws:
+    step = noise(draws=draws)
+    step = evolve(step, recover=evolve(step.recover, preserve=preserve))
+    return random_directions(made, step, protected(made), FlipBatch(list(range(COUNT))))
+
+
+def test_every_draw_is_kept_and_none_depends_on_how_many_there_are() -> None:
     made = problems(llama(), COUNT)
+    one, many = drawn(made, 1), drawn(made, 6)
+    assert list(many.draws) == list(range(6))
+    assert all(replay.draw == number for number, replay in many.draws.items())
+    assert many.draws[0].rows == one.draws[0].rows
+    scores = [tuple(row.score_recovered for row in replay.rows) for replay in many.draws.values()]
+    assert len(set(scores)) == 6
 
-    def drawn(draws: int, seed: int = 0) -> tuple[Recovery, ...]:
-        step = noise(draws=draws, seed=seed)
-        return random_directions(made, step, protected(made), FlipBatch(list(range(COUNT)))).rows
 
-    one, many = drawn(1), drawn(6)
-    assert all(
-        m.score_recovered >= o.score_recovered or m.recovered
-        for o, m in zip(one, many, strict=True)
+def test_the_recorded_direction_is_that_of_the_first_draw_not_of_the_best() -> None:
+    made = problems(llama(), COUNT)
+    one, many = drawn(made, 1), drawn(made, 6)
+    assert torch.equal(many.delta_BLPD, one.delta_BLPD)
+    first = many.draws[0].rows
+    assert any(
+        row.score_recovered > first[at].score_recovered
+        for replay in many.draws.values()
+        for at, row in enumerate(replay.rows)
     )
-    assert any(m.score_recovered > o.score_recovered for o, m in zip(one, many, strict=True))
 
 
-def test_a_draw_that_breaks_an_example_gives_way_to_one_that_does_not(
+def test_directions_keep_the_constraint_of_the_attack_and_none_without_it() -> None:
+    made = problems(llama(), COUNT)
+    kept, free = drawn(made, 2, Orthogonal("")), drawn(made, 2)
+    for replay in kept.draws.values():
+        assert all(row.delta and row.delta.violation < 1e-5 for row in replay.rows)
+    for replay in free.draws.values():
+        assert all(row.delta and row.delta.violation > 1e-3 for row in replay.rows)
+
+
+def test_a_draw_that_breaks_an_example_says_so_and_the_others_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = problems(llama(), COUNT)
@@ -190,12 +223,9 @@ def test_a_draw_that_breaks_an_example_gives_way_to_one_that_does_not(
         return evolve(outcome, failed_B=broken) if len(calls) == 1 else outcome
 
     monkeypatch.setattr(search, "random_direction", breaks_first)
-    indices = list(range(COUNT))
-    two = random_directions(made, noise(draws=2), protected(made), FlipBatch(indices))
-    assert all(row.failed is None for row in two.rows)
-    calls.clear()
-    one = random_directions(made, noise(draws=1), protected(made), FlipBatch(indices))
-    assert all(row.failed for row in one.rows)
+    two = drawn(made, 2)
+    assert all(row.failed for row in two.draws[0].rows)
+    assert all(row.failed is None for row in two.draws[1].rows)
 
 
 # --- Memory -----------------------------------------------------------------------------------

@@ -7,9 +7,11 @@ from collections.abc import Collection
 from recoverdsl.language.checker.rules.attacks import check_attack
 from recoverdsl.language.checker.rules.behaviors import check_behavior
 from recoverdsl.language.checker.rules.controls import check_control, check_delta
+from recoverdsl.language.checker.rules.data import check_data
 from recoverdsl.language.checker.rules.expectations import check_expectation, check_metric
 from recoverdsl.language.checker.rules.features import check_intervene, check_protect
 from recoverdsl.language.checker.rules.meaning import Meaning
+from recoverdsl.language.checker.rules.ranking import check_ranking
 from recoverdsl.language.checker.rules.sources import check_model, check_source
 from recoverdsl.language.diagnostics import Collector
 from recoverdsl.language.schema import Spec
@@ -35,10 +37,12 @@ def check_meaning(
         check_source(meaning, f"sae.{name}", sae.source, sae.sha256)
     for name, data in spec.data.items():
         check_source(meaning, f"data.{name}", data.source, None)
+        check_data(meaning, name, data)
     for name, behavior in spec.behaviors.items():
         check_behavior(meaning, f"behavior.{name}", behavior)
     for name, protect in spec.protects.items():
         check_protect(meaning, f"protect.{name}", protect)
+        check_ranking(meaning, name)
     for name, intervene in spec.intervenes.items():
         check_intervene(meaning, f"intervene.{name}", intervene)
     for name, attack in spec.attacks.items():

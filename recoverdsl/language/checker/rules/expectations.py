@@ -8,6 +8,7 @@ from recoverdsl.language.schema import METRICS, Attack, Control, Expectation
 from recoverdsl.language.schema.budgets import suffix_of
 
 _SEARCHED = ("smallest_norm", "budget_ratio")
+_UNCONSTRAINED = "unconstrained_recovery_rate"
 
 
 def check_metric(meaning: Meaning, path: str, name: str) -> None:
@@ -30,6 +31,8 @@ def check_expectation(meaning: Meaning, path: str, expectation: Expectation) -> 
     attack = meaning.spec.attacks.get(name)
     if attack is None:
         return
+    if expectation.metric == _UNCONSTRAINED:
+        _unconstrained(meaning, path, expectation, control, name, attack)
     if expectation.metric in _SEARCHED:
         _searched(meaning, path, expectation, control, name, attack)
     else:
@@ -66,6 +69,34 @@ def _norm(meaning: Meaning, path: str, expectation: Expectation, name: str, atta
         f"{path}.norm",
         help=help,
     )
+
+
+def _unconstrained(
+    meaning: Meaning,
+    path: str,
+    expectation: Expectation,
+    control: Control | None,
+    name: str,
+    attack: Attack,
+) -> None:
+    """Report a figure of directions drawn without a constraint where none are drawn, or there is none."""
+    subject = expectation.subject
+    if control is None or not control.method:
+        meaning.lacks(
+            "REC405",
+            f"expected a control by random directions, found `{subject}`",
+            f"{path}.subject",
+            f"control.{subject}" if control else f"attack.{name}",
+            help="name a control with `with = random_direction`",
+        )
+    elif attack.preserve is None:
+        meaning.lacks(
+            "REC405",
+            f"`{name}` has no constraint, so none of its random directions keeps one",
+            f"{path}.subject",
+            f"attack.{name}",
+            help=f"write `recovery_rate({subject})`",
+        )
 
 
 def _searched(
