@@ -15,8 +15,10 @@ from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.canonical import digest
 from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
+from recoverdsl.measure.checks import CHECKS, Evidence, flags
 from recoverdsl.measure.summary import Planned, judge, summarize
 from recoverdsl.measure.table import to_frame
+from recoverdsl.measure.verdict import decide
 from recoverdsl.sources.registry import source_of
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def assemble(
             for name, control in spec.controls.items()
         },
     )  # fmt: skip
+    found = flags(Evidence(frame, summary.attacks, summary.controls))
     result = results.Result(
         spec=results.SpecIdentity(claim.path.name, digest(spec), spec.audit),
         counts=results.Counts(
@@ -68,7 +71,11 @@ def assemble(
         attacks=summary.attacks,
         controls=summary.controls,
         attributions=summary.attributions,
-        expectations=judge(spec.expects, summary.attacks, summary.controls),
+        expectations=decide(
+            judge(spec.expects, summary.attacks, summary.controls, summary.intervals),
+            largest={name: attack.limit for name, attack in summary.attacks.items()},
+            flags=found,
+        ),
         inputs=tuple(
             results.Input(name, kind, source_of(block).pin(claim.fetcher))
             for kind, blocks in (
@@ -79,6 +86,8 @@ def assemble(
             for name, block in blocks.items()
         ),
         intervals=summary.intervals,
+        checks=tuple(CHECKS),
+        flags=found,
         environment=environment | _steps(spec, output, ids),
     )
     return result, frame

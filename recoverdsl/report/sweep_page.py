@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from recoverdsl.language.schema import METRICS
+from recoverdsl.measure.expectation import Outcome
 from recoverdsl.measure.sweeps import PointResult, SweepResult, axes_of
 from recoverdsl.report.cells import generates, value_of
 from recoverdsl.report.evidence import cautions
@@ -23,7 +24,8 @@ from recoverdsl.report.words import (
 )
 
 VERDICTS = {
-    "holds": "✓ holds", "does not hold": "✗ does not hold", "undefined": "? undefined", "not judged": "–",
+    "holds": "✓ holds", "does_not_hold": "✗ does not hold", "inconclusive": "? inconclusive",
+    "not_judged": "–",
 }  # fmt: skip
 """The verdict at a point as tables show it."""
 
@@ -51,10 +53,10 @@ class Expected:
     text: str
     met: tuple[int, ...]
     broken: tuple[int, ...]
-    undefined: tuple[int, ...]
+    undecided: tuple[int, ...]
 
     def __str__(self) -> str:
-        parts = {"met": self.met, "not met": self.broken, "undefined": self.undefined}
+        parts = {"met": self.met, "not met": self.broken, "undecided": self.undecided}
         return ", ".join(f"{word} at {ranges(points)}" for word, points in parts.items() if points)
 
 
@@ -93,12 +95,12 @@ def render_sweep(swept: SweepResult, *, spec: str = "") -> str:
 def sweep_headline(swept: SweepResult) -> str:
     """Return a sentence on the number of points at which every expectation is met."""
     count, failing = len(swept.points), len(swept.failing)
-    judged = [p for p in swept.points if p.result.verdict != "not judged"]
+    judged = [p for p in swept.points if p.result.verdict != "not_judged"]
     if not judged:
         return f"{plural(count, 'point')} were run; the spec expects nothing of them."
     if not failing:
         return f"Every expectation is met at all {plural(count, 'point')}."
-    return f"An expectation is not met, or undefined, at {failing} of {plural(count, 'point')}."
+    return f"An expectation is not met, or undecided, at {failing} of {plural(count, 'point')}."
 
 
 def sweep_cautions(swept: SweepResult) -> list[str]:
@@ -112,15 +114,12 @@ def sweep_cautions(swept: SweepResult) -> list[str]:
 
 def sweep_expectations(swept: SweepResult) -> list[Expected]:
     """List each expectation with its points by outcome; swept values in it make separate ones."""
-    at: dict[str, dict[bool | None, list[int]]] = {}
+    at: dict[str, dict[Outcome, list[int]]] = {}
     for number, point in enumerate(swept.points, start=1):
         for judged in point.result.expectations:
-            sides = at.setdefault(judged.text, {True: [], False: [], None: []})
-            sides[judged.passed].append(number)
-    return [
-        Expected(clean_line(text), *(tuple(sides[passed]) for passed in (True, False, None)))
-        for text, sides in at.items()
-    ]
+            sides = at.setdefault(judged.text, {"met": [], "broken": [], "undecided": []})
+            sides[judged.outcome].append(number)
+    return [Expected(clean_line(text), *map(tuple, sides.values())) for text, sides in at.items()]
 
 
 def ranges(points: Sequence[int]) -> str:

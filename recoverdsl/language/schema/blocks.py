@@ -292,6 +292,8 @@ class Expectation:
     value: float
     text: str
     """As written, in canonical spacing."""
+    by: Literal["interval", "estimate"] = field(default="interval", metadata={"later": True})
+    """Whether the whole interval of the figure has to be as expected, or the figure alone."""
 
 
 @frozen
