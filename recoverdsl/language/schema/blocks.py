@@ -292,8 +292,14 @@ class Expectation:
     value: float
     text: str
     """As written, in canonical spacing."""
-    by: Literal["interval", "estimate"] = field(default="interval", metadata={"later": True})
-    """Whether the whole interval of the figure has to be as expected, or the figure alone."""
+    by: Literal["interval", "estimate"] = field(
+        default="interval",
+        metadata=says(
+            "`by interval`, the default: met if the whole interval of the figure is as expected, broken if "
+            "none of it is, otherwise undecided. `by estimate`: the figure alone is compared, and reports say so.",
+            later=True,
+        ),
+    )
 
 
 @frozen
@@ -321,7 +327,7 @@ STATEMENTS: dict[str, str] = {
     "param": str(Param.__doc__),
     "measure": "`measure { recovery_rate = wilson(95%) }`: the figures that are reported, each with its interval.",
     "sweep": str(Sweep.__doc__),
-    "expect": f"{Expectation.__doc__} It states a promise of the defense; a run says whether it holds.",
+    "expect": f"{Expectation.__doc__} It states a promise of the defense; a run says whether it holds. The whole interval of the figure has to be as expected; with `by estimate` after it, the figure alone.",
 }  # fmt: skip
 """The statements at the top of a file that are no classes of this schema, by their first word."""
 
