@@ -18,6 +18,7 @@ from recoverdsl.language.diagnostics.explanations import (
     render_list,
     render_page,
 )  # fmt: skip
+from recoverdsl.measure import flag_pages
 from tests.language.fixing import unfixed
 from tests.run.commands import cli
 
@@ -94,7 +95,15 @@ def test_the_command() -> None:
     done = cli("explain", "121")
     assert (done.code, done.out) == (0, render_page(page("REC121")))
     done = cli("explain")
-    assert (done.code, done.out) == (0, render_list())
+    assert done.code == 0
+    assert done.out == f"{render_list()}\n{flag_pages.render_list()}"
+    assert "unused_budget  The budget is not used\n" in done.out
+    done = cli("explain", "Unused-Budget")
+    assert (done.code, done.out) == (0, flag_pages.render(flag_pages.page("unused_budget")))
+    assert max(map(len, done.out.splitlines())) <= WIDTH
+    done = cli("explain", "unused_bugdet")
+    assert done.code == 2
+    assert "did you mean unused_budget?" in done.err
     done = cli("explain", "REC1011")
     assert (done.code, done.out) == (2, "")
     assert "did you mean REC101" in done.err
