@@ -149,9 +149,8 @@ def unused_budget(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding(
                     name,
                     used / limit,
-                    f"{_at(limit)} the {len(norms)} that the attack {name} does not recover end at a "
-                    f"median norm of {used:.2g}: the search stopped, or was stopped, far inside its "
-                    "limit.",
+                    f"{_at(limit)} δ ends at a median norm of {used:.2g} in the {len(norms)} that the "
+                    f"attack {name} does not recover: the search did not use its budget.",
                     limit,
                 )
 

@@ -19,6 +19,7 @@ from recoverdsl.report.sentences import control_sentence, expected, funnel, head
 from recoverdsl.report.strength import strength
 from recoverdsl.report.sweep_page import (
     sweep_expectations,
+    sweep_findings,
     sweep_headings,
     sweep_headline,
     sweep_rows,
@@ -162,7 +163,8 @@ def show(
             text(f"{e.mark} {e.word}", _COLORS[e.color]), text(f"  {e.claim}  (found {e.found})")
         )
         console.print(Padding(line, (0, 0, 0, 2)))
-        if e.why:
+        # Of an inconclusive result they are above, with the verdict.
+        if e.why and result.verdict != "inconclusive":
             console.print(Padding(text(e.why), (0, 0, 0, 4)))
 
 
@@ -174,6 +176,8 @@ def show_sweep(swept: SweepResult, console: Console | None = None) -> None:
     verdicts = {point.result.verdict for point in swept.points}
     style = next((_STYLES[v] for v in _STYLES if v != "holds" and v in verdicts), "green")
     console.print(text(sweep_headline(swept), f"bold {style}"))
+    for finding in sweep_findings(swept):
+        console.print(text(finding, "yellow"))
     for claim in sweep_expectations(swept):
         console.print(Padding(text(f"{claim.text}: {claim}"), (0, 0, 0, 2)))
     for name, points in swept.sweeps.items():
