@@ -83,7 +83,7 @@ class Stage:
     """One stage of an attack: δ at some places, while that of earlier stages stays fixed."""
 
     places: tuple[Place, ...]
-    optimizer: schema.Adam | schema.Gradient
+    optimizer: schema.Optimizer
     steps: int
     limit: float
 
@@ -251,7 +251,7 @@ class Suffix(Step):
     behavior: Behavior
     tokens: int
     steps: int
-    optimizer: schema.Adam | schema.Gradient | None
+    optimizer: schema.Optimizer | None
     """For trained embeddings; None: real tokens, searched by greedy coordinate gradient."""
     candidates: int = 0
     top: int = 0

@@ -97,11 +97,16 @@ def recover(
 
         broken = ~(score.isfinite() & gradient.flatten(1).isfinite().all(1))
         back = reached & ~broken
-        best.score_B[rows] = score
         best.steps_B[rows] = step
-        best.recovered_B[rows] = back
         best.failed_B[rows] = broken
-        best.delta_BLQD[rows] = torch.where(broken[:, None, None, None], 0.0, delta)
+        kept = torch.ones_like(broken)
+        if optimizer.keeps_best and step:
+            before_B, had_B = best.score_B[rows], best.recovered_B[rows]
+            kept = broken | (back & ~had_B) | ((back == had_B) & (score > before_B))
+        best.score_B[rows[kept]] = score[kept]
+        best.recovered_B[rows[kept]] = back[kept]
+        shown = torch.where(broken[:, None, None, None], 0.0, delta)
+        best.delta_BLQD[rows[kept]] = shown[kept]
 
         stay = ~broken & ~back if attack.stop_when_recovered else ~broken
         if attack.forward_passes is not None:
@@ -112,13 +117,15 @@ def recover(
         if step == attack.steps or not stay.any():
             break
         if not stay.all():
-            kept = stay.nonzero().squeeze(1)
-            rows, live, meter = rows[kept], live.take(kept), meter.take(kept)
-            delta, gradient, limit = delta[kept], gradient[kept], limit[kept]
-            optimizer.take(kept)
+            left = stay.nonzero().squeeze(1)
+            rows, live, meter = rows[left], live.take(left), meter.take(left)
+            delta, gradient, limit = delta[left], gradient[left], limit[left]
+            score = score[left]
+            optimizer.take(left)
         # The part of the gradient that δ cannot follow would shorten the step along the rest.
         gradient = attack.constraint.tangent(live, delta, gradient, step, meter)
-        delta = attack.constraint.admit(live, delta + optimizer.step(gradient), limit, meter)
+        moved = optimizer.move(delta, score, gradient)
+        delta = attack.constraint.admit(live, moved, limit, meter)
     return evolve(best, delta_BLQD=_total(problem, best.delta_BLQD, best.failed_B))
 
 

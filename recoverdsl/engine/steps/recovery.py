@@ -136,7 +136,7 @@ def limits(problem: AttackProblem, limit: float) -> Tensor:
 
 def _attack(step: Recover, stage: Stage, problem: AttackProblem) -> search.Attack:
     return search.Attack(
-        optimizer=lambda limit_B: optimizer_of(stage.optimizer, len(limit_B), limit_B.device),
+        optimizer=lambda limit_B: optimizer_of(stage.optimizer, limit_B, stage.steps),
         constraint=constraint_of(step.preserve, problem),
         steps=stage.steps,
         stop_when_recovered=step.stop == "recovered",

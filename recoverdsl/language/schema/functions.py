@@ -212,6 +212,16 @@ class Gradient:
     lr: float = field(metadata=says("Length of a step, in units of the residual stream.", above=0))
 
 
+@function("apgd", example="with = apgd()")
+@frozen
+class Apgd:
+    """Auto-PGD (Croce & Hein 2020): momentum ascent whose step starts at twice the limit and is halved where it does not help; no step size to choose."""
+
+
+Optimizer: TypeAlias = Adam | Gradient | Apgd
+"""How δ is moved to raise the objective."""
+
+
 @function("gcg")
 @frozen
 class Gcg:
