@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Positions, Predicate, Score
@@ -24,6 +24,9 @@ class Step:
     """Whether the store keeps its result. A step that is not stored is loaded when another step needs
     it, or is faster to compute than to read."""
 
+
+LATER = {"later": True}
+"""Metadata of a field that leaves no trace in the digest while it has its default."""
 
 # --- Parts of steps -------------------------------------------------------------------------------
 
@@ -213,6 +216,8 @@ class Recover(Step):
     stop: Literal["recovered", "never"] = "recovered"
     forward_passes: int | None = None
     """How many may be spent on an example; None: as many as the steps take."""
+    restarts: int = field(default=0, metadata=LATER)
+    """How many more times an example that has not recovered is searched, from random starts."""
 
     @property
     def limit(self) -> float:

@@ -216,6 +216,14 @@ class Attack:
         ),
     )
     optimizer: Optimizer = field(default=Adam(), metadata=says("Optimizer.", key="with"))
+    restarts: int = field(
+        default=0,
+        metadata=says(
+            "How many more times the search begins, from a random δ within the limit, for the examples that have not recovered.",
+            at_least=0,
+            later=True,
+        ),
+    )
     preserve: Preserve | None = field(
         default=None,
         metadata=says(

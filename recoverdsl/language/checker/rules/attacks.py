@@ -55,6 +55,7 @@ def _suffix(meaning: Meaning, path: str, attack: Attack, suffix: str) -> None:
     useless = {
         "preserve": attack.preserve is not None,
         "find": attack.find is not None,
+        "restarts": attack.restarts > 0,
         "limit": attack.limit is not None,
         "budget": attack.budget is not None
         and attack.budget in meaning.spec.budgets
