@@ -229,11 +229,14 @@ class Recover(Step):
 class FindSmallestNorm(Step):
     """The least norm that recovers, from the perturbations of a `Recover` step."""
 
-    version = 5
+    version = 6
     recover: Recover
     within: float
     steps: int
-    """Steps of steepest ascent for each radius that is tried."""
+    """Steps of steepest ascent for each radius that is tried, and of the search from each random start;
+    twice as many from the best δ."""
+    starts: int
+    """Random starts of each example."""
 
 
 @frozen

@@ -202,7 +202,7 @@ def random_direction(
     Args:
         seeds: one per example, so that a draw does not depend on the rest of the batch.
     """
-    noise, _ = _drawn(problem, seeds)
+    noise, _ = drawn_noise(problem, seeds)
     delta = in_direction(problem, constraint, noise, limit_B)
     with torch.no_grad():
         score_B, reached_B = problem.score(delta)
@@ -226,11 +226,11 @@ def random_start(
     Args:
         seeds: one per example, so that a draw does not depend on the rest of the batch.
     """
-    noise, share_B = _drawn(problem, seeds)
+    noise, share_B = drawn_noise(problem, seeds)
     return in_direction(problem, constraint, noise, share_B * limit_B, meter)
 
 
-def _drawn(problem: AttackProblem, seeds: list[int]) -> tuple[Tensor, Tensor]:
+def drawn_noise(problem: AttackProblem, seeds: list[int]) -> tuple[Tensor, Tensor]:
     """Return normal noise (B, L, Q, D) where δ acts, and a number in [0, 1) for each example, (B,)."""
     noise, shares = problem.zero_BLQD, []
     for row, seed in enumerate(seeds):

@@ -11,6 +11,7 @@ from torch import Tensor
 from recoverdsl.compiler.steps import FindSmallestNorm, Recover, Stage
 from recoverdsl.engine.attack import search
 from recoverdsl.engine.attack.constraints import constraint_of
+from recoverdsl.engine.attack.fast_minimum_norm import least_of_basins
 from recoverdsl.engine.attack.meter import Meter
 from recoverdsl.engine.attack.optimizers import SteepestAscent, optimizer_of
 from recoverdsl.engine.attack.problem import AttackProblem
@@ -21,6 +22,9 @@ from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries, evaluate
 from recoverdsl.engine.steps.executor import FlipExecutor, Progress, executes
 from recoverdsl.measure.rows import Effort
 from recoverdsl.store.records import rows_of
+
+DRAWS = 8
+"""Random δ of which the one with the highest score is where a search of the least norm starts."""
 
 
 @executes(Recover)
@@ -148,7 +152,7 @@ def find_smallest_norm(
     progress: Progress = lambda done: None,
 ) -> Recoveries:
     """Return the δ of the least norm that recovers, from the δ that an attack found for some valid
-    flips."""
+    flips: the least that bisection finds, and then FMN from that δ and from random starts."""
     problem = problem_of(problems, step.recover, protected, batch)
     device, rows = problems.resources.device, found.rows
     start = search.Outcome(
@@ -164,7 +168,17 @@ def find_smallest_norm(
         constraint=constraint_of(step.recover.preserve, problem),
         steps=step.steps,
     )
-    outcome = search.smallest_norm(problem, start, attack, step.within, progress)
+    progress(int((~start.recovered_B).sum()))
+    outcome = search.smallest_norm(problem, start, attack, step.within)
+    ids = [row.example for row in rows]
+    outcome = least_of_basins(
+        problem, attack.constraint, outcome, limits(problem, step.recover.limit), step.steps,
+        [
+            [[seed_of(start * DRAWS + draw, f"least norm of {id}") for id in ids] for draw in range(DRAWS)]
+            for start in range(step.starts)
+        ],
+    )  # fmt: skip
+    progress(len(problem))
     return evaluate(
         problems.resources, step.recover, problem, protected, batch, outcome, write_texts=False
     )

@@ -276,12 +276,20 @@ Preserve: TypeAlias = Orthogonal | Jacobian | JacobianSketch | ByConstruction
 @function("smallest_norm")
 @frozen
 class SmallestNorm:
-    """Per example, the least norm that recovers, found by bisection below the largest limit."""
+    """Per example, the least norm that recovers: by bisection below the largest limit, then by FMN (Pintor et al. 2021)."""
 
     within: float = field(
         default=0.05,
         metadata=says(
-            "Relative width at which the search stops.", unit="fraction", above=0, at_most=0.5
+            "Relative width at which the bisection stops.", unit="fraction", above=0, at_most=0.5
+        ),
+    )
+    starts: int = field(
+        default=3,
+        metadata=says(
+            "Random starts for each example, beside the δ that the attack found.",
+            at_least=0,
+            later=True,
         ),
     )
 
