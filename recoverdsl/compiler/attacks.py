@@ -93,6 +93,7 @@ def recover_step(
         target_tokens=answer.tokens if answer else None,
         stop=attack.stop,
         forward_passes=attack.forward_passes or budget.forward_passes,
+        restarts=attack.restarts,
     )
 
 
@@ -130,7 +131,7 @@ def _places(spec: Spec, perturb: tuple[schema.Perturbation, ...]) -> tuple[Place
 
 
 def _without_search(recover: Recover) -> Recover:
-    """Return an attack with its place, constraint and limits alone, without optimizer, steps and
-    passes."""
+    """Return an attack with its place, constraint and limits alone, without optimizer, steps,
+    passes and restarts."""
     stages = tuple(evolve(s, optimizer=schema.Adam(), steps=0) for s in recover.stages)
-    return evolve(recover, stages=stages, stop="recovered", forward_passes=None)
+    return evolve(recover, stages=stages, stop="recovered", forward_passes=None, restarts=0)

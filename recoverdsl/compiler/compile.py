@@ -36,7 +36,7 @@ from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.measure.keys import RowKind, TableKey, limit_text
 
 SEARCH_STEPS = 16
-"""Steps of steepest ascent per radius in the search of the smallest norm."""
+"""Steps for each radius and each random start in the search of the smallest norm."""
 
 Pin = Callable[
     [schema.Model | schema.Sae | schema.Data | schema.Classifier | schema.File | None], str
@@ -183,7 +183,7 @@ class _Compiler:
     def _find(self, kind: RowKind, name: str, find: schema.SmallestNorm, found: str) -> None:
         step = self._recovery(found)
         self.graph.tables[TableKey(kind, name, step.limit)] = self.graph.add(
-            f"find smallest norm, {name}", FindSmallestNorm(step, find.within, SEARCH_STEPS),
+            f"find smallest norm, {name}", FindSmallestNorm(step, find.within, SEARCH_STEPS, find.starts),
             **{**self.common, "found": found},
         )  # fmt: skip
 

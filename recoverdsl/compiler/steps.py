@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Positions, Predicate, Score
@@ -24,6 +24,9 @@ class Step:
     """Whether the store keeps its result. A step that is not stored is loaded when another step needs
     it, or is faster to compute than to read."""
 
+
+LATER = {"later": True}
+"""Metadata of a field that leaves no trace in the digest while it has its default."""
 
 # --- Parts of steps -------------------------------------------------------------------------------
 
@@ -83,7 +86,7 @@ class Stage:
     """One stage of an attack: δ at some places, while that of earlier stages stays fixed."""
 
     places: tuple[Place, ...]
-    optimizer: schema.Adam | schema.Gradient
+    optimizer: schema.Optimizer
     steps: int
     limit: float
 
@@ -213,6 +216,8 @@ class Recover(Step):
     stop: Literal["recovered", "never"] = "recovered"
     forward_passes: int | None = None
     """How many may be spent on an example; None: as many as the steps take."""
+    restarts: int = field(default=0, metadata=LATER)
+    """How many more times an example that has not recovered is searched, from random starts."""
 
     @property
     def limit(self) -> float:
@@ -224,11 +229,14 @@ class Recover(Step):
 class FindSmallestNorm(Step):
     """The least norm that recovers, from the perturbations of a `Recover` step."""
 
-    version = 5
+    version = 6
     recover: Recover
     within: float
     steps: int
-    """Steps of steepest ascent for each radius that is tried."""
+    """Steps of steepest ascent for each radius that is tried, and of the search from each random start;
+    twice as many from the best δ."""
+    starts: int
+    """Random starts of each example."""
 
 
 @frozen
@@ -251,7 +259,7 @@ class Suffix(Step):
     behavior: Behavior
     tokens: int
     steps: int
-    optimizer: schema.Adam | schema.Gradient | None
+    optimizer: schema.Optimizer | None
     """For trained embeddings; None: real tokens, searched by greedy coordinate gradient."""
     candidates: int = 0
     top: int = 0

@@ -26,10 +26,10 @@ from recoverdsl.language.schema.functions import (
     Features,
     File,
     Gcg,
-    Gradient,
     Greedy,
     Interval,
     ModelSource,
+    Optimizer,
     Preserve,
     SaeSource,
     SmallestNorm,
@@ -177,7 +177,7 @@ class Stage:
     perturb: tuple[Perturbation, ...] = field(metadata=says("Where δ is added."))
     limit: Limit = field(metadata=says("Largest norm of this stage's δ.", source="C4"))
     steps: int = field(default=100, metadata=says("Optimization steps.", at_least=1, unit="steps"))
-    optimizer: Adam | Gradient | None = field(
+    optimizer: Optimizer | None = field(
         default=None, metadata=says("Optimizer; if not given, the attack's.", key="with")
     )
 
@@ -215,7 +215,15 @@ class Attack:
             later=True,
         ),
     )
-    optimizer: Adam | Gradient = field(default=Adam(), metadata=says("Optimizer.", key="with"))
+    optimizer: Optimizer = field(default=Adam(), metadata=says("Optimizer.", key="with"))
+    restarts: int = field(
+        default=0,
+        metadata=says(
+            "How many more times the search begins, from a random δ within the limit, for the examples that have not recovered.",
+            at_least=0,
+            later=True,
+        ),
+    )
     preserve: Preserve | None = field(
         default=None,
         metadata=says(
