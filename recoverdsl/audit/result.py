@@ -10,6 +10,7 @@ from recoverdsl.audit.tables import example_rows, failed, observed
 from recoverdsl.compiler.steps import RunBase, SelectFeatures
 from recoverdsl.engine.steps.feature_records import SelectedFeatures
 from recoverdsl.engine.steps.output import Output
+from recoverdsl.engine.steps.strength import StrengthRecord
 from recoverdsl.language.schema import Control, Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.canonical import digest
@@ -59,7 +60,12 @@ def assemble(
             for name, control in spec.controls.items()
         },
     )  # fmt: skip
-    found = flags(Evidence(frame, summary.attacks, summary.controls))
+    searches = {
+        budget: output.record(key, StrengthRecord).rows
+        for budget, key in output.graph.strength.items()
+        if output.results[key].record is not None
+    }
+    found = flags(Evidence(frame, summary.attacks, summary.controls, searches))
     result = results.Result(
         spec=results.SpecIdentity(claim.path.name, digest(spec), spec.audit),
         counts=results.Counts(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from attrs import field, frozen
 
 from recoverdsl.compiler import steps
-from recoverdsl.compiler.attacks import attack_steps, control_step
+from recoverdsl.compiler.attacks import attack_steps, budgets_of_expectations, control_step
 from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import (
     Defense,
@@ -28,15 +28,19 @@ from recoverdsl.compiler.steps import (
     RunDefended,
     SelectFeatures,
     SplitDelta,
+    TryHarder,
 )
 from recoverdsl.compiler.support import examples_of, refuse_unsupported
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of
-from recoverdsl.measure.keys import RowKind, TableKey, limit_text
+from recoverdsl.measure.keys import Budget, RowKind, TableKey, limit_text
 
 SEARCH_STEPS = 16
 """Steps for each radius and each random start in the search of the smallest norm."""
+
+CHECKED = 8
+"""Flips that the checks of an attack's strength try again."""
 
 Pin = Callable[
     [schema.Model | schema.Sae | schema.Data | schema.Classifier | schema.File | None], str
@@ -106,6 +110,8 @@ class _Compiler:
             self._control(name, control, defense, behavior)
         for name, attribute in spec.attributes.items():
             self._attribute(name, attribute)
+        for budget in budgets_of_expectations(spec):
+            self._try_harder(budget)
         tables = {str(table): key for table, key in self.graph.tables.items()}
         measure = add(
             "measure", Measure(dict(spec.measures)), base=base, defended=defended, flips=flips, **tables,
@@ -206,6 +212,14 @@ class _Compiler:
         )
         self.graph.tables[TableKey("part", name, limit)] = self.graph.add(
             f"split {name}", SplitDelta(self._recovery(found), parts),
+            **{**self.common, "found": found},
+        )  # fmt: skip
+
+    def _try_harder(self, budget: Budget) -> None:
+        found = self.graph.tables[TableKey("attack", budget.attack, budget.limit)]
+        step = TryHarder(self._recovery(found), CHECKED, seed=0)
+        self.graph.strength[budget] = self.graph.add(
+            f"try harder, {budget.attack} at norm {limit_text(step.recover.limit)}", step,
             **{**self.common, "found": found},
         )  # fmt: skip
 

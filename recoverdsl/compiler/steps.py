@@ -251,6 +251,18 @@ class RandomDirections(Step):
 
 
 @frozen
+class TryHarder(Step):
+    """Other searches on some of the valid flips that an attack did not recover, for the checks of its
+    strength."""
+
+    version = 1
+    recover: Recover
+    examples: int
+    """How many flips at most."""
+    seed: int
+
+
+@frozen
 class Suffix(Step):
     """An attack by tokens after the request instead of a δ: trained embeddings, or real tokens."""
 
@@ -321,6 +333,6 @@ def recover_of(step: Step) -> Recover:
     match step:
         case Recover():
             return step
-        case FindSmallestNorm() | RandomDirections() | SplitDelta():
+        case FindSmallestNorm() | RandomDirections() | SplitDelta() | TryHarder():
             return step.recover
     raise TypeError(f"{type(step).__name__} has no attack")

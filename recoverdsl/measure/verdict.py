@@ -8,13 +8,11 @@ from typing import Literal
 
 from attrs import evolve, frozen
 
-from recoverdsl.language.schema import METRICS
+from recoverdsl.language.schema.metrics import RECOVERY
 from recoverdsl.measure.expectation import ExpectationResult, Outcome
+from recoverdsl.measure.keys import Budget
 
 Verdict = Literal["holds", "does_not_hold", "inconclusive", "not_judged"]
-
-RECOVERY = tuple(name for name, metric in METRICS.items() if "recovered" in metric.all_of)
-"""The metrics that say how many examples recovered."""
 
 
 @frozen
@@ -33,16 +31,6 @@ class Flag:
     """What was found, in a sentence."""
     limit: float | None = None
     """The limit of the norm at which it is up; None if it is up at all of them."""
-
-
-@frozen
-class Budget:
-    """An attack at one of its limits."""
-
-    attack: str
-    """Name of the attack."""
-    limit: float | None
-    """Largest norm; None if there is no limit."""
 
 
 def decide(

@@ -10,10 +10,10 @@ from attrs import frozen
 from recoverdsl.language import check
 from recoverdsl.language.schema import METRICS, Attack
 from recoverdsl.language.schema.budgets import suffix_of
+from recoverdsl.language.schema.metrics import RECOVERY
 from recoverdsl.measure.expectation import ExpectationResult
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import AttackResult, ControlResult, Result
-from recoverdsl.measure.verdict import RECOVERY
 from recoverdsl.report.cells import generates, is_suffix
 from recoverdsl.report.evidence import finding
 from recoverdsl.report.words import (

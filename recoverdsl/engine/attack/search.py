@@ -265,6 +265,23 @@ def in_direction(
     return delta_BLQD
 
 
+@torch.no_grad()
+def outcome_of(
+    problem: AttackProblem, delta_BLQD: Tensor, failed_B: Tensor | None = None
+) -> Outcome:
+    """Return the outcome of a given δ.
+
+    Args:
+        failed_B: which examples have no δ; none if not given.
+    """
+    score_B, reached_B = problem.score(delta_BLQD)
+    broken_B = ~score_B.isfinite() if failed_B is None else failed_B | ~score_B.isfinite()
+    return evolve(
+        Outcome.none(problem), delta_BLQD=delta_BLQD, score_B=score_B,
+        recovered_B=reached_B & ~broken_B, failed_B=broken_B,
+    )  # fmt: skip
+
+
 def _total(problem: AttackProblem, delta_BLQD: Tensor, failed_B: Tensor) -> Tensor:
     # For the record, and no part of what the search costs.
     return torch.where(failed_B[:, None, None, None], 0.0, problem.total(delta_BLQD))

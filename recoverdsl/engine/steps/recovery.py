@@ -68,12 +68,22 @@ def recover(
     protected: Protected,
     batch: FlipBatch,
     progress: Progress = lambda done: None,
+    limit_B: Tensor | None = None,
 ) -> Recoveries:
-    """Return the δ that an attack finds for some valid flips, stage by stage, with their figures."""
+    """Return the δ that an attack finds for some valid flips, stage by stage, with their figures.
+
+    Args:
+        limit_B: each example's limit in every stage; those of the step if not given.
+    """
     problem = problem_of(problems, step, protected, batch)
     meter = Meter.of(len(problem), problems.resources.device)
     outcome = _in_stages(
-        problems, step, problem, meter, progress=(lambda _: None) if step.restarts else progress
+        problems,
+        step,
+        problem,
+        meter,
+        limit_B,
+        progress=(lambda _: None) if step.restarts else progress,
     )
     for restart in range(1, step.restarts + 1):
         rows = _unrecovered(step, outcome, meter, restart)
@@ -82,7 +92,10 @@ def recover(
             break
         ids = [problems.resources.examples[batch.indices[row]].id for row in rows.tolist()]
         starts = [_starts(restart, ids, number) for number in range(len(step.stages))]
-        again = _in_stages(problems, step, problem.take(rows), meter.take(rows), starts)
+        again = _in_stages(
+            problems, step, problem.take(rows), meter.take(rows),
+            None if limit_B is None else limit_B[rows], starts,
+        )  # fmt: skip
         outcome = outcome.improved(rows, again)
     progress(len(problem))
     now = problems.stage(problem, step, len(step.stages) - 1, None)
@@ -100,6 +113,7 @@ def _in_stages(
     step: Recover,
     problem: AttackProblem,
     meter: Meter,
+    limit_B: Tensor | None = None,
     starts: Sequence[list[int]] = (),
     progress: Progress = lambda done: None,
 ) -> search.Outcome:
@@ -116,12 +130,13 @@ def _in_stages(
     for number, stage in enumerate(step.stages):
         now = problems.stage(problem, step, number, fixed)
         last = number == len(step.stages) - 1
-        attack, limit_B = _attack(step, stage, now), limits(problem, stage.limit)
+        attack = _attack(step, stage, now)
+        within_B = limits(problem, stage.limit) if limit_B is None else limit_B
         start = None
         if starts:
-            start = search.random_start(now, attack.constraint, limit_B, starts[number], meter)
+            start = search.random_start(now, attack.constraint, within_B, starts[number], meter)
         outcome = search.recover(
-            now, attack, limit_B, start, progress=progress if last else lambda _: None, meter=meter
+            now, attack, within_B, start, progress=progress if last else lambda _: None, meter=meter
         )
         fixed = outcome.delta_BLQD
         steps_B, failed_B = steps_B + outcome.steps_B, failed_B | outcome.failed_B

@@ -1,88 +1,19 @@
-"""Checks of the attacks: was what was tried strong enough to say that little is recovered?
+"""Checks of the attacks that need the table of examples alone.
 
-After Carlini et al., "On evaluating adversarial robustness" (arXiv 1902.06705), and Pintor et al.,
-"Indicators of attack failure" (arXiv 2106.09947). A check is a function of the evidence with a line
-in `@check`, and a page in `pages/`.
+After Carlini et al., "On evaluating adversarial robustness" (arXiv 1902.06705).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Literal
 
 import pandas as pd
-from attrs import field, frozen
 
+from recoverdsl.measure.checks.registry import Evidence, Finding, check
 from recoverdsl.measure.keys import limit_text
-from recoverdsl.measure.results import AttackResult, ControlResult
 from recoverdsl.measure.summary import outcomes
-from recoverdsl.measure.verdict import Flag
-
-UNUSED = 0.9
-"""Share of the limit below which the norm of δ says that the budget was not used."""
-
-
-@frozen
-class Evidence:
-    """What the checks look at."""
-
-    rows: pd.DataFrame
-    """The table of `measure.table.SCHEMA`."""
-    attacks: Mapping[str, AttackResult]
-    controls: Mapping[str, ControlResult]
-    figures: Mapping[str, Mapping[str, float]] = field(factory=dict)
-    """Attack to figures that are not in the table, by the names that their checks give them."""
-
-
-@frozen
-class Finding:
-    """What a check found of one attack."""
-
-    subject: str | None
-    """The attack; None for the whole run."""
-    figure: float | None
-    sentence: str
-    limit: float | None = None
-    """The limit that it is about; None if it is about all of them."""
-
-
-@frozen
-class Check:
-    """One check, by its name."""
-
-    name: str
-    kind: Literal["flag", "caution"]
-    """See `Flag.kind`."""
-    find: Callable[[Evidence], Iterable[Finding]]
-
-
-CHECKS: dict[str, Check] = {}
-"""Every check by its name, in the order in which reports list what they find."""
-
-
-def check(
-    kind: Literal["flag", "caution"],
-) -> Callable[[Callable[[Evidence], Iterable[Finding]]], Callable[[Evidence], Iterable[Finding]]]:
-    """Register a function as the check of its name."""
-
-    def register(
-        find: Callable[[Evidence], Iterable[Finding]],
-    ) -> Callable[[Evidence], Iterable[Finding]]:
-        CHECKS[find.__name__] = Check(find.__name__, kind, find)
-        return find
-
-    return register
-
-
-def flags(evidence: Evidence) -> tuple[Flag, ...]:
-    """Return what the checks find, check by check."""
-    return tuple(
-        Flag(check.name, check.kind, found.subject, found.figure, found.sentence, found.limit)
-        for check in CHECKS.values()
-        for found in check.find(evidence)
-    )
 
 
 @check("flag")
@@ -129,29 +60,6 @@ def recovery_falls(evidence: Evidence) -> Iterator[Finding]:
                     "recovers at the smaller norm is allowed at the larger one: the search misses "
                     "what is there.",
                     None if math.isinf(larger) else larger,
-                )
-
-
-@check("flag")
-def unused_budget(evidence: Evidence) -> Iterator[Finding]:
-    """Yield the attacks that end far inside their limit where they recover nothing: the median norm of
-    δ there is below `UNUSED` of the limit.
-
-    The figure is that median as a share of the limit.
-    """
-    for name in evidence.attacks:
-        done = outcomes(evidence.rows, "attack", name)
-        missed = done[~done["recovered"] & done["norm"].notna()]
-        for limit in sorted(set(missed["limit"])):
-            norms = missed.loc[missed["limit"] == limit, "norm"]
-            used = float(norms.median())
-            if math.isfinite(limit) and used < UNUSED * limit:
-                yield Finding(
-                    name,
-                    used / limit,
-                    f"{_at(limit)} δ ends at a median norm of {used:.2g} in the {len(norms)} that the "
-                    f"attack {name} does not recover: the search did not use its budget.",
-                    limit,
                 )
 
 
