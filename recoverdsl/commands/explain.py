@@ -15,7 +15,7 @@ from recoverdsl.commands.terminal import say
     cls=Command,
     examples=[
         ("recoverdsl explain REC401", "show the meaning of a mistake, the reason for the rule, and a fix"),
-        ("recoverdsl explain unused_budget", "show the meaning of a flag on an attack"),
+        ("recoverdsl explain starved", "show the meaning of a flag on an attack"),
         ("recoverdsl explain", "list all codes and flags with their titles"),
     ],
     codes={0: "explained", 2: "there is no such code or flag"},

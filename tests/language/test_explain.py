@@ -97,13 +97,13 @@ def test_the_command() -> None:
     done = cli("explain")
     assert done.code == 0
     assert done.out == f"{render_list()}\n{flag_pages.render_list()}"
-    assert "unused_budget  The budget is not used\n" in done.out
-    done = cli("explain", "Unused-Budget")
-    assert (done.code, done.out) == (0, flag_pages.render(flag_pages.page("unused_budget")))
+    assert "starved  The attack ends before its budget does\n" in done.out
+    done = cli("explain", "Beaten-By-Control")
+    assert (done.code, done.out) == (0, flag_pages.render(flag_pages.page("beaten_by_control")))
     assert max(map(len, done.out.splitlines())) <= WIDTH
-    done = cli("explain", "unused_bugdet")
+    done = cli("explain", "beaten_by_contrl")
     assert done.code == 2
-    assert "did you mean unused_budget?" in done.err
+    assert "did you mean beaten_by_control?" in done.err
     done = cli("explain", "REC1011")
     assert (done.code, done.out) == (2, "")
     assert "did you mean REC101" in done.err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -86,25 +85,6 @@ def test_recovery_that_grows_or_stays_is_not_flagged(recovered: int) -> None:
     assert found(rows_of("a", 4, limit=5.0, norm=5.0) + rows_of("a", recovered)) == ()
 
 
-@pytest.mark.parametrize(
-    ("norm", "flagged"), [(2.8, True), (0.0, True), (17.9, True), (18.0, False), (20.0, False)]
-)
-def test_failures_far_inside_the_limit_are_flagged(norm: float, flagged: bool) -> None:
-    given = found(rows_of("a", 0, norm=norm))
-    assert [(flag.name, flag.figure) for flag in given] == ([("unused_budget", norm / 20)] if flagged else [])  # fmt: skip
-
-
-def test_what_recovered_may_be_as_small_as_it_likes() -> None:
-    assert found(rows_of("a", 16, norm=1.0)) == ()
-    few = [*rows_of("a", 14, 14, norm=1.0), *rows_of("a", 0, 2, first=14)]
-    assert found(few) == ()
-
-
-@pytest.mark.parametrize(("limit", "norm"), [(None, 3.0), (None, None)])
-def test_without_a_limit_there_is_no_budget(limit: float | None, norm: float | None) -> None:
-    assert found(rows_of("a", 0, limit=limit, norm=norm)) == ()
-
-
 def test_nothing_is_found_of_nothing() -> None:
     assert found([]) == ()
 
@@ -115,11 +95,3 @@ def test_every_check_has_a_page_and_every_page_a_check() -> None:
         text = page(name)
         assert text.title
         assert "## Why\n" in text.body and "## Effect\n" in text.body and "## Next\n" in text.body
-
-
-def test_a_registered_check_is_made() -> None:
-    frame = table.to_frame(rows_of("a", 0))
-    summary = summarize(frame, {})
-    evidence = Evidence(frame, summary.attacks, summary.controls, {"a": {"x": math.pi}})
-    assert flags(evidence) == ()
-    assert [check.name for check in CHECKS.values()] == list(CHECKS)

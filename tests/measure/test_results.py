@@ -62,8 +62,8 @@ def example() -> Result:
             "projected": (PartResult("clamped", "alone", low), PartResult("5", "without", rate))
         },
         intervals={"recovery_rate": IntervalUsed("wilson", 0.95)},
-        checks=("beaten_by_control", "unused_budget"),
-        flags=(Flag("unused_budget", "flag", "projected", 0.05, "At norm 20 …", 20.0),),
+        checks=("beaten_by_control", "starved"),
+        flags=(Flag("starved", "flag", "projected", 0.05, "At norm 20 …", 20.0),),
         environment={"threads": 2, "device": "cpu", "versions": {"torch": "2", "attrs": "24"}},
     )
 

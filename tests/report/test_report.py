@@ -121,14 +121,14 @@ def test_an_inconclusive_result_gives_its_reasons_and_flags_first(
     first, *others = result.expectations
     undecided = attrs.evolve(first, outcome="undecided", reason=why, value=0.0, low=0.0, high=0.66)
     flags = tuple(
-        Flag("unused_budget", "flag", "projected", 0.1, f"At norm {limit:g} δ is short.", limit)
+        Flag("starved", "flag", "projected", 0.1, f"At norm {limit:g} δ is short.", limit)
         for limit in (2.0, 20.0)
     )
     caution = Flag("displaced", "caution", None, 0.4, "The clamp moves the state far.")
     shown = attrs.evolve(
         result,
         expectations=(undecided, *others),
-        checks=("unused_budget",),
+        checks=("starved",),
         flags=(caution, *flags),
     )
     assert shown.verdict == "inconclusive"
@@ -136,8 +136,8 @@ def test_an_inconclusive_result_gives_its_reasons_and_flags_first(
     said = (
         f"is undecided: {why}",
         "How hard did we try?",
-        "Checks of the attacks (unused_budget): 1 flag is up.",
-        "unused_budget: At norm 20 δ is short. The same at norm 2.",
+        "Checks of the attacks (starved): 1 flag is up.",
+        "starved: At norm 20 δ is short. The same at norm 2.",
         "displaced: The clamp moves the state far.",
     )
     page = html.unescape(render_html(shown, rows))
