@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.tables import example_rows, failed, observed
+from recoverdsl.compiler.attacks import budgets_of_expectations
 from recoverdsl.compiler.steps import RunBase, SelectFeatures
 from recoverdsl.engine.steps.feature_records import SelectedFeatures
 from recoverdsl.engine.steps.output import Output
@@ -65,7 +66,10 @@ def assemble(
         for budget, key in output.graph.strength.items()
         if output.results[key].record is not None
     }
-    found = flags(Evidence(frame, summary.attacks, summary.controls, searches))
+    unchecked = frozenset(
+        at for at in budgets_of_expectations(spec) if not spec.attacks[at.attack].checks
+    )
+    found = flags(Evidence(frame, summary.attacks, summary.controls, searches, unchecked))
     result = results.Result(
         spec=results.SpecIdentity(claim.path.name, digest(spec), spec.audit),
         counts=results.Counts(

@@ -39,9 +39,6 @@ from recoverdsl.measure.keys import Budget, RowKind, TableKey, limit_text
 SEARCH_STEPS = 16
 """Steps for each radius and each random start in the search of the smallest norm."""
 
-CHECKED = 8
-"""Flips that the checks of an attack's strength try again."""
-
 Pin = Callable[
     [schema.Model | schema.Sae | schema.Data | schema.Classifier | schema.File | None], str
 ]
@@ -216,8 +213,11 @@ class _Compiler:
         )  # fmt: skip
 
     def _try_harder(self, budget: Budget) -> None:
+        checks = self.spec.attacks[budget.attack].checks
+        if not checks:
+            return
         found = self.graph.tables[TableKey("attack", budget.attack, budget.limit)]
-        step = TryHarder(self._recovery(found), CHECKED, seed=0)
+        step = TryHarder(self._recovery(found), checks, seed=0)
         self.graph.strength[budget] = self.graph.add(
             f"try harder, {budget.attack} at norm {limit_text(step.recover.limit)}", step,
             **{**self.common, "found": found},

@@ -119,3 +119,15 @@ def test_without_a_limit_only_the_steps_can_be_too_few() -> None:
 def test_the_sentence_says_how_many_were_searched_again() -> None:
     (flag,) = found(row(apgd=tried(True)), row(), row())
     assert "apgd(), recovers 1 of the 3 searched again" in flag.sentence
+
+
+def test_checks_that_are_turned_off_are_said() -> None:
+    evidence = Evidence(table.to_frame([]), {}, {}, unchecked=frozenset({AT}))
+    (flag,) = flags(evidence)
+    assert (flag.name, flag.kind, flag.subject, flag.limit, flag.figure) == (
+        "unchecked",
+        "flag",
+        "a",
+        LIMIT,
+        None,
+    )

@@ -18,6 +18,7 @@ attack tried {{
   steps    = {steps}
   with     = {optimizer}
   limit    = norm <= {limit}
+  checks   = {checks}
 }}
 
 expect recovery_rate(tried) <= 5%
@@ -33,10 +34,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
     claims.write(folder)
     before = claims.SPEC[: claims.SPEC.index("attack unconstrained")]
 
-    def run(steps: int = 100, optimizer: str = "adam(lr = 0.1)", limit: float = 60, **of: str) -> Result:  # fmt: skip
-        text = before + ATTACK.format(steps=steps, optimizer=optimizer, limit=limit)
-        for old, new in of.items():
-            text = text.replace(f"@{old}", new)
+    def run(steps: int = 100, optimizer: str = "adam(lr = 0.1)", limit: float = 60, checks: int = 8) -> Result:  # fmt: skip
+        text = before + ATTACK.format(steps=steps, optimizer=optimizer, limit=limit, checks=checks)
         spec = folder / "tried.rec"
         spec.write_text(text)
         return recoverdsl.load(spec).run(None, store=folder / "store").result
@@ -73,6 +72,12 @@ def test_a_budget_below_the_clamp_says_nothing_of_it(judged: Judged) -> None:
     assert flags(large) == set()
     assert small.verdict == "inconclusive"
     assert large.verdict == "does_not_hold"
+
+
+def test_without_checks_nothing_is_said_to_hold(judged: Judged) -> None:
+    result = judged(limit=0.05, checks=0)
+    assert flags(result) == {"unchecked"}
+    assert result.verdict == "inconclusive"
 
 
 def test_an_attack_that_no_expectation_leans_on_is_not_searched_again(tmp_path: Path) -> None:

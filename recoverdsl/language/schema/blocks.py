@@ -243,6 +243,16 @@ class Attack:
         metadata=says("`recovered`: an example is done once its behavior is back."),
     )
     find: SmallestNorm | None = field(default=None, metadata=says("Also search the least norm."))
+    checks: int = field(
+        default=8,
+        metadata=says(
+            "Flips that did not recover on which other searches check the attack's strength, where an "
+            "expectation needs it; 0 for none.",
+            at_least=0,
+            unit="flips",
+            later=True,
+        ),
+    )
     budget: Annotated[str, Ref("budget")] | None = field(
         default=None, metadata=says("A shared budget, for what is not written here.")
     )

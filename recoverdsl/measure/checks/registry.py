@@ -27,6 +27,8 @@ class Evidence:
     controls: Mapping[str, ControlResult]
     searches: Mapping[Budget, tuple[StrengthRow, ...]] = field(factory=dict)
     """Other searches at a budget, where the attack did not recover."""
+    unchecked: frozenset[Budget] = frozenset()
+    """Budgets that an expectation is about and that were not searched again."""
 
 
 @frozen

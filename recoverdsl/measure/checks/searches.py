@@ -169,6 +169,19 @@ def unreachable(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
+@check("flag")
+def unchecked(evidence: Evidence) -> Iterator[Finding]:
+    """Yield the attacks whose strength the spec asks not to check. There is no figure."""
+    for budget in sorted(evidence.unchecked, key=lambda at: (at.attack, _limit(at))):
+        yield Finding(
+            budget.attack,
+            None,
+            f"{_at(budget)} no other search checks how strong the attack {budget.attack} is: the spec "
+            "sets its checks to 0.",
+            budget.limit,
+        )
+
+
 def _recovers(
     evidence: Evidence, of: Callable[[StrengthRow], Tried], who: str
 ) -> Iterator[Finding]:
