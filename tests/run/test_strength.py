@@ -21,7 +21,7 @@ attack tried {{
   checks   = {checks}
 }}
 
-expect recovery_rate(tried) <= 5%
+expect recovery_rate(tried) <= 5% by estimate
 """
 """The clamp moves the last token by about 19, and a norm of 5 recovers about half of the flips."""
 
@@ -71,6 +71,9 @@ def test_a_budget_below_the_clamp_says_nothing_of_it(judged: Judged) -> None:
     assert flags(small) == {"budget_below_clamp"}
     assert flags(large) == set()
     assert small.verdict == "inconclusive"
+    (expectation,) = small.expectations
+    assert expectation.value == 0
+    assert "budget_below_clamp" in (expectation.reason or "")
     assert large.verdict == "does_not_hold"
 
 
