@@ -62,6 +62,7 @@ generated: $(VENV)/installed
 	$(BIN)/python -m recoverdsl.commands.page docs/commands.md
 	$(BIN)/python -m recoverdsl.language.reference docs/reference
 	$(BIN)/python -m recoverdsl.measure.table_page docs/reference/examples.md
+	$(BIN)/python -m recoverdsl.measure.flag_pages docs/reference/checks.md
 
 ## Builds the documentation site into build/site. Fails on any warning, dead links and anchors among them.
 docs: $(VENV)/installed

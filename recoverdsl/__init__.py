@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from recoverdsl.language.diagnostics.diagnostic import Diagnostic, Edit
     from recoverdsl.language.schema.blocks import Spec
     from recoverdsl.language.syntax.nodes import Span
+    from recoverdsl.measure.expectation import ExpectationResult
     from recoverdsl.measure.intervals import Estimate
     from recoverdsl.measure.results import (
         AttackResult,
         BudgetResult,
         ControlResult,
         Counts,
-        ExpectationResult,
         Input,
         IntervalUsed,
         PartResult,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         SpecIdentity,
     )
     from recoverdsl.measure.sweeps import PointResult, SweepResult
+    from recoverdsl.measure.verdict import Flag
     from recoverdsl.pinning.differences import Difference
     from recoverdsl.pinning.lock import Lock, Pinned
     from recoverdsl.pinning.spec_with_lock import SpecWithLock
@@ -61,8 +62,9 @@ _MODULES = {
     "Difference": "recoverdsl.pinning.differences",
     "Edit": "recoverdsl.language.diagnostics.diagnostic",
     "Estimate": "recoverdsl.measure.intervals",
-    "ExpectationResult": "recoverdsl.measure.results",
+    "ExpectationResult": "recoverdsl.measure.expectation",
     "Fetcher": "recoverdsl.sources.fetcher",
+    "Flag": "recoverdsl.measure.verdict",
     "Graph": "recoverdsl.compiler.graph",
     "Input": "recoverdsl.measure.results",
     "IntervalUsed": "recoverdsl.measure.results",
@@ -110,6 +112,7 @@ __all__ = [
     "Estimate",
     "ExpectationResult",
     "Fetcher",
+    "Flag",
     "Graph",
     "Input",
     "IntervalUsed",

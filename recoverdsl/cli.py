@@ -19,14 +19,15 @@ def main() -> NoReturn:
     """Run the tool, and turn every error that a user can fix into a message and an exit code."""
     register()
     code = _run()
-    try:
-        # The language server closes its output when the editor ends the connection.
-        if not sys.stdout.closed:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of the output closed it. Whatever Python flushes on exit is discarded.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = StoppedError.exit_code
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            # The language server closes its output when the editor ends the connection.
+            if not stream.closed:
+                stream.flush()
+        except BrokenPipeError:
+            # The reader of the output closed it. Whatever Python flushes on exit is discarded.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            code = StoppedError.exit_code
     sys.exit(code)
 
 

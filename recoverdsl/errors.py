@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 EXIT_CODES = {
-    0: "done, and every expectation holds",
-    1: "done, but an expectation does not hold, a file is not formatted, or a lock is out of date",
+    0: 'done, and the verdict, if there is one, is "holds" or "not judged"',
+    1: 'done, but the verdict is "does not hold" or "inconclusive", a file is not formatted, or a lock is out of date',
     2: "the command or the spec is wrong",
     3: "a model, an SAE, data, memory or disk space is not available; or the tool has a bug",
     4: "stopped part way; run again to resume",

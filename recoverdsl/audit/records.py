@@ -49,8 +49,8 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """0 if every expectation holds, 1 if one does not or is undefined."""
-        return 0 if self.result.verdict in ("holds", "not judged") else 1
+        """0 if the verdict is `holds` or `not_judged`, otherwise 1."""
+        return 0 if self.result.verdict in ("holds", "not_judged") else 1
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -87,7 +87,7 @@ class SweepRun:
 
     @property
     def exit_code(self) -> int:
-        """0 if every expectation holds at every point, 1 if one does not or is undefined."""
+        """0 if the verdict at every point is `holds` or `not_judged`, otherwise 1."""
         return max((run.exit_code for run in self.runs), default=0)
 
     @property

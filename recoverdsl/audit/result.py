@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.tables import example_rows, failed, observed
+from recoverdsl.compiler.attacks import budgets_of_expectations
 from recoverdsl.compiler.steps import RunBase, SelectFeatures
 from recoverdsl.engine.steps.feature_records import SelectedFeatures
 from recoverdsl.engine.steps.output import Output
+from recoverdsl.engine.steps.strength import StrengthRecord
 from recoverdsl.language.schema import Control, Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.canonical import digest
 from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
+from recoverdsl.measure.checks import CHECKS, Evidence, flags
 from recoverdsl.measure.summary import Planned, judge, summarize
 from recoverdsl.measure.table import to_frame
+from recoverdsl.measure.verdict import decide
 from recoverdsl.sources.registry import source_of
 
 if TYPE_CHECKING:
@@ -57,6 +61,15 @@ def assemble(
             for name, control in spec.controls.items()
         },
     )  # fmt: skip
+    searches = {
+        budget: output.record(key, StrengthRecord).rows
+        for budget, key in output.graph.strength.items()
+        if output.results[key].record is not None
+    }
+    unchecked = frozenset(
+        at for at in budgets_of_expectations(spec) if not spec.attacks[at.attack].checks
+    )
+    found = flags(Evidence(frame, summary.attacks, summary.controls, searches, unchecked))
     result = results.Result(
         spec=results.SpecIdentity(claim.path.name, digest(spec), spec.audit),
         counts=results.Counts(
@@ -68,7 +81,11 @@ def assemble(
         attacks=summary.attacks,
         controls=summary.controls,
         attributions=summary.attributions,
-        expectations=judge(spec.expects, summary.attacks, summary.controls),
+        expectations=decide(
+            judge(spec.expects, summary.attacks, summary.controls, summary.intervals),
+            largest={name: attack.limit for name, attack in summary.attacks.items()},
+            flags=found,
+        ),
         inputs=tuple(
             results.Input(name, kind, source_of(block).pin(claim.fetcher))
             for kind, blocks in (
@@ -79,6 +96,8 @@ def assemble(
             for name, block in blocks.items()
         ),
         intervals=summary.intervals,
+        checks=tuple(CHECKS),
+        flags=found,
         environment=environment | _steps(spec, output, ids),
     )
     return result, frame

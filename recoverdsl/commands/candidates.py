@@ -36,10 +36,12 @@ def devices(context: click.Context, param: click.Parameter, incomplete: str) -> 
 
 
 def codes(context: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """List the codes of diagnostics, with their titles."""
+    """List the codes of diagnostics and the flags on attacks, with their titles."""
     from recoverdsl.language.diagnostics.codes import CODES
+    from recoverdsl.measure.flag_pages import names, page
 
-    return _items({code: kind.title for code, kind in CODES.items()}, incomplete)
+    flags = {name: page(name).title for name in names()}
+    return _items({code: kind.title for code, kind in CODES.items()} | flags, incomplete)
 
 
 def overrides(context: click.Context, param: click.Parameter, incomplete: str) -> Items:

@@ -15,14 +15,22 @@ from recoverdsl.commands.terminal import say
     cls=Command,
     examples=[
         ("recoverdsl explain REC401", "show the meaning of a mistake, the reason for the rule, and a fix"),
-        ("recoverdsl explain", "list all codes with their titles"),
+        ("recoverdsl explain starved", "show the meaning of a flag on an attack"),
+        ("recoverdsl explain", "list all codes and flags with their titles"),
     ],
-    codes={0: "explained", 2: "there is no such code"},
+    codes={0: "explained", 2: "there is no such code or flag"},
 )  # fmt: skip
 @click.argument("code", required=False, metavar="[CODE]", shell_complete=candidates.codes)
 def explain(code: str | None) -> int:
-    """Explain a mistake by its code: REC101, rec101 or 101."""
-    from recoverdsl.language.diagnostics.explanations import page, render_list, render_page
+    """Explain a mistake by its code (REC101, rec101 or 101), or a flag on an attack by its name."""
+    from recoverdsl.language.diagnostics import explanations
+    from recoverdsl.measure import flag_pages
 
-    say(render_page(page(code)) if code else render_list(), sys.stdout, end="")
+    if code is None:
+        text = f"{explanations.render_list()}\n{flag_pages.render_list()}"
+    elif (name := code.strip().lower().replace("-", "_")) in flag_pages.names():
+        text = flag_pages.render(flag_pages.page(name))
+    else:
+        text = explanations.render_page(explanations.page(code, flag_pages.names()))
+    say(text, sys.stdout, end="")
     return 0

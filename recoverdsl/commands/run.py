@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         ("recoverdsl run specs/ioi.rec --locked", "run it only if everything is as `recoverdsl lock` recorded it"),
         ("recoverdsl run specs/ioi.rec --json > result.json", "print the result for a program"),
     ],
-    codes={**EXIT_CODES, 1: "done, and an expectation does not hold or is undefined"},
+    codes={**EXIT_CODES, 0: "done, and the verdict is \"holds\" or \"not judged\"", 1: "done, and it is \"does not hold\" or \"inconclusive\""},
 )  # fmt: skip
 @options.spec
 @click.option(

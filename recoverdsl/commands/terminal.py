@@ -42,12 +42,17 @@ def console(stream: TextIO) -> Console:
     """
     from rich.console import Console
 
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:
+            # rich would exit with 1, which is a verdict; see `command._read_to_the_end`.
+            raise BrokenPipeError
+
     system: Any = None
     if colored(stream):
         system = "auto" if _can_show(stream) else "standard"
     # rich has its own reading of NO_COLOR and FORCE_COLOR: with the latter it takes a pipe for a
     # terminal.
-    return Console(
+    return Ours(
         file=stream, color_system=system, no_color=False, force_terminal=stream.isatty(), highlight=False
     )  # fmt: skip
 

@@ -19,7 +19,8 @@ from recoverdsl.compiler.steps import (
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of, suffix_of
-from recoverdsl.measure.keys import limit_text
+from recoverdsl.language.schema.metrics import RECOVERY
+from recoverdsl.measure.keys import Budget, limit_text
 
 STEPS = 100
 """Optimization steps of an attack that sets none (paper: single-layer schedule)."""
@@ -47,6 +48,17 @@ def attack_steps(
     for limit in limits_of(spec, attack):
         step = recover_step(spec, attack, defense, behavior, limit)
         yield AttackStep(f"recover {name} at norm {limit_text(limit)}", limit, step)
+
+
+def budgets_of_expectations(spec: Spec) -> list[Budget]:
+    """Return the budgets of attacks with a δ whose recovery an expectation is about, once each."""
+    found: dict[Budget, None] = {}
+    for e in spec.expects:
+        attack = spec.attacks.get(e.subject)
+        if attack and e.metric in RECOVERY and not suffix_of(attack):
+            limit = limits_of(spec, attack)[-1] if e.norm is None else e.norm
+            found[Budget(e.subject, limit)] = None
+    return list(found)
 
 
 def control_step(
@@ -93,6 +105,7 @@ def recover_step(
         target_tokens=answer.tokens if answer else None,
         stop=attack.stop,
         forward_passes=attack.forward_passes or budget.forward_passes,
+        restarts=attack.restarts,
     )
 
 
@@ -130,7 +143,7 @@ def _places(spec: Spec, perturb: tuple[schema.Perturbation, ...]) -> tuple[Place
 
 
 def _without_search(recover: Recover) -> Recover:
-    """Return an attack with its place, constraint and limits alone, without optimizer, steps and
-    passes."""
+    """Return an attack with its place, constraint and limits alone, without optimizer, steps,
+    passes and restarts."""
     stages = tuple(evolve(s, optimizer=schema.Adam(), steps=0) for s in recover.stages)
-    return evolve(recover, stages=stages, stop="recovered", forward_passes=None)
+    return evolve(recover, stages=stages, stop="recovered", forward_passes=None, restarts=0)

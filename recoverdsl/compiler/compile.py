@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from attrs import evolve, field, frozen
 
 from recoverdsl.compiler import steps
-from recoverdsl.compiler.attacks import attack_steps, control_step
+from recoverdsl.compiler.attacks import attack_steps, budgets_of_expectations, control_step
 from recoverdsl.compiler.graph import Graph
 from recoverdsl.compiler.steps import (
     Defense,
@@ -28,16 +28,17 @@ from recoverdsl.compiler.steps import (
     RunDefended,
     SelectFeatures,
     SplitDelta,
+    TryHarder,
 )
 from recoverdsl.compiler.support import examples_of, refuse_unsupported
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.parts import Part, part_named
-from recoverdsl.measure.keys import RowKind, TableKey, limit_text
+from recoverdsl.measure.keys import Budget, RowKind, TableKey, limit_text
 
 SEARCH_STEPS = 16
-"""Steps of steepest ascent per radius in the search of the smallest norm."""
+"""Steps for each radius and each random start in the search of the smallest norm."""
 
 Pin = Callable[
     [schema.Model | schema.Sae | schema.Data | schema.Classifier | schema.File | None], str
@@ -107,6 +108,8 @@ class _Compiler:
             self._control(name, control, defense, behavior)
         for name, attribute in spec.attributes.items():
             self._attribute(name, attribute)
+        for budget in budgets_of_expectations(spec):
+            self._try_harder(budget)
         tables = {str(table): key for table, key in self.graph.tables.items()}
         measure = add(
             "measure", Measure(dict(spec.measures)), base=base, defended=defended, flips=flips, **tables,
@@ -194,7 +197,7 @@ class _Compiler:
     def _find(self, kind: RowKind, name: str, find: schema.SmallestNorm, found: str) -> None:
         step = self._recovery(found)
         self.graph.tables[TableKey(kind, name, step.limit)] = self.graph.add(
-            f"find smallest norm, {name}", FindSmallestNorm(step, find.within, SEARCH_STEPS),
+            f"find smallest norm, {name}", FindSmallestNorm(step, find.within, SEARCH_STEPS, find.starts),
             **{**self.common, "found": found},
         )  # fmt: skip
 
@@ -222,6 +225,17 @@ class _Compiler:
         )
         self.graph.tables[TableKey("part", name, limit)] = self.graph.add(
             f"split {name}", SplitDelta(self._recovery(found), parts),
+            **{**self.common, "found": found},
+        )  # fmt: skip
+
+    def _try_harder(self, budget: Budget) -> None:
+        checks = self.spec.attacks[budget.attack].checks
+        if not checks:
+            return
+        found = self.graph.tables[TableKey("attack", budget.attack, budget.limit)]
+        step = TryHarder(self._recovery(found), checks, seed=0)
+        self.graph.strength[budget] = self.graph.add(
+            f"try harder, {budget.attack} at norm {limit_text(step.recover.limit)}", step,
             **{**self.common, "found": found},
         )  # fmt: skip
 

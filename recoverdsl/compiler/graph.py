@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from recoverdsl.compiler.steps import Step
 from recoverdsl.language.schema.canonical import canonical
-from recoverdsl.measure.keys import TableKey
+from recoverdsl.measure.keys import Budget, TableKey
 
 
 @frozen
@@ -46,6 +46,8 @@ class Graph:
     platform: Mapping[str, str]
     """Versions of torch and transformers, and the device; a part of every digest."""
     nodes: dict[str, Node] = field(factory=dict)
+    strength: dict[Budget, str] = field(factory=dict)
+    """Budget of an attack to the key of the step that tries harder there."""
     tables: dict[TableKey, str] = field(factory=dict)
     """Table of examples to the key of the step that computes its rows, in the order of the spec."""
 

@@ -31,6 +31,9 @@ class Step:
         return None
 
 
+LATER = {"later": True}
+"""Metadata of a field that leaves no trace in the digest while it has its default."""
+
 # --- Parts of steps -------------------------------------------------------------------------------
 
 
@@ -89,7 +92,7 @@ class Stage:
     """One stage of an attack: δ at some places, while that of earlier stages stays fixed."""
 
     places: tuple[Place, ...]
-    optimizer: schema.Adam | schema.Gradient
+    optimizer: schema.Optimizer
     steps: int
     limit: float
 
@@ -221,6 +224,8 @@ class Recover(Step):
     stop: Literal["recovered", "never"] = "recovered"
     forward_passes: int | None = None
     """How many may be spent on an example; None: as many as the steps take."""
+    restarts: int = field(default=0, metadata=LATER)
+    """How many more times an example that has not recovered is searched, from random starts."""
 
     @property
     def limit(self) -> float:
@@ -247,7 +252,10 @@ class FindSmallestNorm(FromAttack):
     version = 6
     within: float
     steps: int
-    """Steps of steepest ascent for each radius that is tried."""
+    """Steps of steepest ascent for each radius that is tried, and of the search from each random start;
+    twice as many from the best δ."""
+    starts: int
+    """Random starts of each example."""
 
 
 @frozen
@@ -260,6 +268,17 @@ class RandomDirections(FromAttack):
 
 
 @frozen
+class TryHarder(FromAttack):
+    """Other searches on some of the valid flips that an attack did not recover, for the checks of its
+    strength."""
+
+    version = 1
+    examples: int
+    """How many flips at most."""
+    seed: int
+
+
+@frozen
 class Suffix(Step):
     """An attack by tokens after the request instead of a δ: trained embeddings, or real tokens."""
 
@@ -268,7 +287,7 @@ class Suffix(Step):
     behavior: Behavior
     tokens: int
     steps: int
-    optimizer: schema.Adam | schema.Gradient | None
+    optimizer: schema.Optimizer | None
     """For trained embeddings; None: real tokens, searched by greedy coordinate gradient."""
     candidates: int = 0
     top: int = 0

@@ -39,7 +39,7 @@ class Role(StrEnum):
     STATEMENT = auto()
     """A word that begins a statement: `expect`."""
     LINK = auto()
-    """`like`."""
+    """`like`, `from`, `by`."""
     OPERATOR = auto()
     OPERATOR_WORD = auto()
     """`at`, `except`, `not`."""
@@ -72,7 +72,7 @@ SHAPES: dict[str, Role] = {
 
 LITERALS: dict[str, Role] = {
     **dict.fromkeys(["recoverdsl", "import", "audit", "param", "expect"], Role.STATEMENT),
-    **dict.fromkeys(["like", "from"], Role.LINK),
+    **dict.fromkeys(["like", "from", "by"], Role.LINK),
     **dict.fromkeys(["or", "and", "not", "at", "except", "of", "in"], Role.OPERATOR_WORD),
     **dict.fromkeys(["true", "false"], Role.TRUTH),
     **dict.fromkeys(["<=", ">=", "==", "<", ">", "..", "+", "-", "*", "/", "="], Role.OPERATOR),
@@ -198,6 +198,7 @@ def _words() -> set[str]:
     for cls in _classes():
         for annotation in hints(cls).values():
             found.update(_in_annotation(annotation))
+    found.update(get_args(hints(schema.Expectation)["by"]))
     return found
 
 

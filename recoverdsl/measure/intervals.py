@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from attrs import frozen
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 
@@ -84,6 +85,41 @@ def wilson_of_shares(shares: ArrayLike, draws: int, confidence: float = 0.95) ->
     )
 
 
+def wilson_ends(
+    successes: NDArray[Any], n: NDArray[Any], confidence: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lower and upper ends of Wilson's interval of many rates (Wilson 1927).
+
+    Args:
+        successes: each in 0..n.
+        n: numbers of trials, each ≥ 1; of the same shape.
+        confidence: in (0, 1).
+    """
+    z2 = stats.norm.isf((1 - confidence) / 2) ** 2
+    rate = successes / n
+    center = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n**2.0))) / (1 + z2 / n)
+    low = np.where(successes == 0, 0.0, center - half)
+    high = np.where(successes == n, 1.0, center + half)
+    return low, high
+
+
+def fewest_values(confidence: float) -> int:
+    """Return how many values a bootstrap of a mean needs before its interval claims anything.
+
+    The percentile interval of n values lies between the smallest and the largest of them. All n lie on
+    one side of the median of what they are drawn from with probability 2^(1−n), and then the interval
+    misses it, whatever the confidence asked for: so 2^(1−n) must be at most 1 − confidence. That is 6
+    values at 95%.
+
+    Raises:
+        ValueError: `confidence` is not in (0, 1).
+    """
+    _check_confidence(confidence)
+    # A tolerance, since 1 − 0.75 and the like are not exact.
+    return 1 + math.ceil(-math.log2(1 - confidence) - 1e-9)
+
+
 def bootstrap(
     values: ArrayLike, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Estimate:
@@ -97,7 +133,8 @@ def bootstrap(
 
     Returns:
         The mean. If no value is defined the estimate is undefined; if they are all equal (or there
-        is one), the interval has no width.
+        is one), the interval has no width. See `fewest_values` for how many it takes to claim
+        anything.
 
     Raises:
         ValueError: `confidence` is not in (0, 1).

@@ -40,6 +40,16 @@ class PartKey:
     )
 
 
+@frozen
+class Budget:
+    """An attack at one of its limits."""
+
+    attack: str
+    """Name of the attack."""
+    limit: float | None
+    """Largest norm; None if there is no limit."""
+
+
 def limit_text(limit: float) -> str:
     """Return a limit as short text that reads back as the same number."""
     return repr(float(limit)).removesuffix(".0")

@@ -9,16 +9,17 @@ from typing import Any, Literal, TypeVar
 
 from attrs import field, frozen
 from cattrs import BaseValidationError, Converter
-from cattrs.gen import make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from recoverdsl.errors import UsageError
+from recoverdsl.measure.expectation import ExpectationResult
+from recoverdsl.measure.former_results import FORMER, from_former
 from recoverdsl.measure.intervals import Estimate
+from recoverdsl.measure.verdict import Flag, Verdict, verdict_of
 
-SCHEMA = "recoverdsl/result/1"
+SCHEMA = "recoverdsl/result/2"
 
 T = TypeVar("T")
-
-Verdict = Literal["holds", "does not hold", "undefined", "not judged"]
 
 
 @frozen
@@ -108,28 +109,6 @@ class PartResult:
 
 
 @frozen
-class ExpectationResult:
-    """An expectation of the spec, and the figure that it is about."""
-
-    text: str
-    """As written in the spec."""
-    value: float | None
-    """The figure; None if it is undefined, for instance because there were no valid flips."""
-    passed: bool | None
-    """Whether the figure is as expected; None if it is undefined."""
-    metric: str
-    """Name of the figure."""
-    subject: str
-    """The attack or control that has the figure."""
-    norm: float | None
-    """The limit at which it is taken; None for the largest."""
-    operator: Literal["<", "<=", ">", ">="]
-    """How the figure is compared with the bound."""
-    bound: float
-    """The number that the figure is compared with."""
-
-
-@frozen
 class Input:
     """A file that went into the result."""
 
@@ -168,13 +147,17 @@ class Result:
     controls: dict[str, ControlResult]
     """Control to its figures, in the order of the spec."""
     expectations: tuple[ExpectationResult, ...]
-    """In the order of the spec."""
+    """In the order of the spec, each with the outcome that stands; see `verdict.decide`."""
     inputs: tuple[Input, ...]
     """Weights and data, by their digests."""
     attributions: dict[str, tuple[PartResult, ...]] = field(factory=dict)
     """Attack to the parts of its δ, in the order of the spec."""
     intervals: dict[str, IntervalUsed] = field(factory=dict)
     """Metric to how its interval was computed."""
+    checks: tuple[str, ...] = ()
+    """Names of the checks that the attacks were put to."""
+    flags: tuple[Flag, ...] = ()
+    """What these checks found."""
     environment: dict[str, Any] = field(factory=dict)
     """Versions, device, threads, dtype, batch sizes: plain JSON values."""
     schema: str = SCHEMA
@@ -182,17 +165,8 @@ class Result:
 
     @property
     def verdict(self) -> Verdict:
-        """`holds` if every expectation is met, `does not hold` if one is not.
-
-        `undefined` if none is broken but a figure that one needs is undefined, and `not judged` if
-        the spec expects nothing.
-        """
-        passed = [expectation.passed for expectation in self.expectations]
-        if not passed:
-            return "not judged"
-        if False in passed:
-            return "does not hold"
-        return "undefined" if None in passed else "holds"
+        """The verdict that the outcomes of the expectations give; see `verdict.verdict_of`."""
+        return verdict_of(expectation.outcome for expectation in self.expectations)
 
 
 def metric_rows(result: Result) -> Iterator[dict[str, Any]]:
@@ -219,6 +193,29 @@ _converter.register_unstructure_hook(
 )
 
 
+@_converter.register_unstructure_hook
+def _unstructured(result: Result) -> dict[str, Any]:
+    data: dict[str, Any] = make_dict_unstructure_fn(Result, _converter)(result)
+    # The verdict is the first thing that a reader looks for.
+    head = {key: data.pop(key) for key in ("schema", "spec")}
+    return {**head, "verdict": result.verdict, **data}
+
+
+@_converter.register_structure_hook
+def _structured(read: dict[str, Any], _: type[Result]) -> Result:
+    schema = read.get("schema")
+    if schema not in (SCHEMA, FORMER):
+        raise ValueError(f"expected a result of the schema {SCHEMA} or {FORMER}, found {schema!r}")
+    current = from_former(read) if schema == FORMER else read
+    result: Result = make_dict_structure_fn(Result, _converter)(current, Result)
+    if schema == SCHEMA and read["verdict"] != result.verdict:
+        raise ValueError(
+            f"expected the verdict {result.verdict!r}, which the expectations give, found "
+            f"{read['verdict']!r}"
+        )
+    return result
+
+
 def to_json(result: Result) -> str:
     """Write a result as JSON: same result, same bytes.
 
@@ -229,12 +226,13 @@ def to_json(result: Result) -> str:
 
 
 def from_json(text: str) -> Result:
-    """Read a result that `to_json` wrote.
+    """Read a result that `to_json` wrote, in this version or when the schema was the former one.
 
     Raises:
-        UsageError: the text is not JSON, is of another schema, or lacks a field.
+        UsageError: the text is not JSON, is of another schema, lacks a field, or its verdict is not
+            the one that its expectations give.
     """
-    return from_text(text, Result, SCHEMA)
+    return from_text(text, Result, SCHEMA, FORMER)
 
 
 def to_data(record: object) -> dict[str, Any]:
@@ -250,11 +248,11 @@ def to_text(data: dict[str, Any]) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def from_text(text: str, record: type[T], schema: str) -> T:
-    """Read a record of a schema.
+def from_text(text: str, record: type[T], schema: str, *former: str) -> T:
+    """Read a record of a schema, or of a former one.
 
     Raises:
-        UsageError: the text is not JSON, is of another schema, or lacks a field.
+        UsageError: the text is not JSON, is of another schema, or does not have its structure.
     """
     try:
         read = json.loads(text)
@@ -263,7 +261,7 @@ def from_text(text: str, record: type[T], schema: str) -> T:
             f"expected a result of the schema {schema}, found text that is not JSON", why=str(error)
         ) from error
     found = read.get("schema") if isinstance(read, dict) else None
-    if found != schema:
+    if found not in (schema, *former):
         raise UsageError(
             f"expected a result of the schema {schema}, found "
             + ("none" if found is None else f"the schema {found!r}")
@@ -271,11 +269,20 @@ def from_text(text: str, record: type[T], schema: str) -> T:
     try:
         return _converter.structure(read, record)
     except BaseValidationError as error:
-        first = error.exceptions[0]
         raise UsageError(
-            f"expected a result of the schema {schema}, found another structure",
-            why=f"{type(first).__name__}: {first}",
+            f"expected a result of the schema {found}, found another structure", why=_first(error)
         ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"expected a result of the schema {found}, found another structure",
+            why=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def _first(error: BaseException) -> str:
+    while isinstance(error, BaseValidationError):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
 
 
 def _finite(value: Any) -> Any:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,22 +11,15 @@ import pandas as pd
 from attrs import evolve, frozen
 
 from recoverdsl.language.schema import METRICS, Bootstrap, Expectation, Interval, Wilson
+from recoverdsl.measure.expectation import ExpectationResult, compared
 from recoverdsl.measure.intervals import Estimate, bootstrap, largest, wilson, wilson_of_shares
 from recoverdsl.measure.results import (
     AttackResult,
     BudgetResult,
     ControlResult,
-    ExpectationResult,
     IntervalUsed,
     PartResult,
 )
-
-COMPARE: dict[str, Callable[[float, float], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 @frozen
@@ -122,22 +114,19 @@ def judge(
     expectations: Iterable[Expectation],
     attacks: Mapping[str, AttackResult],
     controls: Mapping[str, ControlResult],
+    intervals: Mapping[str, IntervalUsed],
 ) -> tuple[ExpectationResult, ...]:
-    """Return each expectation with the figure that it is about.
+    """Return each expectation as the figure that it is about decides it.
 
-    A figure that is undefined, or that was not measured, gives `passed = None`.
+    Args:
+        intervals: metric to how its interval was computed, of which the confidence is taken.
     """
     judged = []
     for e in expectations:
         subject = attacks.get(e.subject) or controls.get(e.subject)
         estimate = subject.at(e.norm).get(e.metric) if subject else None
-        value = estimate.value if estimate else None
-        passed = None if value is None else COMPARE[e.operator](value, e.value)
-        judged.append(
-            ExpectationResult(
-                e.text, value, passed, e.metric, e.subject, e.norm, e.operator, e.value
-            )
-        )
+        confidence = intervals[e.metric].confidence or Wilson().confidence
+        judged.append(compared(e, estimate, confidence))
     return tuple(judged)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from recoverdsl.measure.results import (
     Result,
@@ -21,7 +21,9 @@ from recoverdsl.measure.results import (
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = "recoverdsl/sweep/1"
+SCHEMA = "recoverdsl/sweep/2"
+FORMER = "recoverdsl/sweep/1"
+"""The schema before: its points have results of the former schema."""
 
 _COLUMNS = frozenset(
     {
@@ -66,8 +68,10 @@ class SweepResult:
 
     @property
     def failing(self) -> tuple[PointResult, ...]:
-        """Points with an expectation that is not met or is undefined."""
-        return tuple(p for p in self.points if p.result.verdict in ("does not hold", "undefined"))
+        """Points whose verdict is `does_not_hold` or `inconclusive`."""
+        return tuple(
+            p for p in self.points if p.result.verdict in ("does_not_hold", "inconclusive")
+        )
 
 
 def to_json(swept: SweepResult) -> str:
@@ -88,12 +92,12 @@ def to_json(swept: SweepResult) -> str:
 
 
 def from_json(text: str) -> SweepResult:
-    """Read a sweep that `to_json` wrote.
+    """Read a sweep that `to_json` wrote, in this version or when the schema was the former one.
 
     Raises:
-        UsageError: the text is not JSON, is of another schema, or lacks a field.
+        UsageError: the text is not JSON, is of another schema, or does not have its structure.
     """
-    return from_text(text, SweepResult, SCHEMA)
+    return evolve(from_text(text, SweepResult, SCHEMA, FORMER), schema=SCHEMA)
 
 
 def number(value: str) -> float | None:

@@ -29,6 +29,7 @@ from recoverdsl.report.evidence import cautions
 from recoverdsl.report.openings import OPENING_HEADINGS, categories, openings
 from recoverdsl.report.plots import part_bars, recovery_against_budget, recovery_against_drift
 from recoverdsl.report.revealed import Revealed, by_example
+from recoverdsl.report.strength import strength
 from recoverdsl.report.words import clean, clean_line, figure, percent
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ def render_html(
         title=clean_line(result.spec.audit or result.spec.name),
         headline=sentences.headline(result),
         funnel=sentences.funnel(result),
+        undecided=sentences.undecided(result),
+        strength=strength(result),
         cautions=cautions(result),
         method=sentences.method(result),
         attacks=attacks,
@@ -138,7 +141,7 @@ def render_html(
         categories=categories(result, rows),
         costs=costs(result),
         cost_headings=COST_HEADINGS,
-        expectations=[sentences.expectation(e) for e in result.expectations],
+        expectations=[sentences.expected(e) for e in result.expectations],
         outcomes=list(_outcomes(result, rows)),
         definitions=_definitions(result),
         limits=sentences.LIMITS,
@@ -156,11 +159,13 @@ def render_fragment(result: Result) -> str:
     return template("fragment.html").render(
         title=clean_line(result.spec.audit or result.spec.name),
         headline=sentences.headline(result),
+        undecided=sentences.undecided(result),
+        strength=strength(result),
         cautions=cautions(result),
         headings=headings(result),
         table=table(result),
         caption=caption(result),
-        expectations=[sentences.expectation(e) for e in result.expectations],
+        expectations=[sentences.expected(e) for e in result.expectations],
     )
 
 

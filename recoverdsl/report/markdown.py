@@ -14,11 +14,13 @@ from recoverdsl.report.openings import OPENING_HEADINGS, Counted, categories, op
 from recoverdsl.report.sentences import (
     LIMITS,
     control_sentence,
-    expectation,
+    expected,
     funnel,
     headline,
     method,
+    undecided,
 )
+from recoverdsl.report.strength import strength
 from recoverdsl.report.words import clean_line
 
 # An underscore inside a word is not markup, and most names have one.
@@ -34,13 +36,17 @@ def to_markdown(result: Result, examples: pd.DataFrame | None = None) -> str:
         result: the result to report.
         examples: the table of `measure.table.SCHEMA`, for counts of openings and by category.
     """
-    said = headline(result)
+    said, tried = headline(result), strength(result)
     lines = [
         f"## {_escape(result.spec.audit or result.spec.name)}",
         "",
         f"**{_escape(said.verdict)}:** {_escape(said.because)}.",
         "",
-        *(line for caution in cautions(result) for line in (_escape(caution), "")),
+        *(
+            line
+            for said in (*undecided(result), tried.summary, *tried.findings, *cautions(result))
+            for line in (_escape(said), "")
+        ),
         _escape(funnel(result)),
         "",
     ]
@@ -79,8 +85,9 @@ def to_markdown(result: Result, examples: pd.DataFrame | None = None) -> str:
     if result.expectations:
         lines += [_line(["", "expected", "found"]), _line([":--", ":--", "--:"])]
         for judged in result.expectations:
-            mark, word, claim, value = expectation(judged)
-            lines.append(_line([f"{mark} {word}", _escape(claim), value]))
+            e = expected(judged)
+            claim = f"{_escape(e.claim)}: {_escape(e.why)}" if e.why else _escape(e.claim)
+            lines.append(_line([f"{e.mark} {e.word}", claim, _escape(e.found)]))
         lines.append("")
     lines += [LIMITS, "", f"Spec {_escape(result.spec.name)}, digest {_escape(result.spec.digest)}"]
     return "\n".join(lines) + "\n"

@@ -8,15 +8,24 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from recoverdsl.language import check
-from recoverdsl.language.schema import Attack
+from recoverdsl.language.schema import METRICS, Attack
 from recoverdsl.language.schema.budgets import suffix_of
+from recoverdsl.language.schema.metrics import RECOVERY
+from recoverdsl.measure.expectation import ExpectationResult
 from recoverdsl.measure.intervals import Estimate
-from recoverdsl.measure.results import AttackResult, ControlResult, ExpectationResult, Result
+from recoverdsl.measure.results import AttackResult, ControlResult, Result
 from recoverdsl.report.cells import generates, is_suffix
 from recoverdsl.report.evidence import finding
-from recoverdsl.report.words import clean_line, count, enumerated, figure, norm, percent, plural
-
-RECOVERY = ("recovery_rate", "zero_reactivation_recovery")
+from recoverdsl.report.words import (
+    clean_line,
+    count,
+    enumerated,
+    figure,
+    interval,
+    norm,
+    percent,
+    plural,
+)
 
 _PRESERVES = {
     None: "an unconstrained perturbation",
@@ -26,14 +35,14 @@ _PRESERVES = {
 _KEPT = "a perturbation that leaves the clamped features in place"
 _SUFFIX = "a suffix after the request"
 
-_EXPECTED = {True: "met", False: "not met", None: "cannot be judged"}
-_MARKS = {True: "✓", False: "✗", None: "?"}
+_WORDS = {"met": "met", "broken": "not met", "undecided": "undecided"}
+_BY = {"interval": "", "estimate": " by estimate", "value": " by value"}
 
 LIMITS = (
     "This is a white-box test: it uses the model's weights, activations and gradients, so it shows "
     "what is left in the model under the clamp, not what an outsider could elicit. "
     "With a large enough budget almost any output can be elicited, so a recovery figure is "
-    "meaningful only beside the controls at the same budget. A clamp that held was not broken by "
+    "meaningful only beside the controls at the same budget. A clamp that holds was not broken by "
     "these attacks, at these budgets, on these examples; others may still break it."
 )
 """The scope of a result: what it shows and what it does not."""
@@ -73,11 +82,48 @@ def headline(result: Result) -> Headline:
     return Headline(verdict, "; ".join([clause, *filter(None, controls)]))
 
 
-def expectation(judged: ExpectationResult) -> tuple[str, str, str, str]:
-    """Return an expectation's mark, word, text and figure: `✗`, `not met`, `drift(…) <= 5%`, `7%`."""
-    rate = judged.metric in RECOVERY or judged.metric == "reactivated_fraction"
-    value = percent(judged.value) if rate else figure(judged.value)
-    return _MARKS[judged.passed], _EXPECTED[judged.passed], clean_line(judged.text), value
+@frozen
+class Expected:
+    """An expectation with its outcome, in words."""
+
+    mark: str
+    """`✓` if the whole interval is as expected, `≈` if the figure alone is, `✗` or `?`."""
+    word: str
+    """`met`, `not met`, both also `by estimate` or `by value`, or `undecided`."""
+    claim: str
+    """As written in the spec."""
+    found: str
+    """The figure with its interval: `0% [0–65.8%]`."""
+    why: str
+    """Why it is undecided; empty if it is decided."""
+    color: str
+    """`good`, `bad` or `unsure`."""
+
+
+def expected(judged: ExpectationResult) -> Expected:
+    """Describe the outcome of an expectation."""
+    met = ("✓", "good") if judged.by == "interval" else ("≈", "unsure")
+    mark, color = {"met": met, "broken": ("✗", "bad"), "undecided": ("?", "unsure")}[judged.outcome]
+    decided = judged.outcome != "undecided"
+    return Expected(
+        mark,
+        _WORDS[judged.outcome] + (_BY[judged.by] if decided else ""),
+        clean_line(judged.text),
+        _found(judged),
+        clean_line(judged.reason or ""),
+        color,
+    )
+
+
+def undecided(result: Result) -> list[str]:
+    """List a sentence for each undecided expectation of an inconclusive result, with its reason."""
+    if result.verdict != "inconclusive":
+        return []
+    return [
+        f"{clean_line(e.text)} is undecided: {clean_line(e.reason or '')}."
+        for e in result.expectations
+        if e.outcome == "undecided"
+    ]
 
 
 def funnel(result: Result) -> str:
@@ -158,20 +204,30 @@ def _verdict(result: Result) -> str:
     ]
     match result.verdict:
         case "holds":
-            return "The clamp held against what was tried" if about_clamp else "The claim holds"
-        case "does not hold":
-            broken = any(e.passed is False for e in about_clamp)
-            return "The clamp does not hold" if broken else "The claim does not hold"
-        case "undefined":
-            return "The claim cannot be judged"
-        case "not judged":
-            return "No verdict, since the spec expects nothing"
+            by = " by estimate" if any(e.by == "estimate" for e in result.expectations) else ""
+            return (
+                f"The clamp holds{by} against what was tried"
+                if about_clamp
+                else f"The claim holds{by}"
+            )
+        case "does_not_hold":
+            broken = [e for e in about_clamp if e.outcome == "broken"]
+            every = [e for e in result.expectations if e.outcome == "broken"]
+            by = " by estimate" if all(e.by == "estimate" for e in broken or every) else ""
+            return f"The {'clamp' if broken else 'claim'} does not hold{by}"
+        case "inconclusive":
+            return "Inconclusive"
+        case "not_judged":
+            return "Not judged, since the spec expects nothing"
 
 
 def _focus(result: Result) -> tuple[str, float | None]:
     """Return the attack that the headline is about, and its limit (None: its largest)."""
     for e in result.expectations:
-        if e.passed is False and e.metric in RECOVERY and e.subject in result.attacks:
+        if e.outcome == "broken" and e.metric in RECOVERY and e.subject in result.attacks:
+            return e.subject, e.norm
+    for e in result.expectations:
+        if e.outcome == "undecided" and e.metric in RECOVERY and e.subject in result.attacks:
             return e.subject, e.norm
 
     # An attack that keeps the clamped features in place says most about the clamp.
@@ -214,6 +270,16 @@ def _control(control: ControlResult, at: float | None) -> str:
             return ""
         case _:
             return f"the control does so in {count(rate)}"
+
+
+def _found(judged: ExpectationResult) -> str:
+    shares = METRICS[judged.metric].rate or judged.metric == "reactivated_fraction"
+    value = percent(judged.value) if shares else figure(judged.value)
+    if judged.low is None or judged.high is None:
+        return value
+    if shares:
+        return f"{value} [{interval(Estimate(judged.value, judged.low, judged.high, judged.n))}]"
+    return f"{value} [{figure(judged.low)}–{figure(judged.high)}]"
 
 
 def _suffix(written: Attack | None) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from attrs import frozen
 
 from recoverdsl.language.schema import METRICS
+from recoverdsl.measure.expectation import Outcome
+from recoverdsl.measure.results import Result
 from recoverdsl.measure.sweeps import PointResult, SweepResult, axes_of
 from recoverdsl.report.cells import generates, value_of
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.html import template
+from recoverdsl.report.strength import strength
 from recoverdsl.report.sweep_plots import over_axis
 from recoverdsl.report.words import (
     clean_line,
@@ -23,7 +27,8 @@ from recoverdsl.report.words import (
 )
 
 VERDICTS = {
-    "holds": "✓ holds", "does not hold": "✗ does not hold", "undefined": "? undefined", "not judged": "–",
+    "holds": "✓ holds", "does_not_hold": "✗ does not hold", "inconclusive": "? inconclusive",
+    "not_judged": "–",
 }  # fmt: skip
 """The verdict at a point as tables show it."""
 
@@ -51,10 +56,10 @@ class Expected:
     text: str
     met: tuple[int, ...]
     broken: tuple[int, ...]
-    undefined: tuple[int, ...]
+    undecided: tuple[int, ...]
 
     def __str__(self) -> str:
-        parts = {"met": self.met, "not met": self.broken, "undefined": self.undefined}
+        parts = {"met": self.met, "not met": self.broken, "undecided": self.undecided}
         return ", ".join(f"{word} at {ranges(points)}" for word, points in parts.items() if points)
 
 
@@ -80,7 +85,8 @@ def render_sweep(swept: SweepResult, *, spec: str = "") -> str:
         swept=swept,
         title=clean_line(swept.spec.audit or swept.spec.name),
         headline=sweep_headline(swept),
-        cautions=sweep_cautions(swept),
+        cautions=[*sweep_findings(swept), *sweep_cautions(swept)],
+        verdicts={point.result.verdict for point in swept.points},
         expectations=sweep_expectations(swept),
         sweeps=[
             _curves(name, points, swept.points.index(points[0]) + 1)
@@ -91,36 +97,48 @@ def render_sweep(swept: SweepResult, *, spec: str = "") -> str:
 
 
 def sweep_headline(swept: SweepResult) -> str:
-    """Return a sentence on the number of points at which every expectation is met."""
-    count, failing = len(swept.points), len(swept.failing)
-    judged = [p for p in swept.points if p.result.verdict != "not judged"]
-    if not judged:
+    """Return a sentence on the number of points with each verdict."""
+    count, found = len(swept.points), Counter(p.result.verdict for p in swept.points)
+    broken, unsure = found["does_not_hold"], found["inconclusive"]
+    if found["not_judged"] == count:
         return f"{plural(count, 'point')} were run; the spec expects nothing of them."
-    if not failing:
-        return f"Every expectation is met at all {plural(count, 'point')}."
-    return f"An expectation is not met, or undefined, at {failing} of {plural(count, 'point')}."
+    if broken and unsure:
+        return (
+            f"The claim does not hold at {broken} of {plural(count, 'point')}; at {unsure} it is "
+            "inconclusive."
+        )
+    if broken or unsure:
+        said = "does not hold" if broken else "is inconclusive"
+        return f"The claim {said} at {broken or unsure} of {plural(count, 'point')}."
+    return f"The claim holds at all {plural(count, 'point')}: every expectation is met."
 
 
 def sweep_cautions(swept: SweepResult) -> list[str]:
     """List the cautions of the points' reports, each with the points that it applies to."""
+    return _by_points(swept, cautions)
+
+
+def sweep_findings(swept: SweepResult) -> list[str]:
+    """List what the checks of the attacks found, each with its points."""
+    return _by_points(swept, lambda result: strength(result).findings)
+
+
+def _by_points(swept: SweepResult, said: Callable[[Result], Iterable[str]]) -> list[str]:
     at: dict[str, list[int]] = {}
     for number, point in enumerate(swept.points, start=1):
-        for caution in cautions(point.result):
-            at.setdefault(caution, []).append(number)
-    return [f"At {ranges(points)}: {caution}" for caution, points in at.items()]
+        for sentence in said(point.result):
+            at.setdefault(sentence, []).append(number)
+    return [f"At {ranges(points)}: {sentence}" for sentence, points in at.items()]
 
 
 def sweep_expectations(swept: SweepResult) -> list[Expected]:
     """List each expectation with its points by outcome; swept values in it make separate ones."""
-    at: dict[str, dict[bool | None, list[int]]] = {}
+    at: dict[str, dict[Outcome, list[int]]] = {}
     for number, point in enumerate(swept.points, start=1):
         for judged in point.result.expectations:
-            sides = at.setdefault(judged.text, {True: [], False: [], None: []})
-            sides[judged.passed].append(number)
-    return [
-        Expected(clean_line(text), *(tuple(sides[passed]) for passed in (True, False, None)))
-        for text, sides in at.items()
-    ]
+            sides = at.setdefault(judged.text, {"met": [], "broken": [], "undecided": []})
+            sides[judged.outcome].append(number)
+    return [Expected(clean_line(text), *map(tuple, sides.values())) for text, sides in at.items()]
 
 
 def ranges(points: Sequence[int]) -> str:

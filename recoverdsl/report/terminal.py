@@ -15,17 +15,24 @@ from recoverdsl.measure.sweeps import SweepResult, axes_of
 from recoverdsl.report import parts as delta_parts
 from recoverdsl.report.cells import Row, caption, costs, generates, headings, table
 from recoverdsl.report.evidence import cautions
-from recoverdsl.report.sentences import control_sentence, expectation, funnel, headline
+from recoverdsl.report.sentences import control_sentence, expected, funnel, headline, undecided
+from recoverdsl.report.strength import strength
 from recoverdsl.report.sweep_page import (
     sweep_expectations,
+    sweep_findings,
     sweep_headings,
     sweep_headline,
     sweep_rows,
 )
 from recoverdsl.report.words import clean_line, figure
 
-_STYLES = {"holds": "green", "does not hold": "red", "undefined": "yellow", "not judged": "yellow"}
-_MARK_STYLES = {"✓": "green", "✗": "red", "?": "yellow"}
+_STYLES = {
+    "holds": "green",
+    "does_not_hold": "red",
+    "inconclusive": "yellow",
+    "not_judged": "yellow",
+}
+_COLORS = {"good": "green", "bad": "red", "unsure": "yellow"}
 
 _COLUMNS = {
     "limit": ("norm ≤", ""),
@@ -51,6 +58,8 @@ _ASCII = str.maketrans(
     {
         "✓": "+",
         "✗": "x",
+        "≈": "~",
+        "≥": ">=",
         "–": "-",
         "≤": "<=",
         "δ": "d",
@@ -91,7 +100,7 @@ def show(
     """
     console = console or Console(highlight=False)
     text = _writer(console)
-    said = headline(result)
+    said, tried = headline(result), strength(result)
     verdict = Text.assemble(
         text(said.verdict, f"bold {_STYLES[result.verdict]}"), text(f": {said.because}.")
     )
@@ -99,7 +108,10 @@ def show(
     parts: list[RenderableType] = [
         text(title, "bold"),
         verdict,
+        *(text(why, "yellow") for why in undecided(result)),
         *(text(caution, "yellow") for caution in cautions(result)),
+        text(f"How hard did we try? {tried.summary}"),
+        *(Padding(text(finding, "yellow"), (0, 0, 0, 2)) for finding in tried.findings),
         text(funnel(result), "dim"),
         Text(),
     ]
@@ -146,11 +158,14 @@ def show(
     console.print(Group(*parts))
 
     for judged in result.expectations:
-        mark, word, claim, value = expectation(judged)
+        e = expected(judged)
         line = Text.assemble(
-            text(f"{mark} {word}", _MARK_STYLES[mark]), text(f"  {claim}  (found {value})")
+            text(f"{e.mark} {e.word}", _COLORS[e.color]), text(f"  {e.claim}  (found {e.found})")
         )
         console.print(Padding(line, (0, 0, 0, 2)))
+        # Of an inconclusive result they are above, with the verdict.
+        if e.why and result.verdict != "inconclusive":
+            console.print(Padding(text(e.why), (0, 0, 0, 4)))
 
 
 def show_sweep(swept: SweepResult, console: Console | None = None) -> None:
@@ -158,10 +173,13 @@ def show_sweep(swept: SweepResult, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     text = _writer(console)
     console.print(text(clean_line(swept.spec.audit or swept.spec.name), "bold"))
-    style = "red" if swept.failing else "green"
+    verdicts = {point.result.verdict for point in swept.points}
+    style = next((_STYLES[v] for v in _STYLES if v != "holds" and v in verdicts), "green")
     console.print(text(sweep_headline(swept), f"bold {style}"))
-    for expected in sweep_expectations(swept):
-        console.print(Padding(text(f"{expected.text}: {expected}"), (0, 0, 0, 2)))
+    for finding in sweep_findings(swept):
+        console.print(text(finding, "yellow"))
+    for claim in sweep_expectations(swept):
+        console.print(Padding(text(f"{claim.text}: {claim}"), (0, 0, 0, 2)))
     for name, points in swept.sweeps.items():
         grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for heading in (*axes_of(points), "flips", "attack or control", *sweep_headings(points)):

@@ -257,7 +257,13 @@ def _narrow(one: Any, before: list[str]) -> Iterator[tuple[Any, list[str]]]:
     elif one is schema.Limit and before[:2] == ["norm", "<="]:
         yield float, before[2:]
     elif one is schema.Expectation and any(word in COMPARISONS for word in before):
-        yield float, _after(before, COMPARISONS)
+        value = _after(before, COMPARISONS)
+        if value[-1:] == ["by"]:
+            yield hints(one)["by"], []
+        elif "by" not in value:
+            yield float, value
+            if value:
+                yield Literal["by"], []
     elif one is schema.AnswerOf and before[1:2] == ["of"]:
         yield hints(one)["of"], before[2:]
     elif one in (schema.ClampValue, schema.Term, int, float):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 from lsprotocol.types import Hover, MarkupContent, MarkupKind
 
 from recoverdsl.language import Checked, schema
@@ -89,6 +90,8 @@ def _in_value(cursor: Cursor, word: str, value: Expected) -> str | None:
         if word in schema.FUNCTIONS:
             return meaning.function(word)
         return meaning.form_word(schema.CALLS, word) if word in schema.CALLS else None
+    if schema.Expectation in value.types and (word == "by" or "by" in value.before):
+        return f"**by** in `expect`\n\n{attrs.fields(schema.Expectation).by.metadata['doc']}"
     if word in schema.POSITIONS:
         return meaning.position(word)
     if word in schema.DETECTORS:

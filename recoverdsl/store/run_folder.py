@@ -84,11 +84,11 @@ class RunFolder:
         write_atomically(self.path / "spec.rec.lock", text.encode())
 
     def result(self, text: str) -> None:
-        """Write `result.json`, schema `recoverdsl/result/1`."""
+        """Write `result.json`, schema `recoverdsl/result/2`."""
         write_atomically(self.path / "result.json", text.encode())
 
     def sweep(self, text: str, table: str) -> None:
-        """Write `sweep.json`, schema `recoverdsl/sweep/1`, and its figures as one table in `sweep.csv`."""
+        """Write `sweep.json`, schema `recoverdsl/sweep/2`, and its figures as one table in `sweep.csv`."""
         write_atomically(self.path / "sweep.csv", table.encode())
         write_atomically(self.path / "sweep.json", text.encode())
 

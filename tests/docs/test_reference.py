@@ -12,7 +12,7 @@ from recoverdsl.language.checker.forms import FORMS as READ
 from recoverdsl.language.reference import FORMS, examples, reference
 from recoverdsl.language.schema.descriptions import options
 from recoverdsl.language.schema.fields import keys
-from recoverdsl.measure import table_page
+from recoverdsl.measure import flag_pages, table_page
 from recoverdsl.measure.results import Result
 from recoverdsl.store import run_folder
 from tests.docs.pages import ROOT
@@ -34,6 +34,11 @@ def test_a_page_is_up_to_date(name: str) -> None:
 def test_the_page_of_the_example_table_is_up_to_date() -> None:
     text = (ROOT / "docs/reference/examples.md").read_text("utf-8")
     assert text == table_page.page(), "run `make generated`"
+
+
+def test_the_page_of_the_checks_is_made_from_their_pages() -> None:
+    text = (ROOT / "docs/reference/checks.md").read_text("utf-8")
+    assert text == flag_pages.reference(), "run `make generated`"
 
 
 def sentence(text: str | None) -> bool:

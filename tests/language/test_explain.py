@@ -18,6 +18,7 @@ from recoverdsl.language.diagnostics.explanations import (
     render_list,
     render_page,
 )  # fmt: skip
+from recoverdsl.measure import flag_pages
 from tests.language.fixing import unfixed
 from tests.run.commands import cli
 
@@ -94,7 +95,15 @@ def test_the_command() -> None:
     done = cli("explain", "121")
     assert (done.code, done.out) == (0, render_page(page("REC121")))
     done = cli("explain")
-    assert (done.code, done.out) == (0, render_list())
+    assert done.code == 0
+    assert done.out == f"{render_list()}\n{flag_pages.render_list()}"
+    assert "starved  The attack ends before its budget does\n" in done.out
+    done = cli("explain", "Beaten-By-Control")
+    assert (done.code, done.out) == (0, flag_pages.render(flag_pages.page("beaten_by_control")))
+    assert max(map(len, done.out.splitlines())) <= WIDTH
+    done = cli("explain", "beaten_by_contrl")
+    assert done.code == 2
+    assert "did you mean beaten_by_control?" in done.err
     done = cli("explain", "REC1011")
     assert (done.code, done.out) == (2, "")
     assert "did you mean REC101" in done.err

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from recoverdsl.errors import UsageError
-from recoverdsl.measure import results
+from recoverdsl.measure import expectation, results, verdict
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import (
     SCHEMA,
@@ -20,7 +20,6 @@ from recoverdsl.measure.results import (
     BudgetResult,
     ControlResult,
     Counts,
-    ExpectationResult,
     Input,
     IntervalUsed,
     PartResult,
@@ -29,15 +28,13 @@ from recoverdsl.measure.results import (
     from_json,
     to_json,
 )
+from recoverdsl.measure.verdict import Flag
+from tests.measure.judgments import judged
+
+FORMER = Path(__file__).with_name("former")
+"""Files of a run, and of a sweep, that the version with the former schemas wrote."""
 
 GOLDEN = Path(__file__).with_name("result.golden.json")
-
-
-def judged(passed: bool | None) -> ExpectationResult:
-    value = None if passed is None else 1.0
-    return ExpectationResult(
-        "recovery_rate(projected) <= 5%", value, passed, "recovery_rate", "projected", None, "<=", 0.05
-    )  # fmt: skip
 
 
 def example() -> Result:
@@ -59,12 +56,14 @@ def example() -> Result:
                 low, None, (BudgetResult(None, low),), of="projected", method="random_direction"
             )
         },
-        expectations=(judged(False),),
+        expectations=(judged("broken"), judged("undecided", by="estimate", value=None, n=0)),
         inputs=(Input("mid", "sae", "abcd"),),
         attributions={
             "projected": (PartResult("clamped", "alone", low), PartResult("5", "without", rate))
         },
         intervals={"recovery_rate": IntervalUsed("wilson", 0.95)},
+        checks=("beaten_by_control", "starved"),
+        flags=(Flag("starved", "flag", "projected", 0.05, "At norm 20 …", 20.0),),
         environment={"threads": 2, "device": "cpu", "versions": {"torch": "2", "attrs": "24"}},
     )
 
@@ -88,23 +87,47 @@ def test_not_a_number_is_never_written() -> None:
     assert json.loads(text)["environment"] == {"x": [None, {"y": None}]}
 
 
+def test_the_verdict_is_stored_and_must_be_that_of_the_expectations() -> None:
+    read = json.loads(to_json(example()))
+    assert read["verdict"] == "does_not_hold"
+    read["verdict"] = "holds"
+    with pytest.raises(UsageError, match="another structure") as caught:
+        from_json(json.dumps(read))
+    assert "expected the verdict 'does_not_hold'" in str(caught.value)
+
+
+def test_a_former_result_is_read_with_the_outcomes_that_it_had() -> None:
+    text = (FORMER / "result.json").read_text("utf-8")
+    former, result = json.loads(text), from_json(text)
+    assert former["schema"] == "recoverdsl/result/1"
+    assert [e["passed"] for e in former["expectations"]] == [True, True, False, True, True, True]
+    assert [e.outcome for e in result.expectations] == ["met", "met", "broken", "met", "met", "met"]
+    assert {e.by for e in result.expectations} == {"estimate"}
+    at_4 = result.expectations[2]
+    rate = result.attacks["projected"].at(4.0)["recovery_rate"]
+    assert (at_4.value, at_4.low, at_4.high, at_4.n) == (rate.value, rate.low, rate.high, rate.n)
+    assert (result.schema, result.verdict) == (SCHEMA, "does_not_hold")
+    assert (result.checks, result.flags) == ((), ())
+    assert from_json(to_json(result)) == result
+
+
+def test_a_former_result_with_an_undefined_figure_is_inconclusive() -> None:
+    read = json.loads((FORMER / "result.json").read_text("utf-8"))
+    read["expectations"][2] |= {"passed": None, "value": None, "norm": 7.0}
+    result = from_json(json.dumps(read))
+    assert result.verdict == "inconclusive"
+    undefined = result.expectations[2]
+    assert (undefined.outcome, undefined.n, undefined.low) == ("undecided", 0, None)
+    assert undefined.reason == "the figure is undefined"
+
+
 @pytest.mark.parametrize(
-    ("passed", "verdict"),
+    "text",
     [
-        ([], "not judged"),
-        ([True, True], "holds"),
-        ([True, None], "undefined"),
-        ([True, None, False], "does not hold"),
+        "", "[]", "{}", '{"schema": "recoverdsl/result/3"}', f'{{"schema": "{SCHEMA}"}}',
+        '{"schema": "recoverdsl/result/1"}', '{"schema": "recoverdsl/result/1", "expectations": [3]}',
     ],
-)
-def test_verdict(passed: list[bool | None], verdict: str) -> None:
-    result = attrs.evolve(example(), expectations=tuple(judged(p) for p in passed))
-    assert result.verdict == verdict
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"schema": "recoverdsl/result/2"}', f'{{"schema": "{SCHEMA}"}}']
-)
+)  # fmt: skip
 def test_text_that_is_not_a_result_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         from_json(text)
@@ -120,7 +143,8 @@ def test_what_is_missing_is_named() -> None:
 
 
 def test_every_field_is_documented() -> None:
-    for cls in ast.parse(inspect.getsource(results)).body:
+    modules = (results, expectation, verdict)
+    for cls in (node for module in modules for node in ast.parse(inspect.getsource(module)).body):
         if isinstance(cls, ast.ClassDef):
             for statement, following in zip(cls.body, [*cls.body[1:], None], strict=True):
                 if isinstance(statement, ast.AnnAssign):

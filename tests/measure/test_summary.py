@@ -15,7 +15,7 @@ from recoverdsl.language.schema import METRICS, Bootstrap, Expectation, Wilson
 from recoverdsl.measure import table
 from recoverdsl.measure.curve import recovery_curve
 from recoverdsl.measure.intervals import UNDEFINED, wilson, wilson_of_shares
-from recoverdsl.measure.results import ExpectationResult, IntervalUsed
+from recoverdsl.measure.results import IntervalUsed
 from recoverdsl.measure.rows import ExampleRow, Recovery
 from recoverdsl.measure.summary import Planned, budget_ratios, judge, summarize
 from tests.rows import example_row
@@ -303,25 +303,45 @@ def expectation(subject: str, operator: Any, value: float, **more: Any) -> Expec
 
 
 @pytest.mark.parametrize(
-    ("asked", "value", "passed"),
+    ("asked", "value", "by_estimate", "outcome"),
     [
-        (expectation("a", "<=", 0.8), 0.8, True),
-        (expectation("a", "<", 0.8), 0.8, False),
-        (expectation("a", ">=", 0.8), 0.8, True),
-        (expectation("a", ">", 0.8), 0.8, False),
-        (expectation("a", "<=", 0.3, norm=5.0), 0.2, True),
-        (expectation("noise", "<=", 0.05), 0.1, False),
-        (expectation("a", "<=", 0.3, norm=7.0), None, None),
-        (expectation("noise", "<=", 9, metric="smallest_norm"), None, None),
-        (expectation("nobody", "<=", 0.3), None, None),
+        # 8 of 10: from 49% to 94%.
+        (expectation("a", "<=", 0.8), 0.8, "met", "undecided"),
+        (expectation("a", "<", 0.8), 0.8, "broken", "undecided"),
+        (expectation("a", ">=", 0.8), 0.8, "met", "undecided"),
+        (expectation("a", ">", 0.8), 0.8, "broken", "undecided"),
+        (expectation("a", "<=", 0.95), 0.8, "met", "met"),
+        (expectation("a", "<=", 0.4), 0.8, "broken", "broken"),
+        # 2 of 10: from 6% to 51%.
+        (expectation("a", "<=", 0.55, norm=5.0), 0.2, "met", "met"),
+        (expectation("noise", "<=", 0.05), 0.1, "broken", "undecided"),
+        (expectation("a", "<=", 0.3, norm=7.0), None, "undecided", "undecided"),
+        (expectation("noise", "<=", 9, metric="smallest_norm"), None, "undecided", "undecided"),
+        (expectation("nobody", "<=", 0.3), None, "undecided", "undecided"),
+        # Four values are too few for an interval of a mean.
+        (expectation("a", "<=", 9, metric="smallest_norm"), 2.5, "met", "undecided"),
+        (expectation("a", "<=", 9, metric="drift"), 0.4, "met", "met"),
+        (expectation("a", "<=", 1e-8, metric="violation"), 9e-9, "met", "met"),
     ],
 )
-def test_expectations_are_judged(asked: Expectation, value: float | None, passed: Any) -> None:
+def test_expectations_are_judged(
+    asked: Expectation, value: float | None, by_estimate: str, outcome: str
+) -> None:
     summary = summarize(planted(), {})
-    (judged,) = judge((asked,), summary.attacks, summary.controls)
-    assert judged == ExpectationResult(
-        "…", value, passed, asked.metric, asked.subject, asked.norm, asked.operator, asked.value
-    )
+    both = (asked, attrs.evolve(asked, by="estimate"))
+    judged, estimated = judge(both, summary.attacks, summary.controls, summary.intervals)
+    assert judged.value == (None if value is None else pytest.approx(value))
+    assert (judged.outcome, estimated.outcome) == (outcome, by_estimate)
+    about = (asked.metric, asked.subject, asked.norm, asked.operator, asked.value)
+    assert (judged.metric, judged.subject, judged.norm, judged.operator, judged.bound) == about
+
+
+def test_the_confidence_of_the_spec_decides() -> None:
+    asked = expectation("a", "<=", 0.9)
+    for confidence, outcome in ((0.5, "met"), (0.95, "undecided")):
+        summary = summarize(planted(), {"recovery_rate": Wilson(confidence)})
+        (judged,) = judge((asked,), summary.attacks, summary.controls, summary.intervals)
+        assert judged.outcome == outcome
 
 
 def test_the_curve_has_budgets_and_smallest_norms() -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from recoverdsl.measure.expectation import Outcome
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import (
     AttackResult,
     BudgetResult,
     ControlResult,
     Counts,
-    ExpectationResult,
     Result,
     SpecIdentity,
 )
@@ -26,6 +28,7 @@ from recoverdsl.measure.sweeps import (
     to_frame,
     to_json,
 )
+from tests.measure.judgments import judged
 
 SPEC = SpecIdentity("ioi.rec", "00ff")
 
@@ -34,26 +37,27 @@ def estimate(value: float) -> Estimate:
     return Estimate(value, value - 0.25, value + 0.5, 8)
 
 
-def result(passed: bool | None, *, flips: int = 5, base: float = 0.0) -> Result:
+def result(outcome: Outcome, *, flips: int = 5, base: float = 0.0) -> Result:
     """An attack at two limits and a control without a limit; no figure is like another."""
     small, large = (
         {"recovery_rate": estimate(base + at), "norm": estimate(base + at + 10)} for at in (1, 2)
     )
     whole = {**large, "smallest_norm": estimate(base + 20)}
-    expectation = ExpectationResult("…", 1.0, passed, "recovery_rate", "go", None, "<=", 0.05)
     control = {"recovery_rate": estimate(base + 30)}
     return Result(
         SPEC, Counts(9, 7, flips, 0),
         attacks={"go": AttackResult(whole, 8.0, (BudgetResult(2.0, small), BudgetResult(8.0, large)))},
         controls={"noise": ControlResult(control, None, (BudgetResult(None, dict(control)),), of="go")},
-        expectations=(expectation,), inputs=(),
+        expectations=(judged(outcome, subject="go"),), inputs=(),
     )  # fmt: skip
 
 
-def swept(*values: dict[str, str], passed: tuple[bool | None, ...] = (True, False)) -> SweepResult:
+def swept(
+    *values: dict[str, str], outcomes: tuple[Outcome, ...] = ("met", "broken")
+) -> SweepResult:
     points = [
-        PointResult("s", given, f"s/{at}", result(holds, flips=5 + at, base=100.0 * at))
-        for at, (given, holds) in enumerate(zip(values, passed, strict=True))
+        PointResult("s", given, f"s/{at}", result(outcome, flips=5 + at, base=100.0 * at))
+        for at, (given, outcome) in enumerate(zip(values, outcomes, strict=True))
     ]
     return SweepResult(SPEC, tuple(points))
 
@@ -61,7 +65,7 @@ def swept(*values: dict[str, str], passed: tuple[bool | None, ...] = (True, Fals
 def test_the_table_has_every_figure_of_every_point_in_its_own_row() -> None:
     frame = to_frame(swept({"clamp.to": "-5.0"}, {"clamp.to": "2"}))
     expected = []
-    for at, (to, verdict) in enumerate([(-5.0, "holds"), (2.0, "does not hold")]):
+    for at, (to, verdict) in enumerate([(-5.0, "holds"), (2.0, "does_not_hold")]):
         for kind, name, limit, metric, value in (
             ("attack", "go", 2.0, "recovery_rate", 1),
             ("attack", "go", 2.0, "norm", 11),
@@ -104,14 +108,24 @@ def test_a_param_that_has_the_name_of_a_column_is_told_apart() -> None:
     assert frame["n"].unique().tolist() == [8]
 
 
-def test_points_fail_whose_expectation_is_broken_or_undefined() -> None:
-    made = swept(*({"x": str(at)} for at in range(4)), passed=(True, False, None, True))
+def test_points_fail_whose_expectation_is_broken_or_undecided() -> None:
+    outcomes: tuple[Outcome, ...] = ("met", "broken", "undecided", "met")
+    made = swept(*({"x": str(at)} for at in range(4)), outcomes=outcomes)
     assert [point.values["x"] for point in made.failing] == ["1", "2"]
     assert {name: len(points) for name, points in made.sweeps.items()} == {"s": 4}
 
 
 def test_a_written_sweep_reads_back_as_itself() -> None:
     made = swept({"a": "1"}, {"a": "2"})
+    assert from_json(to_json(made)) == made
+
+
+def test_a_former_sweep_is_read_with_the_outcomes_that_it_had() -> None:
+    text = Path(__file__).with_name("former").joinpath("sweep.json").read_text("utf-8")
+    made = from_json(text)
+    assert json.loads(text)["schema"] == "recoverdsl/sweep/1"
+    assert [p.result.verdict for p in made.points] == ["does_not_hold", "inconclusive"]
+    assert {p.result.schema for p in made.points} == {"recoverdsl/result/2"}
     assert from_json(to_json(made)) == made
 
 

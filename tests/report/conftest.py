@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from recoverdsl.language.schema import Bootstrap, Expectation, Wilson
+from recoverdsl.measure.checks import CHECKS, Evidence, flags
 from recoverdsl.measure.results import Counts, Input, Result, SpecIdentity
 from recoverdsl.measure.rows import ExampleRow
 from recoverdsl.measure.summary import Planned, judge, summarize
@@ -85,6 +86,7 @@ def planted_result(rows: pd.DataFrame, *, audit: str | None = None) -> Result:
         Expectation("drift", "projected", None, "<=", 0.001, "drift(projected) <= 0.001"),
         Expectation("smallest_norm", "noise", None, ">=", 20.0, "smallest_norm(noise) >= 20"),
     )
+    found = flags(Evidence(rows, summary.attacks, summary.controls))
     return Result(
         spec=SpecIdentity(
             "ioi.rec",
@@ -94,13 +96,15 @@ def planted_result(rows: pd.DataFrame, *, audit: str | None = None) -> Result:
         counts=Counts(128, 126, 70, summary.failed),
         attacks=summary.attacks,
         controls=summary.controls,
-        expectations=judge(expects, summary.attacks, summary.controls),
+        expectations=judge(expects, summary.attacks, summary.controls, summary.intervals),
         inputs=(
             Input("smollm2", "model", "ab" * 32),
             Input("mid", "sae", "cd" * 32),
             Input("prompts", "data", "ef" * 32),
         ),
         intervals=summary.intervals,
+        checks=tuple(CHECKS),
+        flags=found,
         environment={
             "versions": {"torch": "2.13.0", "recoverdsl": "0.1.0"},
             "device": "cpu",

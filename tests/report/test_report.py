@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -19,8 +20,9 @@ from rich.console import Console
 from recoverdsl.language.schema import METRICS
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import Result, from_json
+from recoverdsl.measure.verdict import Flag
 from recoverdsl.report.cells import table
-from recoverdsl.report.html import render_html
+from recoverdsl.report.html import render_fragment, render_html
 from recoverdsl.report.markdown import to_markdown
 from recoverdsl.report.plots import recovery_against_budget, recovery_against_drift
 from recoverdsl.report.sentences import headline
@@ -98,12 +100,82 @@ def test_the_headline_without_flips_attacks_or_expectations(result: Result) -> N
     none = attrs.evolve(result, counts=attrs.evolve(result.counts, valid_flips=0))
     assert "nothing to recover" in headline(none).because
     assert "no attack" in headline(attrs.evolve(result, attacks={})).because
-    assert headline(attrs.evolve(result, expectations=())).verdict.startswith("No verdict")
+    assert headline(attrs.evolve(result, expectations=())).verdict.startswith("Not judged")
 
 
 def test_the_headline_of_a_clamp_that_held(result: Result) -> None:
-    held = tuple(attrs.evolve(e, passed=True) for e in result.expectations)
-    assert headline(attrs.evolve(result, expectations=held)).verdict.startswith("The clamp held")
+    held = tuple(attrs.evolve(e, outcome="met") for e in result.expectations)
+    assert headline(attrs.evolve(result, expectations=held)).verdict == (
+        "The clamp holds against what was tried"
+    )
+    by = tuple(attrs.evolve(e, by="estimate") for e in held)
+    assert headline(attrs.evolve(result, expectations=by)).verdict == (
+        "The clamp holds by estimate against what was tried"
+    )
+
+
+def test_an_inconclusive_result_gives_its_reasons_and_flags_first(
+    result: Result, rows: pd.DataFrame
+) -> None:
+    why = "0 of 2: at least 73 flips with none recovered are needed for ≤ 5%"
+    first, *others = result.expectations
+    undecided = attrs.evolve(first, outcome="undecided", reason=why, value=0.0, low=0.0, high=0.66)
+    flags = tuple(
+        Flag("starved", "flag", "projected", 0.1, f"At norm {limit:g} δ is short.", limit)
+        for limit in (2.0, 20.0)
+    )
+    caution = Flag("displaced", "caution", None, 0.4, "The clamp moves the state far.")
+    shown = attrs.evolve(
+        result,
+        expectations=(undecided, *others),
+        checks=("starved",),
+        flags=(caution, *flags),
+    )
+    assert shown.verdict == "inconclusive"
+    assert headline(shown).verdict == "Inconclusive"
+    said = (
+        f"is undecided: {why}",
+        "How hard did we try?",
+        "Checks of the attacks (starved): 1 flag is up.",
+        "starved: At norm 20 δ is short. The same at norm 2.",
+        "displaced: The clamp moves the state far.",
+    )
+    page = html.unescape(render_html(shown, rows))
+    for text, ends in (
+        (printed(shown, 200), "128 examples"),
+        (page, "The test"),
+        (to_markdown(shown).replace("\\", ""), "128 examples"),
+    ):
+        places = [text.index(part) for part in said if part != said[1] or part in text]
+        assert places == sorted(places)
+        assert places[-1] < text.index(ends)
+    assert "? undecided  recovery_rate(projected) <= 5%  (found 0% [0–66.0%])" in printed(
+        shown, 200
+    )
+
+
+@pytest.mark.parametrize(
+    ("by", "outcome", "line"),
+    [
+        ("interval", "met", "✓ met  …"),
+        ("estimate", "met", "≈ met by estimate  …"),
+        ("value", "met", "≈ met by value  …"),
+        ("estimate", "broken", "✗ not met by estimate  …"),
+        ("interval", "broken", "✗ not met  …"),
+        ("estimate", "undecided", "? undecided  …"),
+    ],
+)
+def test_a_tick_is_earned_by_the_interval_alone(
+    result: Result, rows: pd.DataFrame, by: Any, outcome: Any, line: str
+) -> None:
+    e = attrs.evolve(result.expectations[0], by=by, outcome=outcome, text="…", reason=None)
+    shown = attrs.evolve(result, expectations=(e,))
+    mark = line.removesuffix("  …")
+    assert f"  {line}  (found 100% [94.7–100%])" in printed(shown)
+    assert f">{mark}</td>" in render_html(shown, rows)
+    assert f"| {mark} |" in to_markdown(shown)
+    assert f"{mark}: <code>" in render_fragment(shown)
+    assert ("✓" in printed(shown)) == (line == "✓ met  …")
 
 
 def test_the_table_has_every_budget(result: Result) -> None:
@@ -181,7 +253,7 @@ def test_eighty_columns_without_color(result: Result) -> None:
     text = printed(result)
     assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text
-    for words in ("✗ not met", "✓ met", "? cannot be judged", "100% [95–100]", "unconstrained"):
+    for words in ("✗ not met", "✓ met", "? undecided", "100% [95–100]", "unconstrained"):
         assert words in text
 
 

@@ -64,8 +64,8 @@ def test_a_sweep_is_read_again_as_it_was_written(swept: SweepResult) -> None:
     again = from_json(to_json(swept))
     assert again == swept
     assert to_json(again) == to_json(swept)
-    with pytest.raises(UsageError, match="recoverdsl/sweep/1"):
-        from_json(to_json(swept).replace("recoverdsl/sweep/1", "recoverdsl/result/1"))
+    with pytest.raises(UsageError, match="recoverdsl/sweep/2"):
+        from_json(to_json(swept).replace("recoverdsl/sweep/2", "recoverdsl/sweep/3"))
 
 
 def test_the_table_has_a_row_for_every_figure_of_every_point(swept: SweepResult) -> None:
@@ -127,7 +127,7 @@ def test_the_page_shows_every_point_and_links_its_report(swept: SweepResult) -> 
         assert all(cell in page for cell in row.figures)
     assert "&lt;b&gt;" in page and "<b>" not in page
     assert sweep_headline(swept) in page
-    assert sweep_headline(swept) == "An expectation is not met, or undefined, at 7 of 7 points."
+    assert sweep_headline(swept) == "The claim does not hold at 7 of 7 points."
 
 
 def test_points_have_one_number_throughout_the_page(swept: SweepResult) -> None:
@@ -137,19 +137,19 @@ def test_points_have_one_number_throughout_the_page(swept: SweepResult) -> None:
 
 def test_the_page_says_at_which_points_an_expectation_is_met(swept: SweepResult) -> None:
     first, *others = swept.points[0].result.expectations
-    outcomes = [True, True, False, None, False, False, True]
+    outcomes = ["met", "met", "broken", "undecided", "broken", "broken", "met"]
     points = [
         attrs.evolve(
             p,
             result=attrs.evolve(
-                p.result, expectations=(attrs.evolve(first, passed=passed), *others)
+                p.result, expectations=(attrs.evolve(first, outcome=outcome), *others)
             ),
         )
-        for p, passed in zip(swept.points, outcomes, strict=True)
+        for p, outcome in zip(swept.points, outcomes, strict=True)
     ]
     mixed = attrs.evolve(swept, points=tuple(points))
     expected, *_ = sweep_expectations(mixed)
-    says = "met at points 1–2 and 7, not met at points 3 and 5–6, undefined at point 4"
+    says = "met at points 1–2 and 7, not met at points 3 and 5–6, undecided at point 4"
     assert (expected.text, str(expected)) == (first.text, says)
     assert says in render_sweep(mixed)
     console = Console(file=io.StringIO(), width=200, highlight=False)

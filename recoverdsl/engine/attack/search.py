@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recoverdsl.engine.attack.constraints import Constraint
 from recoverdsl.engine.attack.geometry import norm, normalized
-from recoverdsl.engine.attack.meter import Meter
+from recoverdsl.engine.attack.meter import UNCOUNTED, Meter
 from recoverdsl.engine.attack.optimizers import Optimizer
 from recoverdsl.engine.attack.problem import AttackProblem
 
@@ -46,6 +46,25 @@ class Outcome:
             recovered_B=torch.zeros(count, dtype=torch.bool, device=delta.device),
             steps_B=torch.zeros(count, dtype=torch.long, device=delta.device),
             failed_B=torch.zeros(count, dtype=torch.bool, device=delta.device),
+        )
+
+    def improved(self, rows: Tensor, other: Outcome) -> Outcome:
+        """Return this outcome with what another search found for some of its examples, where that is
+        better: recovered, or else not failed, or else of a higher score. Steps add up.
+
+        Args:
+            rows: the examples (R,) that `other` is about, none of which has recovered here.
+        """
+        score_R = self.score_B[rows]
+        higher_R = ~other.failed_B & (self.failed_B[rows] | (other.score_B > score_R))
+        taken_R = other.recovered_B | higher_R
+        at = rows[taken_R]
+        return Outcome(
+            delta_BLQD=self.delta_BLQD.index_copy(0, at, other.delta_BLQD[taken_R]),
+            score_B=self.score_B.index_copy(0, at, other.score_B[taken_R]),
+            recovered_B=self.recovered_B.index_copy(0, at, other.recovered_B[taken_R]),
+            steps_B=self.steps_B.index_add(0, rows, other.steps_B),
+            failed_B=self.failed_B.index_copy(0, at, other.failed_B[taken_R]),
         )
 
 
@@ -97,11 +116,16 @@ def recover(
 
         broken = ~(score.isfinite() & gradient.flatten(1).isfinite().all(1))
         back = reached & ~broken
-        best.score_B[rows] = score
         best.steps_B[rows] = step
-        best.recovered_B[rows] = back
         best.failed_B[rows] = broken
-        best.delta_BLQD[rows] = torch.where(broken[:, None, None, None], 0.0, delta)
+        kept = torch.ones_like(broken)
+        if optimizer.keeps_best and step:
+            before_B, had_B = best.score_B[rows], best.recovered_B[rows]
+            kept = broken | (back & ~had_B) | ((back == had_B) & (score > before_B))
+        best.score_B[rows[kept]] = score[kept]
+        best.recovered_B[rows[kept]] = back[kept]
+        shown = torch.where(broken[:, None, None, None], 0.0, delta)
+        best.delta_BLQD[rows[kept]] = shown[kept]
 
         stay = ~broken & ~back if attack.stop_when_recovered else ~broken
         if attack.forward_passes is not None:
@@ -112,13 +136,15 @@ def recover(
         if step == attack.steps or not stay.any():
             break
         if not stay.all():
-            kept = stay.nonzero().squeeze(1)
-            rows, live, meter = rows[kept], live.take(kept), meter.take(kept)
-            delta, gradient, limit = delta[kept], gradient[kept], limit[kept]
-            optimizer.take(kept)
+            left = stay.nonzero().squeeze(1)
+            rows, live, meter = rows[left], live.take(left), meter.take(left)
+            delta, gradient, limit = delta[left], gradient[left], limit[left]
+            score = score[left]
+            optimizer.take(left)
         # The part of the gradient that δ cannot follow would shorten the step along the rest.
         gradient = attack.constraint.tangent(live, delta, gradient, step, meter)
-        delta = attack.constraint.admit(live, delta + optimizer.step(gradient), limit, meter)
+        moved = optimizer.move(delta, score, gradient)
+        delta = attack.constraint.admit(live, moved, limit, meter)
     return evolve(best, delta_BLQD=_total(problem, best.delta_BLQD, best.failed_B))
 
 
@@ -176,13 +202,7 @@ def random_direction(
     Args:
         seeds: one per example, so that a draw does not depend on the rest of the batch.
     """
-    noise = problem.zero_BLQD
-    for row, seed in enumerate(seeds):
-        generator = torch.Generator().manual_seed(seed)
-        where_LQ = problem.where_BLQ[row]
-        # Only where δ acts, so that the columns of longer prompts change nothing.
-        drawn_PD = torch.randn(int(where_LQ.sum()), noise.shape[-1], generator=generator)
-        noise[row, where_LQ] = drawn_PD.to(noise)
+    noise, _ = drawn_noise(problem, seeds)
     delta = in_direction(problem, constraint, noise, limit_B)
     with torch.no_grad():
         score_B, reached_B = problem.score(delta)
@@ -193,21 +213,73 @@ def random_direction(
     )  # fmt: skip
 
 
+def random_start(
+    problem: AttackProblem,
+    constraint: Constraint[Any],
+    limit_B: Tensor,
+    seeds: list[int],
+    meter: Meter = UNCOUNTED,
+) -> Tensor:
+    """Return δ (B, L, Q, D) in a random direction that keeps the constraint, of a norm drawn
+    uniformly from 0 to `limit_B`.
+
+    Args:
+        seeds: one per example, so that a draw does not depend on the rest of the batch.
+    """
+    noise, share_B = drawn_noise(problem, seeds)
+    return in_direction(problem, constraint, noise, share_B * limit_B, meter)
+
+
+def drawn_noise(problem: AttackProblem, seeds: list[int]) -> tuple[Tensor, Tensor]:
+    """Return normal noise (B, L, Q, D) where δ acts, and a number in [0, 1) for each example, (B,)."""
+    noise, shares = problem.zero_BLQD, []
+    for row, seed in enumerate(seeds):
+        generator = torch.Generator().manual_seed(seed)
+        where_LQ = problem.where_BLQ[row]
+        # Only where δ acts, so that the columns of longer prompts change nothing.
+        drawn_PD = torch.randn(int(where_LQ.sum()), noise.shape[-1], generator=generator)
+        noise[row, where_LQ] = drawn_PD.to(noise)
+        shares.append(torch.rand((), generator=generator))
+    return noise, torch.stack(shares).to(noise)
+
+
 def in_direction(
-    problem: AttackProblem, constraint: Constraint[Any], direction_BLQD: Tensor, limit_B: Tensor
+    problem: AttackProblem,
+    constraint: Constraint[Any],
+    direction_BLQD: Tensor,
+    limit_B: Tensor,
+    meter: Meter = UNCOUNTED,
 ) -> Tensor:
     """Return a δ of norm `limit_B` along a direction, as far as the constraint lets δ follow it."""
-    unit_BLQD = normalized(constraint.tangent(problem, problem.zero_BLQD, direction_BLQD, 0))
-    delta_BLQD = constraint.admit(problem, unit_BLQD * limit_B[:, None, None, None], limit_B)
+    unit_BLQD = normalized(constraint.tangent(problem, problem.zero_BLQD, direction_BLQD, 0, meter))
+    delta_BLQD = constraint.admit(problem, unit_BLQD * limit_B[:, None, None, None], limit_B, meter)
     for _ in range(3):
         # The correction of δ may have shortened it.
-        size_B = norm(problem.added(delta_BLQD))
+        size_B = norm(problem.added(delta_BLQD, meter))
         short_B = (size_B < 0.999 * limit_B) & (size_B > 1e-6 * limit_B)
         if not short_B.any():
             break
         scale_B = torch.where(short_B, limit_B / size_B.clamp(min=1e-30), 1.0)
-        delta_BLQD = constraint.admit(problem, delta_BLQD * scale_B[:, None, None, None], limit_B)
+        scaled_BLQD = delta_BLQD * scale_B[:, None, None, None]
+        delta_BLQD = constraint.admit(problem, scaled_BLQD, limit_B, meter)
     return delta_BLQD
+
+
+@torch.no_grad()
+def outcome_of(
+    problem: AttackProblem, delta_BLQD: Tensor, failed_B: Tensor | None = None
+) -> Outcome:
+    """Return the outcome of a given δ.
+
+    Args:
+        failed_B: which examples have no δ; none if not given.
+    """
+    score_B, reached_B = problem.score(delta_BLQD)
+    broken_B = ~score_B.isfinite() if failed_B is None else failed_B | ~score_B.isfinite()
+    return evolve(
+        Outcome.none(problem), delta_BLQD=delta_BLQD, score_B=score_B,
+        recovered_B=reached_B & ~broken_B, failed_B=broken_B,
+    )  # fmt: skip
 
 
 def _total(problem: AttackProblem, delta_BLQD: Tensor, failed_B: Tensor) -> Tensor:

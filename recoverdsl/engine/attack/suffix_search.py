@@ -57,7 +57,7 @@ class SoftSuffix:
         self, problem: SuffixProblem, suffix: Tensor, total_B: Tensor, gradient_BND: Tensor
     ) -> tuple[Tensor, Tensor]:
         # Optimizers take δ at several sites (B, L, Q, D); this is one.
-        moved_BND = suffix + self.optimizer.step(gradient_BND[:, None])[:, 0]
+        moved_BND = self.optimizer.move(suffix[:, None], total_B, gradient_BND[:, None])[:, 0]
         return moved_BND, torch.zeros(len(suffix), dtype=torch.long, device=suffix.device)
 
     def take(self, rows: Tensor) -> None:

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from recoverdsl.compiler.steps import SplitDelta, columns_after_prompt
 from recoverdsl.engine.attack.delta_parts import split
-from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.attack.problem_factory import ProblemFactory, stored_delta
-from recoverdsl.engine.attack.search import Outcome
+from recoverdsl.engine.attack.search import outcome_of
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries, evaluate
 from recoverdsl.engine.steps.executor import FlipExecutor, Progress, executes
@@ -83,7 +82,7 @@ def split_delta(
     failed_B = failed_B.to(resources.device)
 
     def replay(delta_BLQD: Tensor) -> Replay:
-        outcome = _outcome_of(whole, delta_BLQD, failed_B)
+        outcome = outcome_of(whole, delta_BLQD, failed_B)
         replayed = evaluate(resources, recover, whole, protected, batch, outcome)
         return Replay(replayed.rows, replayed.answers)
 
@@ -98,14 +97,3 @@ def split_delta(
             for name, part in parts.items()
         },
     )
-
-
-@torch.no_grad()
-def _outcome_of(problem: AttackProblem, delta_BLQD: Tensor, failed_B: Tensor) -> Outcome:
-    """Return the outcome of a given δ."""
-    score_B, reached_B = problem.score(delta_BLQD)
-    failed_B = failed_B | ~score_B.isfinite()
-    return evolve(
-        Outcome.none(problem), delta_BLQD=delta_BLQD, score_B=score_B,
-        recovered_B=reached_B & ~failed_B, failed_B=failed_B,
-    )  # fmt: skip

@@ -84,7 +84,8 @@ def attack(
     problem = suffix_problem(resources, step, protected, indices, bases, plain)
     kind: SuffixKind
     if step.optimizer is not None:
-        optimizer = optimizer_of(step.optimizer, len(problem), problem.family.device)
+        unlimited_B = torch.full((len(problem),), torch.inf, device=problem.family.device)
+        optimizer = optimizer_of(step.optimizer, unlimited_B, step.steps)
         kind, start = SoftSuffix(optimizer), soft_start(problem, seeds)
     else:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]

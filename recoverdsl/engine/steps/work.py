@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from attrs import define, field
 
@@ -75,7 +77,7 @@ class Work:
             self._protected[keys] = Protected(dict(sorted(features.items())), means)
         return self._protected[keys]
 
-    def flip_batch(self, node: Node, batch: range) -> FlipBatch:
+    def flip_batch(self, node: Node, batch: Sequence[int]) -> FlipBatch:
         """Return some of the valid flips, with the answers that an attack on a text needs.
 
         Args:

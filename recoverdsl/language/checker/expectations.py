@@ -1,8 +1,10 @@
-"""`expect recovery_rate(projected, norm = 10) <= 5%`."""
+"""`expect recovery_rate(projected, norm = 10) <= 5%`, also `… by estimate`."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import attrs
 
 from recoverdsl.language import schema
 from recoverdsl.language.checker.arithmetic import is_arithmetic
@@ -58,10 +60,21 @@ def read_expectation(
         return None
     unit = {"unit": metric.unit if metric else "fraction"}
     value = values.read(float, right, f"`{name}`", unit)
-    if metric is None or subject is INVALID or norm is INVALID or value is INVALID:
+    by = _by(statement, values)
+    if metric is None or INVALID in (subject, norm, value, by):
         return None
     text = print_expression(statement.condition)
-    return schema.Expectation(name, subject, norm, operator, value, text)  # type: ignore[arg-type]
+    text += " by estimate" if by == "estimate" else ""
+    return schema.Expectation(name, subject, norm, operator, value, text, by)  # type: ignore[arg-type]
+
+
+def _by(statement: nodes.Expect, values: Values) -> Any:
+    """Return what is compared with the bound."""
+    known = attrs.fields(schema.Expectation).by
+    if statement.by is None:
+        return known.default
+    word = Path((statement.by,), span=statement.by.span)
+    return values.read(hints(schema.Expectation)["by"], word, "`by`", known.metadata)
 
 
 def _operator(condition: Binary, values: Values) -> Span:

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from recoverdsl.errors import UsageError
 from recoverdsl.language.diagnostics.codes import CODES, Severity
-from recoverdsl.language.diagnostics.suggestions import suggest
+from recoverdsl.language.diagnostics.suggestions import did_you_mean, suggest
 
 WIDTH = 88
 """Columns of a page in a terminal."""
@@ -95,18 +95,21 @@ def pages() -> Iterator[Page]:
 
 
 @cache
-def page(code: str) -> Page:
+def page(code: str, others: tuple[str, ...] = ()) -> Page:
     """Return the page of a code.
+
+    Args:
+        others: what else may have been meant, for the help of the error.
 
     Raises:
         UsageError: there is no such code.
     """
-    code = find_code(code)
+    code = find_code(code, others)
     body = _PAGES.joinpath(f"{code}.md").read_text(encoding="utf-8")
     return Page(code, CODES[code].title, CODES[code].severity, body)
 
 
-def find_code(written: str) -> str:
+def find_code(written: str, others: tuple[str, ...] = ()) -> str:
     """Return the code that is meant by `REC101`, `rec101` or `101`.
 
     Raises:
@@ -116,20 +119,27 @@ def find_code(written: str) -> str:
     code = f"REC{code}" if code.isdigit() else code
     if code in CODES:
         return code
-    help = suggest(code, CODES) or "recoverdsl explain lists all codes"
+    near = did_you_mean(written.strip().lower(), others)
+    help = suggest(code, CODES) or (f"did you mean {near}?" if near else None)
+    help = help or "recoverdsl explain lists all codes"
     raise UsageError(f"there is no code {written!r}", help=help.replace("`", ""))
 
 
 def render_page(page: Page) -> str:
     """Return a page as it is read in a terminal."""
-    text = _EXAMPLE.sub(lambda m: re.sub(r"(?m)^(?=.)", "    ", m[2]), page.body)
+    warning = " (a warning)" if page.severity == "warning" else ""
+    return f"{page.code}: {page.title}{warning}\n\n{laid_out(page.body)}"
+
+
+def laid_out(body: str) -> str:
+    """Return the body of a page as it is read in a terminal, with a newline at its end."""
+    text = _EXAMPLE.sub(lambda m: re.sub(r"(?m)^(?=.)", "    ", m[2]), body)
     text = re.sub(r"(?m)^## (\w+)$", r"\1:", text)
     paragraphs = [
         part if part.startswith("    ") else fill(part, WIDTH)
         for part in re.split(r"\n\n+", text.strip())
     ]
-    warning = " (a warning)" if page.severity == "warning" else ""
-    return f"{page.code}: {page.title}{warning}\n\n" + "\n\n".join(paragraphs) + "\n"
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def render_list() -> str:

@@ -167,23 +167,28 @@ def _laid(statement: Statement, comments: tuple[Comment, ...], depth: int) -> La
             place = Place(depth, 2 * depth + len(print_expression(key)) + 3)
             laid = lay(value, comments[len(above) :], place)
             return evolve(laid, above=(*above, *laid.above))
-        case nodes.Expect(condition):
-            return _after("expect ", lay(condition, comments, Place(depth, 2 * depth + 7)))
+        case nodes.Expect(condition, by):
+            after = f" by {by.text}" if by else ""
+            laid = lay(condition, comments, Place(depth, 2 * depth + 7, len(after)))
+            return _after("expect ", _before(laid, after))
         case nodes.Param(name, value, bounds) if not bounds or all(
             c.span.start < value.span.end for c in comments
         ):
             before = f"param {name.text} = "
             after = f" in {print_expression(bounds)}" if bounds else ""
             place = Place(depth, 2 * depth + len(before), len(after))
-            laid = _after(before, lay(value, comments, place))
-            *rest, last = laid.lines
-            return evolve(laid, lines=[*rest, evolve(last, code=last.code + after)])
+            return _before(_after(before, lay(value, comments, place)), after)
     return Laid([Line(depth, _flat(statement))], above=comments)
 
 
 def _after(before: str, laid: Laid) -> Laid:
     first, *rest = laid.lines
     return evolve(laid, lines=[evolve(first, code=before + first.code), *rest])
+
+
+def _before(laid: Laid, after: str) -> Laid:
+    *rest, last = laid.lines
+    return evolve(laid, lines=[*rest, evolve(last, code=last.code + after)])
 
 
 def _flat(statement: Statement) -> str:
@@ -199,8 +204,8 @@ def _flat(statement: Statement) -> str:
         case nodes.Param(name, value, bounds):
             within = f" in {print_expression(bounds)}" if bounds else ""
             return f"param {name.text} = {print_expression(value)}{within}"
-        case nodes.Expect(condition):
-            return f"expect {print_expression(condition)}"
+        case nodes.Expect(condition, by):
+            return f"expect {print_expression(condition)}{f' by {by.text}' if by else ''}"
         case Attribute(key, value):
             return f"{print_expression(key)} = {print_expression(value)}"
     raise TypeError(statement)

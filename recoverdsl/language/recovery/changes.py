@@ -19,7 +19,7 @@ from recoverdsl.language.syntax.tokens import adjacent, placed, span_of
 _VALUES = frozenset(["NAME", "NUMBER", "STRING", "LPAR", "LSQB", "TRUE", "FALSE", "NOT", "MINUS"])
 _SYNONYMS = {
     "on": "at", "but": "except", "without": "except", "minus": "except", "assert": "expect",
-    "let": "param", "extends": "like",
+    "let": "param", "extends": "like", "using": "by", "with": "by", "as": "by",
 }  # fmt: skip
 _COMPARISONS = frozenset(["<", "<=", ">", ">=", "=="])
 
@@ -176,6 +176,18 @@ def _words(stop: Stop) -> Iterator[Change]:
             yield Change("REC119", f"expected `{word}`, found `{token}`", f"did you mean `{word}`?", replaced={at: word})  # fmt: skip
 
 
+def _by(stop: Stop) -> Iterator[Change]:
+    """`expect … by`, without one of the words that follow it."""
+    here, after = stop.token(), stop.token(1)
+    if here is None or here.value != "by" or stop.line[0].type != "EXPECT":
+        return
+    yield Change(
+        "REC101", f"expected a word after `by`, found {_after(stop.line, stop.at)}",
+        "write `by estimate`, or nothing: an expectation is judged by the interval", span_of(after or here),
+        {stop.at: "by estimate"} | ({stop.at + 1: ""} if after else {}), fixes=False,
+    )  # fmt: skip
+
+
 # --- Brackets -------------------------------------------------------------------------------------
 
 
@@ -272,7 +284,7 @@ def _unopened(line: Sequence[Token], closer: int) -> Iterator[Change]:
 
 # --- All of them ----------------------------------------------------------------------------------
 
-TABLE: tuple[Callable[[Stop], Iterator[Change]], ...] = (_brackets, _equals, _commas, _words)
+TABLE: tuple[Callable[[Stop], Iterator[Change]], ...] = (_brackets, _equals, _commas, _by, _words)
 
 
 def changes(stop: Stop) -> Iterator[Change]:

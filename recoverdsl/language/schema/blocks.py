@@ -27,10 +27,10 @@ from recoverdsl.language.schema.functions import (
     Features,
     File,
     Gcg,
-    Gradient,
     Greedy,
     Interval,
     ModelSource,
+    Optimizer,
     Preserve,
     RestOf,
     SaeSource,
@@ -198,7 +198,7 @@ class Stage:
     perturb: tuple[Perturbation, ...] = field(metadata=says("Where δ is added."))
     limit: Limit = field(metadata=says("Largest norm of this stage's δ.", source="C4"))
     steps: int = field(default=100, metadata=says("Optimization steps.", at_least=1, unit="steps"))
-    optimizer: Adam | Gradient | None = field(
+    optimizer: Optimizer | None = field(
         default=None, metadata=says("Optimizer; if not given, the attack's.", key="with")
     )
 
@@ -236,7 +236,15 @@ class Attack:
             later=True,
         ),
     )
-    optimizer: Adam | Gradient = field(default=Adam(), metadata=says("Optimizer.", key="with"))
+    optimizer: Optimizer = field(default=Adam(), metadata=says("Optimizer.", key="with"))
+    restarts: int = field(
+        default=0,
+        metadata=says(
+            "How many more times the search begins, from a random δ within the limit, for the examples that have not recovered.",
+            at_least=0,
+            later=True,
+        ),
+    )
     preserve: Preserve | None = field(
         default=None,
         metadata=says(
@@ -256,6 +264,16 @@ class Attack:
         metadata=says("`recovered`: an example is done once its behavior is back."),
     )
     find: SmallestNorm | None = field(default=None, metadata=says("Also search the least norm."))
+    checks: int = field(
+        default=8,
+        metadata=says(
+            "Flips that did not recover on which other searches check the attack's strength, where an "
+            "expectation needs it; 0 for none.",
+            at_least=0,
+            unit="flips",
+            later=True,
+        ),
+    )
     budget: Annotated[str, Ref("budget")] | None = field(
         default=None, metadata=says("A shared budget, for what is not written here.")
     )
@@ -317,6 +335,14 @@ class Expectation:
     value: float
     text: str
     """As written, in canonical spacing."""
+    by: Literal["interval", "estimate"] = field(
+        default="interval",
+        metadata=says(
+            "`by interval`, the default: met if the whole interval of the figure is as expected, broken if "
+            "none of it is, otherwise undecided. `by estimate`: the figure alone is compared, and reports say so.",
+            later=True,
+        ),
+    )
 
 
 @frozen
@@ -344,7 +370,7 @@ STATEMENTS: dict[str, str] = {
     "param": str(Param.__doc__),
     "measure": "`measure { recovery_rate = wilson(95%) }`: the figures that are reported, each with its interval.",
     "sweep": str(Sweep.__doc__),
-    "expect": f"{Expectation.__doc__} It states a promise of the defense; a run says whether it holds.",
+    "expect": f"{Expectation.__doc__} It states a promise of the defense; a run says whether it holds. The whole interval of the figure has to be as expected; with `by estimate` after it, the figure alone.",
 }  # fmt: skip
 """The statements at the top of a file that are no classes of this schema, by their first word."""
 

@@ -229,6 +229,16 @@ class Gradient:
     lr: float = field(metadata=says("Length of a step, in units of the residual stream.", above=0))
 
 
+@function("apgd", example="with = apgd()")
+@frozen
+class Apgd:
+    """Auto-PGD (Croce & Hein 2020): momentum ascent whose step starts at twice the limit and is halved where it does not help; no step size to choose."""
+
+
+Optimizer: TypeAlias = Adam | Gradient | Apgd
+"""How δ is moved to raise the objective."""
+
+
 @function("gcg")
 @frozen
 class Gcg:
@@ -283,12 +293,20 @@ Preserve: TypeAlias = Orthogonal | Jacobian | JacobianSketch | ByConstruction
 @function("smallest_norm")
 @frozen
 class SmallestNorm:
-    """Per example, the least norm that recovers, found by bisection below the largest limit."""
+    """Per example, the least norm that recovers: by bisection below the largest limit, then by FMN (Pintor et al. 2021)."""
 
     within: float = field(
         default=0.05,
         metadata=says(
-            "Relative width at which the search stops.", unit="fraction", above=0, at_most=0.5
+            "Relative width at which the bisection stops.", unit="fraction", above=0, at_most=0.5
+        ),
+    )
+    starts: int = field(
+        default=3,
+        metadata=says(
+            "Random starts for each example, beside the δ that the attack found.",
+            at_least=0,
+            later=True,
         ),
     )
 

@@ -112,3 +112,6 @@ METRICS: dict[str, Metric] = {
     "gradient_steps": Metric("Gradients taken for an example.", unit="gradients", over=_SEARCHED),
     "forward_passes": Metric("Forward passes spent on an example.", unit="passes", over=_SEARCHED),
 }  # fmt: skip
+
+RECOVERY = tuple(name for name, metric in METRICS.items() if "recovered" in metric.all_of)
+"""The metrics that say how many examples recovered."""

@@ -55,7 +55,8 @@ class Builder:
         )
 
     def expect(self, children: Children) -> nodes.Expect:
-        return nodes.Expect(children[1], span=_across(children))
+        by = _word(children[3]) if len(children) > 2 else None
+        return nodes.Expect(children[1], by, span=_across(children))
 
     def head(self, children: Children) -> nodes.Block:
         kind, *others = [_word(child) for child in children if child.type == "NAME"]

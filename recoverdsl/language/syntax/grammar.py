@@ -53,16 +53,20 @@ class Layout(PostLex):  # type: ignore[misc]  # lark is not typed
                 yield named(held, token)
             held = token
         if held is not None:
-            yield held
+            yield named(held, Token("NEWLINE", ""))
 
 
 def named(token: Token, following: Token) -> Token:
-    """Return a token that stands before another: before `=` a keyword is a name like any other.
+    """Return a token that stands before another: before `=` a keyword is a name like any other,
+    and `by` before anything but a name.
 
     `audit = …` is none of these: what begins a statement outside all blocks takes no `=`.
     """
     if following.type == "EQUAL" and token.value.isidentifier() and token.type not in _STATEMENTS:
         token.type = "NAME"
+    # Specs may have named something `by` before it became a keyword.
+    if token.value == "by":
+        token.type = "BY" if following.type == "NAME" else "NAME"
     return token
 
 

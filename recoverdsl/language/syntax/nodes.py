@@ -185,7 +185,10 @@ class Param:
 
 @frozen
 class Expect:
+    """`expect drift(projected) <= 5%`, also with `by estimate` after it."""
+
     condition: Expression
+    by: Word | None = None
     span: Span = field(eq=False, repr=False, kw_only=True)
 
 

@@ -84,7 +84,7 @@ def attack(made: ProblemFactory, indices: list[int]) -> Recoveries:
 
 def smallest(made: ProblemFactory, indices: list[int]) -> Recoveries:
     found = attack(made, indices)
-    step = FindSmallestNorm(recovery(), within=0.05, steps=8)
+    step = FindSmallestNorm(recovery(), within=0.05, steps=8, starts=2)
     return find_smallest_norm(made, step, protected(made), FlipBatch(indices), found)
 
 

@@ -55,12 +55,21 @@ def _suffix(meaning: Meaning, path: str, attack: Attack, suffix: str) -> None:
     useless = {
         "preserve": attack.preserve is not None,
         "find": attack.find is not None,
+        "restarts": attack.restarts > 0,
         "limit": attack.limit is not None,
         "budget": attack.budget is not None
         and attack.budget in meaning.spec.budgets
         and meaning.spec.budgets[attack.budget].limit is not None,
         "with": suffix == "token_suffix" and f"{path}.with" in meaning.spec.spans,
     }
+    if isinstance(attack.optimizer, schema.Apgd) and not useless["with"]:
+        meaning.add(
+            "REC406",
+            "`apgd` takes its step from the limit on δ, and a suffix has none",
+            f"{path}.with",
+            help="write `with = adam(lr = 0.01)`",
+            related=here,
+        )
     for key, given in useless.items():
         if given:
             meaning.add(

@@ -1,0 +1,203 @@
+"""The step that tries harder where an attack failed, so that a weak attack is not mistaken for a clamp that
+holds.
+
+After Pintor et al., "Indicators of attack failure" (arXiv 2106.09947), and Carlini et al., "On
+evaluating adversarial robustness" (arXiv 1902.06705).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from attrs import evolve, frozen
+from torch import Tensor
+
+from recoverdsl.compiler.steps import Recover, TryHarder
+from recoverdsl.engine.attack.constraints import constraint_of
+from recoverdsl.engine.attack.geometry import norm
+from recoverdsl.engine.attack.problem import AttackProblem
+from recoverdsl.engine.attack.problem_factory import ProblemFactory
+from recoverdsl.engine.attack.random_search import random_search
+from recoverdsl.engine.attack.search import Outcome, outcome_of
+from recoverdsl.engine.attack.seeds import seed_of
+from recoverdsl.engine.defense.protected_features import Protected
+from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries, evaluate
+from recoverdsl.engine.steps.executor import Executor, Progress, executes
+from recoverdsl.engine.steps.recovery import limits, problem_of, recover
+from recoverdsl.language import schema
+from recoverdsl.measure.rows import Recovery
+from recoverdsl.measure.strength import StrengthRow, Tried
+
+LEAST_STEPS = 50
+"""Steps of momentum ascent where the attack takes fewer: its own may be what is too few."""
+
+NO_LIMIT = 10.0
+"""The length of a δ, in lengths of the residual stream, that no longer limits a search: the stream's
+direction is then that of δ."""
+
+
+@frozen(eq=False)
+class StrengthRecord:
+    """The searches on the examples that an attack did not recover: the record of a step."""
+
+    rows: tuple[StrengthRow, ...]
+
+
+@executes(TryHarder)
+class TryHarderExecutor(Executor[TryHarder, StrengthRecord]):
+    """Tries harder on some of the valid flips that an attack did not recover."""
+
+    record = StrengthRecord
+
+    @property
+    def places(self) -> list[int]:
+        """The places of the examples among the valid flips: a sample that no other example changes."""
+        found = self.work.output.results[self.node.inputs["found"]].record
+        if found is None:
+            return []
+        assert isinstance(found, Recoveries)
+        missed = [at for at, row in enumerate(found.rows) if not row.recovered]
+        drawn = sorted(missed, key=lambda at: seed_of(self.step.seed, found.rows[at].example))
+        return sorted(drawn[: self.step.examples])
+
+    def count(self) -> int:
+        return len(self.places)
+
+    def longest(self) -> int:
+        flips, prompts = self.work.flips(self.node), self.work.resources.prompts
+        return max(len(prompts[flips[at]]) for at in self.places) + self.generated
+
+    def compute(self, batch: range, progress: Progress) -> StrengthRecord:
+        places = [self.places[at] for at in batch]
+        found = self.work.output.record(self.node.inputs["found"], Recoveries)
+        return try_harder(
+            self.work.problems, self.step, self.work.protected(self.node),
+            self.work.flip_batch(self.node, places), [found.rows[at] for at in places],
+        )  # fmt: skip
+
+
+def try_harder(
+    problems: ProblemFactory,
+    step: TryHarder,
+    protected: Protected,
+    batch: FlipBatch,
+    found: Sequence[Recovery],
+) -> StrengthRecord:
+    """Return other searches for some valid flips that an attack did not recover.
+
+    Args:
+        found: the attack's own rows of these examples.
+    """
+    attack = step.recover
+    free = evolve(attack, preserve=None)
+
+    def tried(recoveries: Recoveries) -> list[Tried]:
+        return [_tried(row) for row in recoveries.rows]
+
+    def searched(recover_step: Recover, limit_B: Tensor | None = None) -> list[Tried]:
+        return tried(recover(problems, recover_step, protected, batch, limit_B=limit_B))
+
+    problem = problem_of(problems, attack, protected, batch)
+    plain = problem_of(problems, free, protected, batch)
+    undefended = problem_of(problems, evolve(free, defense=None), protected, batch)
+    undo, state_norm_B = _undoing(problems, free, plain, undefended)
+    columns = zip(
+        map(_tried, found),
+        _start(problems, attack, problem),
+        searched(_longer(attack)),
+        searched(_by_apgd(attack)),
+        tried(_unguided(problems, step, protected, batch, found)),
+        searched(_by_apgd(attack), NO_LIMIT * state_norm_B),
+        tried(evaluate(problems.resources, free, plain, protected, batch, outcome_of(plain, undo))),
+        state_norm_B.tolist(),
+        searched(_by_apgd(free)),
+        strict=True,
+    )
+    return StrengthRecord(
+        tuple(
+            StrengthRow(
+                example=row.example, attack=own, start=start, gradient=gradient, longer=longer, apgd=apgd,
+                unguided=unguided, unlimited=unlimited, undo=undone, state_norm=state_norm,
+                unconstrained=unconstrained,
+            )
+            for row, (own, (start, gradient), longer, apgd, unguided, unlimited, undone, state_norm, unconstrained)
+            in zip(found, columns, strict=True)
+        )
+    )  # fmt: skip
+
+
+def _tried(row: Recovery) -> Tried:
+    size = row.delta.norm if row.delta else float("nan")
+    return Tried(row.recovered, row.score_recovered, size)
+
+
+def _longer(attack: Recover) -> Recover:
+    """Return the attack with twice the steps and passes."""
+    stages = tuple(evolve(stage, steps=2 * stage.steps) for stage in attack.stages)
+    passes = attack.forward_passes
+    return evolve(attack, stages=stages, forward_passes=passes and 2 * passes)
+
+
+def _by_apgd(attack: Recover) -> Recover:
+    """Return the attack by momentum ascent."""
+    stages = tuple(
+        evolve(stage, optimizer=schema.Apgd(), steps=max(stage.steps, LEAST_STEPS))
+        for stage in attack.stages
+    )
+    return evolve(attack, stages=stages, forward_passes=None)
+
+
+def _start(
+    problems: ProblemFactory, attack: Recover, problem: AttackProblem
+) -> Iterator[tuple[float, float]]:
+    """Yield each example's score at δ = 0, and the length of its gradient along what the constraint
+    allows."""
+    now = problems.stage(problem, attack, 0, None)
+    delta = now.zero_BLQD.requires_grad_(True)
+    with torch.enable_grad():
+        score_B, _ = now.score(delta)
+        (gradient,) = torch.autograd.grad(score_B.sum(), delta)
+    allowed = constraint_of(attack.preserve, now).tangent(now, delta.detach(), gradient, 0)
+    length_B = norm(allowed).where(gradient.flatten(1).isfinite().all(1), torch.nan)
+    yield from zip(score_B.tolist(), length_B.tolist(), strict=True)
+
+
+def _undoing(
+    problems: ProblemFactory, free: Recover, plain: AttackProblem, undefended: AttackProblem
+) -> tuple[Tensor, Tensor]:
+    """Return the δ (B, L, Q, D) that gives back what the clamp changed where δ acts last, and the norm
+    (B,) of the defended state there."""
+    where_BLQ = torch.stack(
+        [problems.stage(plain, free, n, None).where_BLQ for n in range(len(free.stages))]
+    ).any(0)
+    last = int(where_BLQ.any(2).any(0).nonzero().max())
+    site = plain.sites[last]
+    undo = plain.zero_BLQD
+    where_BQ1 = where_BLQ[:, last, :, None]
+    undo[:, last] = (undefended.h_def[site] - plain.h_def[site]) * where_BQ1
+    return undo, (plain.h_def[site] * where_BQ1).flatten(1).norm(dim=1)
+
+
+def _unguided(
+    problems: ProblemFactory,
+    step: TryHarder,
+    protected: Protected,
+    batch: FlipBatch,
+    found: Sequence[Recovery],
+) -> Recoveries:
+    """Return what random search finds, stage by stage, with as many passes as the attack took."""
+    attack = step.recover
+    problem = problem_of(problems, attack, protected, batch)
+    fixed: Tensor | None = None
+    outcome = Outcome.none(problem)
+    for number, stage in enumerate(attack.stages):
+        now = problems.stage(problem, attack, number, fixed)
+        share = stage.steps / sum(stage.steps for stage in attack.stages)
+        outcome = random_search(
+            now, constraint_of(attack.preserve, now), limits(problem, stage.limit),
+            [max(1, round(share * row.effort.forward_passes)) if row.effort else 1 for row in found],
+            [seed_of(step.seed, f"random search {row.example}", number) for row in found],
+        )  # fmt: skip
+        fixed = outcome.delta_BLQD
+    return evaluate(problems.resources, attack, now, protected, batch, outcome)

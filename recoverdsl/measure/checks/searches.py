@@ -1,0 +1,218 @@
+"""Checks of the attacks by other searches where an attack did not recover.
+
+After Pintor et al., "Indicators of attack failure" (arXiv 2106.09947), and Carlini et al., "On
+evaluating adversarial robustness" (arXiv 1902.06705). Each is over the examples that were searched again,
+and says how many these were.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+
+from recoverdsl.measure.checks.registry import Evidence, Finding, check
+from recoverdsl.measure.keys import Budget, limit_text
+from recoverdsl.measure.strength import StrengthRow, Tried
+
+USED = 0.9
+"""Share of the limit from which on δ has used its budget."""
+
+BETTER = 1.1
+"""Factor by which a search raises the score more if it does better."""
+
+GROWS = 1.05
+"""Factor by which δ is longer after twice the steps if it still grows."""
+
+
+@check("flag")
+def starved(evidence: Evidence) -> Iterator[Finding]:
+    """Yield the attacks whose δ stops well inside the limit while twice the steps take it further or
+    raise the score: most of the examples that were searched again are so.
+
+    The figure is the median ‖δ‖ as a share of the limit.
+    """
+    for budget, rows in evidence.searches.items():
+        limit = _limit(budget)
+        hungry = [row for row in rows if row.attack.norm < USED * limit and _rises(row)]
+        if 2 * len(hungry) > len(rows):
+            used = median(row.attack.norm for row in hungry)
+            yield Finding(
+                budget.attack,
+                used / limit,
+                f"{_at(budget)} δ stops at a median norm of {used:.2g} in {_of(hungry, rows)} that the "
+                f"attack {budget.attack} does not recover, and twice the steps take it further: the "
+                "steps end before the budget does.",
+                budget.limit,
+            )
+
+
+@check("flag")
+def more_steps_recover(evidence: Evidence) -> Iterator[Finding]:
+    """Yield the attacks that recover with twice the steps what they do not with their own.
+
+    The figure is how many of the examples that were searched again.
+    """
+    yield from _recovers(evidence, lambda row: row.longer, "the same search with twice the steps")
+
+
+@check("flag")
+def beaten_by_apgd(evidence: Evidence) -> Iterator[Finding]:
+    """Yield the attacks that momentum ascent, which sets its own step, beats under the same limit and
+    constraint.
+
+    The figure is how many of the examples that were searched again it recovers.
+    """
+    yield from _recovers(evidence, lambda row: row.apgd, "another optimizer, apgd(),")
+
+
+@check("flag")
+def beaten_by_random_search(evidence: Evidence) -> Iterator[Finding]:
+    """Yield the attacks that a search without gradients beats with as many forward passes: it recovers
+    an example, or raises the score by more in most of them.
+
+    The figure is in how many examples it does better.
+    """
+    for budget, rows in evidence.searches.items():
+        back = [row for row in rows if row.unguided.recovered]
+        higher = [row for row in rows if _gain(row.unguided, row) > BETTER * _gain(row.attack, row)]
+        if back or 2 * len(higher) > len(rows):
+            better = [row for row in rows if row in back or row in higher]
+            yield Finding(
+                budget.attack,
+                len(better),
+                f"{_at(budget)} a random search without gradients does better than the attack "
+                f"{budget.attack} in {_of(better, rows)}, and recovers {len(back)}: following "
+                "gradients should do better than that.",
+                budget.limit,
+            )
+
+
+@check("flag")
+def masked_gradient(evidence: Evidence) -> Iterator[Finding]:
+    """Yield the attacks whose gradient at δ = 0 is zero or not finite for an example, along all that the
+    constraint allows.
+
+    The figure is for how many of the examples that were searched again.
+    """
+    for budget, rows in evidence.searches.items():
+        masked = [row for row in rows if not row.gradient > 0 or math.isinf(row.gradient)]
+        if masked:
+            yield Finding(
+                budget.attack,
+                len(masked),
+                f"The gradient that the attack {budget.attack} starts from is zero or not finite in "
+                f"{_of(masked, rows)}: it has nothing to follow there.",
+                budget.limit,
+            )
+
+
+@check("flag")
+def budget_below_clamp(evidence: Evidence) -> Iterator[Finding]:
+    """Yield the attacks whose limit does not allow to undo what the clamp changed where δ acts last, in
+    most of the examples that were searched again.
+
+    The figure is the median norm of that change, as a multiple of the limit.
+    """
+    for budget, rows in evidence.searches.items():
+        limit = _limit(budget)
+        beyond = [row for row in rows if row.undo.norm > limit]
+        if 2 * len(beyond) > len(rows):
+            moved = median(row.undo.norm for row in rows)
+            yield Finding(
+                budget.attack,
+                moved / limit,
+                f"{_at(budget)} δ may not even undo the clamp, which moves the state by a median of "
+                f"{moved:.3g} where δ acts: so small a budget says nothing of this clamp.",
+                budget.limit,
+            )
+
+
+@check("flag")
+def search_fails_without_constraint(evidence: Evidence) -> Iterator[Finding]:
+    """Yield the attacks at whose limit undoing the clamp recovers, and no search finds it even without
+    the constraint.
+
+    The figure is in how many of the examples that were searched again.
+    """
+    for budget, rows in evidence.searches.items():
+        limit = _limit(budget)
+        missed = [
+            row
+            for row in rows
+            if row.undo.recovered and row.undo.norm <= limit and not row.unconstrained.recovered
+        ]
+        if missed:
+            yield Finding(
+                budget.attack,
+                len(missed),
+                f"{_at(budget)} to undo the clamp recovers {_of(missed, rows)}, and the search does "
+                "not find that even without the constraint: the search is broken.",
+                budget.limit,
+            )
+
+
+@check("flag")
+def unreachable(evidence: Evidence) -> Iterator[Finding]:
+    """Yield the attacks that recover none of the examples that were searched again even without a limit.
+
+    The figure is how many these are.
+    """
+    for budget, rows in evidence.searches.items():
+        if not any(row.unlimited.recovered for row in rows):
+            yield Finding(
+                budget.attack,
+                len(rows),
+                f"Even without a limit none of {len(rows)} recovers: from where the attack "
+                f"{budget.attack} acts, the behavior is out of its reach, whatever the clamp.",
+                budget.limit,
+            )
+
+
+@check("flag")
+def unchecked(evidence: Evidence) -> Iterator[Finding]:
+    """Yield the attacks whose strength the spec asks not to check. There is no figure."""
+    for budget in sorted(evidence.unchecked, key=lambda at: (at.attack, _limit(at))):
+        yield Finding(
+            budget.attack,
+            None,
+            f"{_at(budget)} no other search checks how strong the attack {budget.attack} is: the spec "
+            "sets its checks to 0.",
+            budget.limit,
+        )
+
+
+def _recovers(
+    evidence: Evidence, of: Callable[[StrengthRow], Tried], who: str
+) -> Iterator[Finding]:
+    for budget, rows in evidence.searches.items():
+        back = [row for row in rows if of(row).recovered]
+        if back:
+            yield Finding(
+                budget.attack,
+                len(back),
+                f"{_at(budget)} {who} recovers {_of(back, rows)}, which the attack {budget.attack} does "
+                "not.",
+                budget.limit,
+            )
+
+
+def _gain(tried: Tried, row: StrengthRow) -> float:
+    """Return by how much a search raised the score."""
+    return tried.score - row.start
+
+
+def _rises(row: StrengthRow) -> bool:
+    return row.longer.score > row.attack.score or row.longer.norm > GROWS * row.attack.norm
+
+
+def _limit(budget: Budget) -> float:
+    return math.inf if budget.limit is None else budget.limit
+
+
+def _at(budget: Budget) -> str:
+    return "Without a limit" if budget.limit is None else f"At norm {limit_text(budget.limit)}"
+
+
+def _of(some: Sequence[StrengthRow], rows: Sequence[StrengthRow]) -> str:
+    return f"{len(some)} of the {len(rows)} searched again"

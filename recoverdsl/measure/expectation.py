@@ -1,0 +1,202 @@
+"""An expectation compared with the interval of its figure."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from attrs import frozen
+
+from recoverdsl.language.schema import METRICS, Expectation
+from recoverdsl.measure.intervals import Estimate, fewest_values, wilson, wilson_ends
+
+COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+MOST_FLIPS = 1_000_000
+"""The largest number of flips that `needed` looks for."""
+
+Outcome = Literal["met", "broken", "undecided"]
+
+By = Literal["interval", "estimate", "value"]
+
+
+@frozen
+class ExpectationResult:
+    """An expectation of the spec, and the figure that it is about."""
+
+    text: str
+    """As written in the spec."""
+    outcome: Outcome
+    """`met` if the whole interval is as expected, `broken` if none of it is, `undecided` otherwise, or
+    if something speaks against the conclusion; see `reason`."""
+    by: By
+    """`interval`; `estimate` if the spec asks for it: the interval is then not looked at; `value` where
+    the figure has no interval, as a maximum."""
+    value: float | None
+    """The figure; None if it is undefined, for instance because there were no valid flips."""
+    low: float | None
+    """Lower end of the interval; None if there is none that claims anything."""
+    high: float | None
+    """Upper end of the interval."""
+    n: int
+    """How many examples have the figure."""
+    reason: str | None
+    """Why it is undecided, in words; None if it is decided."""
+    needed: int | None
+    """How many examples would decide it if the figure and, of a mean, its spread stayed as they are;
+    None if it is decided, or if no number up to `MOST_FLIPS` would."""
+    metric: str
+    """Name of the figure."""
+    subject: str
+    """The attack or control that has the figure."""
+    norm: float | None
+    """The limit at which it is taken; None for the largest."""
+    operator: Literal["<", "<=", ">", ">="]
+    """How the figure is compared with the bound."""
+    bound: float
+    """The number that the figure is compared with."""
+
+
+def compared(
+    expectation: Expectation, estimate: Estimate | None, confidence: float
+) -> ExpectationResult:
+    """Return an expectation with its outcome.
+
+    A rate is compared by Wilson's interval even if its printed one is a bootstrap, which has no width
+    where no example, or every one, counts. A mean over fewer than `fewest_values` is undecided.
+
+    Args:
+        estimate: the figure; None if it was not measured.
+        confidence: of the intervals, in (0, 1).
+    """
+    metric = METRICS[expectation.metric]
+    if estimate is None or estimate.value is None:
+        why = "it was not measured" if estimate is None else "no flip has this figure"
+        return _judged(expectation, "undecided", None, f"the figure is undefined: {why}")
+    if metric.aggregate == "max" or expectation.by == "estimate":
+        met = COMPARE[expectation.operator](estimate.value, expectation.value)
+        by: By = "value" if metric.aggregate == "max" else "estimate"
+        return _judged(expectation, "met" if met else "broken", estimate, by=by)
+    if estimate.draws is not None:
+        # A share of draws: its interval is Wilson's over the examples already.
+        assert metric.rate
+    elif metric.rate:
+        count = round(estimate.value * estimate.n)
+        estimate = wilson(count, estimate.n, confidence)
+    elif estimate.n < (fewest := fewest_values(confidence)):
+        estimate = Estimate(estimate.value, None, None, estimate.n)
+        reason = (
+            f"{estimate.n} of the at least {fewest} flips that {_share(confidence)} confidence in a "
+            "mean needs"
+        )
+        return _judged(expectation, "undecided", estimate, reason, needed=fewest)
+    assert estimate.low is not None and estimate.high is not None
+    outcome = against(expectation.operator, expectation.value, estimate.low, estimate.high)
+    if outcome != "undecided":
+        return _judged(expectation, outcome, estimate)
+    needed = (_rate_needs if metric.rate else _mean_needs)(expectation, estimate, confidence)
+    reason = (_rate_says if metric.rate else _mean_says)(expectation, estimate, needed)
+    return _judged(expectation, outcome, estimate, reason, needed=needed)
+
+
+def against(operator: str, bound: float, low: float, high: float) -> Outcome:
+    """Compare an interval with a bound: `met` if every number in it is as expected, `broken` if none
+    is, else `undecided`."""
+    ends = {COMPARE[operator](end, bound) for end in (low, high)}
+    return "undecided" if len(ends) > 1 else "met" if ends.pop() else "broken"
+
+
+def _judged(
+    e: Expectation,
+    outcome: Outcome,
+    estimate: Estimate | None,
+    reason: str | None = None,
+    *,
+    by: By | None = None,
+    needed: int | None = None,
+) -> ExpectationResult:
+    found = estimate or Estimate(None, None, None, 0)
+    return ExpectationResult(
+        e.text, outcome, by or e.by, found.value, found.low, found.high, found.n, reason, needed,
+        e.metric, e.subject, e.norm, e.operator, e.value,
+    )  # fmt: skip
+
+
+def _rate_needs(e: Expectation, estimate: Estimate, confidence: float) -> int | None:
+    """Return the least number of trials above the present one at which the same rate, rounded to whole
+    successes, decides by Wilson's interval."""
+    rate = estimate.value
+    assert rate is not None
+    compare = COMPARE[e.operator]
+    first, size = estimate.n + 1, 4096
+    while first <= MOST_FLIPS:
+        n = np.arange(first, min(first + size, MOST_FLIPS + 1))
+        ends = wilson_ends(np.rint(rate * n), n, confidence)
+        low, high = (compare(end, e.value) for end in ends)
+        decided = np.flatnonzero(low == high)
+        if len(decided):
+            return int(n[decided[0]])
+        first, size = first + size, 2 * size
+    return None
+
+
+def _mean_needs(e: Expectation, estimate: Estimate, confidence: float) -> int | None:
+    """Return about how many values decide: the half of the interval that holds the bound shrinks with
+    √n."""
+    assert estimate.value is not None and estimate.low is not None and estimate.high is not None
+    distance = abs(e.value - estimate.value)
+    half = (
+        estimate.high - estimate.value
+        if e.value > estimate.value
+        else estimate.value - estimate.low
+    )
+    if distance == 0 or half / distance > math.sqrt(MOST_FLIPS / estimate.n):
+        return None
+    return max(math.ceil(estimate.n * (half / distance) ** 2), estimate.n + 1)
+
+
+def _rate_says(e: Expectation, estimate: Estimate, needed: int | None) -> str:
+    assert estimate.value is not None
+    count = round(estimate.value * estimate.n)
+    found = f"{count} of {estimate.n}"
+    if needed is None:
+        return f"{found}: {_TOO_CLOSE}"
+    back = "recovered" if e.metric == "recovery_rate" else "counted"
+    if count in (0, estimate.n):
+        flips = f"at least {needed} flips with {'all' if count else 'none'} {back}"
+    else:
+        flips = f"at this rate at least {needed} flips"
+    return f"{found}: {flips} are needed {_claim(e, estimate.value)}"
+
+
+def _mean_says(e: Expectation, estimate: Estimate, needed: int | None) -> str:
+    assert estimate.value is not None
+    found = (
+        f"{estimate.value:.3g} over {estimate.n} flips, interval {estimate.low:.3g} to "
+        f"{estimate.high:.3g}"
+    )
+    if needed is None:
+        return f"{found}: {_TOO_CLOSE}"
+    return f"{found}: at this spread about {needed} flips are needed {_claim(e, estimate.value)}"
+
+
+_TOO_CLOSE = "so close to the bound that a million flips would not decide"
+
+
+def _claim(e: Expectation, value: float) -> str:
+    sign = {"<=": "≤", ">=": "≥"}.get(e.operator, e.operator)
+    bound = _share(e.value) if METRICS[e.metric].rate else f"{e.value:g}"
+    word = "for" if COMPARE[e.operator](value, e.value) else "to rule out"
+    return f"{word} {sign} {bound}"
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:g}%"

@@ -1,0 +1,47 @@
+"""The rows of the searches that try harder where an attack failed: pure figures, for the checks."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen
+class Tried:
+    """The outcome of one other search on an example."""
+
+    recovered: bool
+    """Whether the behavior is back."""
+    score: float
+    """The score that the search raised; NaN where it was not a number."""
+    norm: float
+    """‖δ‖_F, in units of the residual stream."""
+
+
+@frozen(kw_only=True)
+class StrengthRow:
+    """The searches on one example that an attack did not recover within a limit."""
+
+    example: str
+    attack: Tried
+    """The attack itself."""
+    start: float
+    """The score at δ = 0."""
+    gradient: float
+    """‖gradient of the score in δ‖_F at δ = 0, along the directions that the constraint allows; NaN if
+    it was not finite."""
+    longer: Tried
+    """The same attack with twice the steps."""
+    apgd: Tried
+    """Momentum ascent that sets its own step, with the same limit and constraint."""
+    unguided: Tried
+    """Random search without a gradient, with as many forward passes as the attack took."""
+    unlimited: Tried
+    """Momentum ascent without a limit that matters: ten times the length of the residual stream where δ
+    acts."""
+    undo: Tried
+    """δ is what the clamp changed where δ acts last, given back: its norm is the least with which the
+    clamp is undone there."""
+    state_norm: float
+    """‖h‖_F of the defended residual stream at the same place."""
+    unconstrained: Tried
+    """Momentum ascent within the limit, without the constraint."""

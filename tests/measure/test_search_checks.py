@@ -1,0 +1,133 @@
+"""Checks by other searches: samples that deserve a flag, and their neighbors that do not."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from recoverdsl.measure import table
+from recoverdsl.measure.checks import Evidence, flags
+from recoverdsl.measure.keys import Budget
+from recoverdsl.measure.strength import StrengthRow, Tried
+from recoverdsl.measure.verdict import Flag
+
+LIMIT = 20.0
+AT = Budget("a", LIMIT)
+
+
+def tried(recovered: bool = False, score: float = 1.0, norm: float = LIMIT) -> Tried:
+    return Tried(recovered, score, norm)
+
+
+def row(**changed: Any) -> StrengthRow:
+    """Return a row of an honest attack that failed against a clamp that holds within the limit."""
+    honest: dict[str, Any] = {
+        "example": "0", "attack": tried(), "start": 0.0, "gradient": 0.5, "longer": tried(),
+        "apgd": tried(), "unguided": tried(score=0.4), "unlimited": tried(True, 3.0, 90.0),
+        "undo": tried(norm=15.0), "state_norm": 50.0, "unconstrained": tried(),
+    }  # fmt: skip
+    return StrengthRow(**honest | changed)
+
+
+def found(*rows: StrengthRow, budget: Budget = AT) -> tuple[Flag, ...]:
+    return flags(Evidence(table.to_frame([]), {}, {}, {budget: rows}))
+
+
+def names(*rows: StrengthRow) -> list[str]:
+    return [flag.name for flag in found(*rows)]
+
+
+def test_an_honest_attack_raises_no_flag() -> None:
+    assert found(row(), row()) == ()
+
+
+def test_where_everything_recovered_there_is_nothing_to_search_again() -> None:
+    assert flags(Evidence(table.to_frame([]), {}, {})) == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "flag", "figure"),
+    [
+        ({"attack": tried(norm=2.8), "longer": tried(norm=5.6)}, "starved", 0.14),
+        ({"attack": tried(norm=17.9), "longer": tried(score=1.1)}, "starved", 0.895),
+        ({"longer": tried(True)}, "more_steps_recover", 1),
+        ({"apgd": tried(True)}, "beaten_by_apgd", 1),
+        ({"unguided": tried(True)}, "beaten_by_random_search", 1),
+        ({"unguided": tried(score=1.2)}, "beaten_by_random_search", 1),
+        ({"gradient": 0.0}, "masked_gradient", 1),
+        ({"gradient": math.nan}, "masked_gradient", 1),
+        ({"gradient": math.inf}, "masked_gradient", 1),
+        ({"undo": tried(norm=30.0)}, "budget_below_clamp", 1.5),
+        ({"undo": tried(True, norm=15.0)}, "search_fails_without_constraint", 1),
+        ({"unlimited": tried(score=3.0, norm=90.0)}, "unreachable", 1),
+    ],
+)
+def test_a_weak_attack_is_flagged(changed: dict[str, Any], flag: str, figure: float) -> None:
+    (one,) = found(row(**changed))
+    assert (one.name, one.kind, one.subject, one.limit) == (flag, "flag", "a", LIMIT)
+    assert one.figure == pytest.approx(figure)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        # Converged inside the limit: twice the steps change nothing.
+        {"attack": tried(norm=2.8), "longer": tried(norm=2.8)},
+        # At the limit the score may still rise: that is what a limit is for.
+        {"attack": tried(norm=18.0), "longer": tried(score=5.0, norm=20.0)},
+        {"unguided": tried(score=1.09)},
+        {"undo": tried(norm=20.0)},
+        {"undo": tried(True, norm=20.0), "unconstrained": tried(True)},
+    ],
+)
+def test_its_neighbor_is_not(changed: dict[str, Any]) -> None:
+    assert found(row(**changed)) == ()
+
+
+def test_undoing_beyond_the_limit_is_no_fault_of_the_search() -> None:
+    assert names(row(undo=tried(True, norm=30.0))) == ["budget_below_clamp"]
+
+
+def test_one_of_many_recovered_is_enough_where_the_attack_fails() -> None:
+    assert names(row(apgd=tried(True)), row(), row(), row()) == ["beaten_by_apgd"]
+
+
+def test_most_of_the_sample_decides_where_one_may_be_an_exception() -> None:
+    hungry = row(attack=tried(norm=2.0), longer=tried(norm=4.0))
+    assert names(hungry, row()) == []
+    assert names(hungry, hungry, row()) == ["starved"]
+    far = row(undo=tried(norm=30.0))
+    assert names(far, row()) == []
+    assert names(far, far, row()) == ["budget_below_clamp"]
+
+
+def test_one_that_recovers_without_a_limit_shows_that_the_behavior_can_be_reached() -> None:
+    far = row(unlimited=tried())
+    assert names(far, row()) == []
+    assert names(far, far) == ["unreachable"]
+
+
+def test_without_a_limit_only_the_steps_can_be_too_few() -> None:
+    far = row(undo=tried(norm=1e6), attack=tried(norm=2.0), longer=tried(norm=2.0))
+    assert found(far, budget=Budget("a", None)) == ()
+    hungry = row(attack=tried(norm=2.0), longer=tried(norm=4.0))
+    assert [flag.name for flag in found(hungry, budget=Budget("a", None))] == ["starved"]
+
+
+def test_the_sentence_says_how_many_were_searched_again() -> None:
+    (flag,) = found(row(apgd=tried(True)), row(), row())
+    assert "apgd(), recovers 1 of the 3 searched again" in flag.sentence
+
+
+def test_checks_that_are_turned_off_are_said() -> None:
+    evidence = Evidence(table.to_frame([]), {}, {}, unchecked=frozenset({AT}))
+    (flag,) = flags(evidence)
+    assert (flag.name, flag.kind, flag.subject, flag.limit, flag.figure) == (
+        "unchecked",
+        "flag",
+        "a",
+        LIMIT,
+        None,
+    )

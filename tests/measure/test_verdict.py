@@ -1,0 +1,106 @@
+"""The verdict: what outcomes add up to, and which conclusions flags and unspecific budgets take back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from recoverdsl.measure.expectation import Outcome
+from recoverdsl.measure.verdict import Budget, Flag, decide, verdict_of
+from tests.measure.judgments import judged
+
+LARGEST = {"projected": 20.0, "free": None}
+
+
+def flag(subject: str | None = "projected", limit: float | None = None, kind: Any = "flag") -> Flag:
+    return Flag("weak", kind, subject, 1.0, "It is weak.", limit)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "verdict"),
+    [
+        ([], "not_judged"),
+        (["met", "met"], "holds"),
+        (["met", "undecided"], "inconclusive"),
+        (["met", "undecided", "broken"], "does_not_hold"),
+    ],
+)
+def test_the_verdict_of_outcomes(outcomes: list[Outcome], verdict: str) -> None:
+    assert verdict_of(outcomes) == verdict
+    assert verdict_of(reversed(outcomes)) == verdict
+
+
+LITTLE: list[dict[str, Any]] = [
+    {"outcome": "met"},
+    {"outcome": "broken", "operator": ">="},
+    {"outcome": "met", "by": "estimate"},
+    {"outcome": "met", "metric": "zero_reactivation_recovery", "operator": "<"},
+    {"outcome": "met", "metric": "smallest_norm", "operator": ">=", "bound": 5.0},
+    {"outcome": "broken", "metric": "smallest_norm", "operator": "<=", "bound": 5.0},
+]
+MUCH: list[dict[str, Any]] = [
+    {"outcome": "broken"},
+    {"outcome": "met", "operator": ">="},
+    {"outcome": "broken", "metric": "smallest_norm", "operator": ">=", "bound": 5.0},
+]
+NEITHER: list[dict[str, Any]] = [
+    {"outcome": "met", "metric": "drift"},
+    {"outcome": "broken", "metric": "drift"},
+    {"outcome": "met", "subject": "noise"},
+    {"outcome": "undecided"},
+]
+
+
+@pytest.mark.parametrize("of", LITTLE)
+def test_a_flag_takes_back_that_little_is_recovered(of: dict[str, Any]) -> None:
+    (left,) = decide([judged(**of)], largest=LARGEST, flags=[flag()])
+    assert left.outcome == "undecided"
+    assert left.reason is not None and "weak" in left.reason and "projected" in left.reason
+
+
+@pytest.mark.parametrize("of", MUCH + NEITHER)
+def test_a_flag_leaves_every_other_conclusion(of: dict[str, Any]) -> None:
+    e = judged(**of)
+    assert decide([e], largest=LARGEST, flags=[flag(), flag(None)]) == (e,)
+
+
+@pytest.mark.parametrize("of", LITTLE)
+@pytest.mark.parametrize(
+    "other", [flag("free"), flag(kind="caution"), flag(limit=5.0), flag(None, kind="caution")]
+)
+def test_a_flag_elsewhere_and_a_caution_take_nothing_back(of: dict[str, Any], other: Flag) -> None:
+    e = judged(**of)
+    assert decide([e], largest=LARGEST, flags=[other]) == (e,)
+
+
+@pytest.mark.parametrize(("norm", "limit"), [(None, 20.0), (5.0, 5.0), (5.0, None), (None, None)])
+def test_a_flag_is_up_at_its_limit(norm: float | None, limit: float | None) -> None:
+    (left,) = decide([judged("met", norm=norm)], largest=LARGEST, flags=[flag(limit=limit)])
+    assert left.outcome == "undecided"
+
+
+def test_a_flag_on_the_whole_run_is_up_for_every_attack() -> None:
+    every = [judged("met"), judged("met", subject="free")]
+    left = decide(every, largest=LARGEST, flags=[flag(None)])
+    assert [e.outcome for e in left] == ["undecided", "undecided"]
+
+
+@pytest.mark.parametrize("of", MUCH)
+def test_an_unspecific_budget_takes_back_that_much_is_recovered(of: dict[str, Any]) -> None:
+    said = "at this norm δ puts 10 of 14 unrelated names on top too"
+    (left,) = decide([judged(**of)], largest=LARGEST, unspecific={Budget("projected", 20.0): said})
+    assert (left.outcome, left.reason) == ("undecided", said)
+
+
+@pytest.mark.parametrize("of", LITTLE + NEITHER)
+def test_an_unspecific_budget_leaves_every_other_conclusion(of: dict[str, Any]) -> None:
+    e = judged(**of)
+    unspecific = {Budget("projected", 20.0): "…", Budget("noise", None): "…"}
+    assert decide([e], largest=LARGEST, unspecific=unspecific) == (e,)
+
+
+def test_only_the_budget_of_the_expectation_counts() -> None:
+    at = [judged("broken", norm=5.0), judged("broken")]
+    left = decide(at, largest=LARGEST, unspecific={Budget("projected", 5.0): "…"})
+    assert [e.outcome for e in left] == ["undecided", "broken"]
