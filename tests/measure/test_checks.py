@@ -44,7 +44,7 @@ def test_an_attack_that_random_directions_beat_is_flagged() -> None:
     (flag,) = found(rows_of("a", 0) + control(4))
     assert (flag.name, flag.kind, flag.subject, flag.limit) == ("beaten_by_control", "flag", "a", 20.0)  # fmt: skip
     assert flag.figure == 4
-    assert "At norm 20 the control noise recovers 4 of 16" in flag.sentence
+    assert "At norm 20 some draw of the control noise recovers 4 of 16" in flag.sentence
     assert "the attack a 0" in flag.sentence
 
 

@@ -18,8 +18,9 @@ from recoverdsl.measure.summary import outcomes
 
 @check("flag")
 def beaten_by_control(evidence: Evidence) -> Iterator[Finding]:
-    """Yield the attacks that a control with the same target matches: it recovers at least as many of
-    the examples that both tried, at least one, and the attack does not recover all of these.
+    """Yield the attacks that a control with the same target matches: some draw of it recovers in at
+    least as many of the examples that both tried, at least one, and the attack does not recover all of
+    these.
 
     The figure is how many the control recovers, less how many the attack does.
     """
@@ -33,7 +34,7 @@ def beaten_by_control(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding(
                     control.of,
                     its - mine,
-                    f"{_at(limit)} the control {name} recovers {its} of {n} without a search, the "
+                    f"{_at(limit)} some draw of the control {name} recovers {its} of {n} without a search, the "
                     f"attack {control.of} {mine}: a search that finds no more than that is weak.",
                     None if math.isinf(limit) else limit,
                 )
@@ -64,10 +65,11 @@ def recovery_falls(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _recovered(rows: pd.DataFrame, kind: str, name: str) -> dict[float, pd.Series[bool]]:
-    """Return whether each example recovered, by limit; an infinite one where there is none."""
+    """Return whether each example recovered, in any draw of a random one, by limit; an infinite one
+    where there is none."""
     done = outcomes(rows, kind, name)
     return {
-        float(limit): done[done["limit"] == limit].set_index("example")["recovered"]
+        float(limit): done[done["limit"] == limit].set_index("example")["recovered"] > 0
         for limit in set(done["limit"])
     }
 
