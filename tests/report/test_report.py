@@ -103,14 +103,14 @@ def test_the_headline_without_flips_attacks_or_expectations(result: Result) -> N
     assert headline(attrs.evolve(result, expectations=())).verdict.startswith("Not judged")
 
 
-def test_the_headline_of_a_clamp_that_held(result: Result) -> None:
+def test_the_headline_of_a_claim_that_holds(result: Result) -> None:
     held = tuple(attrs.evolve(e, outcome="met") for e in result.expectations)
     assert headline(attrs.evolve(result, expectations=held)).verdict == (
-        "The clamp holds against what was tried"
+        "The claim holds against what was tried"
     )
     by = tuple(attrs.evolve(e, by="estimate") for e in held)
     assert headline(attrs.evolve(result, expectations=by)).verdict == (
-        "The clamp holds by estimate against what was tried"
+        "The claim holds by estimate against what was tried"
     )
 
 
