@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from recoverdsl.measure import table
-from recoverdsl.measure.checks import CHECKS, Evidence, flags
+from recoverdsl.measure import checks, table
+from recoverdsl.measure.checks import CHECKS, Evidence, Finding, flags
 from recoverdsl.measure.flag_pages import names, page
 from recoverdsl.measure.rows import ExampleRow
 from recoverdsl.measure.summary import Planned, summarize
@@ -117,9 +117,19 @@ def test_every_check_has_a_page_and_every_page_a_check() -> None:
         assert "## Why\n" in text.body and "## Effect\n" in text.body and "## Next\n" in text.body
 
 
-def test_a_registered_check_is_made() -> None:
+def test_a_check_may_use_figures_that_are_not_in_the_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checks, "CHECKS", dict(CHECKS))
+
+    @checks.check("caution")
+    def displaced(evidence: Evidence) -> Iterator[Finding]:
+        for name, figures in evidence.figures.items():
+            yield Finding(name, figures["moved"], "The clamp moves the state far.")
+
     frame = table.to_frame(rows_of("a", 0))
     summary = summarize(frame, {})
-    evidence = Evidence(frame, summary.attacks, summary.controls, {"a": {"x": math.pi}})
-    assert flags(evidence) == ()
-    assert [check.name for check in CHECKS.values()] == list(CHECKS)
+    evidence = Evidence(frame, summary.attacks, summary.controls, {"a": {"moved": 0.4}})
+    said = "The clamp moves the state far."
+    assert flags(evidence) == (Flag("displaced", "caution", "a", 0.4, said),)
+    assert list(checks.CHECKS) == [*CHECKS, "displaced"]

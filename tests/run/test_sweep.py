@@ -113,7 +113,9 @@ def test_run_again_nothing_is_computed_and_the_command_says_the_same(
     again = spec.parent / "again"
     done = cli("run", spec, "--out", again, "--store", spec.parent / "store")
     assert done.code == run.exit_code, done.said
-    assert "The claim holds at all 10 points: every expectation is met." in " ".join(done.out.split())
+    assert "The claim holds at all 10 points: every expectation is met." in " ".join(
+        done.out.split()
+    )
     assert (again / "sweep.json").read_text() == (spec.parent / "out" / "sweep.json").read_text()
     assert "done  recover" not in done.err
 
