@@ -16,7 +16,7 @@ _OUTCOMES = {True: "met", False: "broken", None: "undecided"}
 
 def from_former(read: dict[str, Any]) -> dict[str, Any]:
     """Return the plain data of a former result in the present form, without `schema`; it keeps its
-    outcomes, which are by estimate.
+    outcomes, which are by estimate, or by value.
 
     Raises:
         KeyError: it lacks a field.
@@ -30,7 +30,8 @@ def _expectation(former: dict[str, Any], read: dict[str, Any]) -> dict[str, Any]
     figure = _figure(former, read)
     return {key: value for key, value in former.items() if key != "passed"} | {
         "outcome": _OUTCOMES[passed],
-        "by": "estimate",
+        # A maximum has no interval.
+        "by": "value" if figure and figure["n"] and figure["low"] is None else "estimate",
         "low": figure.get("low"),
         "high": figure.get("high"),
         "n": figure.get("n", 0),

@@ -42,8 +42,8 @@ LIMITS = (
     "This is a white-box test: it uses the model's weights, activations and gradients, so it shows "
     "what is left in the model under the clamp, not what an outsider could elicit. "
     "With a large enough budget almost any output can be elicited, so a recovery figure is "
-    "meaningful only beside the controls at the same budget. A clamp that holds was not broken by "
-    "these attacks, at these budgets, on these examples; others may still break it."
+    "meaningful only beside the controls at the same budget. A claim that holds was not refuted by "
+    "these attacks, at these budgets, on these examples; others may still refute it."
 )
 """The scope of a result: what it shows and what it does not."""
 
@@ -205,11 +205,7 @@ def _verdict(result: Result) -> str:
     match result.verdict:
         case "holds":
             by = " by estimate" if any(e.by == "estimate" for e in result.expectations) else ""
-            return (
-                f"The clamp holds{by} against what was tried"
-                if about_clamp
-                else f"The claim holds{by}"
-            )
+            return f"The claim holds{by}{' against what was tried' if about_clamp else ''}"
         case "does_not_hold":
             broken = [e for e in about_clamp if e.outcome == "broken"]
             every = [e for e in result.expectations if e.outcome == "broken"]
@@ -223,12 +219,11 @@ def _verdict(result: Result) -> str:
 
 def _focus(result: Result) -> tuple[str, float | None]:
     """Return the attack that the headline is about, and its limit (None: its largest)."""
-    for e in result.expectations:
-        if e.outcome == "broken" and e.metric in RECOVERY and e.subject in result.attacks:
-            return e.subject, e.norm
-    for e in result.expectations:
-        if e.outcome == "undecided" and e.metric in RECOVERY and e.subject in result.attacks:
-            return e.subject, e.norm
+    # The verdict is about the worst outcome, and so is the figure beside it.
+    for outcome in ("broken", "undecided", "met"):
+        for e in result.expectations:
+            if e.outcome == outcome and e.metric in RECOVERY and e.subject in result.attacks:
+                return e.subject, e.norm
 
     # An attack that keeps the clamped features in place says most about the clamp.
     def weight(name: str) -> tuple[int, float]:

@@ -279,7 +279,9 @@ class Draw:
         made = []
         for name in self.draw(st.lists(st.sampled_from(self.names["attack"]), max_size=2)):
             norm = f", norm = {self.limits[name][0]}" if name in self.limits else ""
-            made.append(f"expect recovery_rate({name}{norm}) <= {self.one('5%', '0.5')}\n")
+            made.append(
+                f"expect recovery_rate({name}{norm}) <= {self.one('5%', '0.5')}{self.one('', ' by estimate')}\n"
+            )
             if name in self.searching:
                 made.append(f"expect smallest_norm({name}) > 3\n")
         return made

@@ -9,9 +9,10 @@ from typing import Any
 import attrs
 import pytest
 
-from recoverdsl.language import canonical, check, digest, load_spec, schema
+from recoverdsl.language import canonical, check, digest, format_text, load_spec, schema
 from recoverdsl.language.schema import Positions
 from recoverdsl.language.schema.budgets import limits_of
+from tests.language.fixing import unfixed
 from tests.language.texts import FULL, IOI, SMALL
 
 
@@ -452,6 +453,48 @@ def test_digest_is_of_the_meaning(same: str) -> None:
 def test_digest_tells_meanings_apart(old: str, new: str) -> None:
     assert old in IOI
     assert digest(load_spec(IOI.replace(old, new))) != digest(load_spec(IOI))
+
+
+AN_EXPECTATION = "expect recovery_rate(projected) <= 5%"
+
+
+@pytest.mark.parametrize("written", ["", " by interval", "  by   estimate"])
+def test_an_expectation_is_by_interval_or_by_estimate(written: str) -> None:
+    spec = load_spec(IOI.replace(AN_EXPECTATION, AN_EXPECTATION + written))
+    e = spec.expects[0]
+    assert e.by == ("estimate" if "estimate" in written else "interval")
+    assert e.text == "recovery_rate(projected) <= 5%" + (" by estimate" * (e.by == "estimate"))
+    assert (digest(spec) == digest(load_spec(IOI))) == (e.by == "interval")
+    shown = format_text(IOI.replace(AN_EXPECTATION, AN_EXPECTATION + written))
+    assert f"{AN_EXPECTATION} {' '.join(written.split())}".strip() + "\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("written", "code", "help"),
+    [
+        ("by estimates", "REC211", "did you mean `estimate`?"),
+        ("by value", "REC211", "possible words: `estimate`, `interval`"),
+        ("By estimate", "REC119", "did you mean `by`?"),
+        ("using estimate", "REC119", "did you mean `by`?"),
+        ("by", "REC101", "write `by estimate`, or nothing: an expectation is judged by the interval"),
+        ("by 3", "REC101", "write `by estimate`, or nothing: an expectation is judged by the interval"),
+    ],
+)  # fmt: skip
+def test_mistakes_after_an_expectation(written: str, code: str, help: str) -> None:
+    text = IOI.replace(AN_EXPECTATION, f"{AN_EXPECTATION} {written}")
+    (found,) = check(text).diagnostics
+    assert (found.code, found.help) == (code, help)
+    assert unfixed(text) == []
+
+
+def test_something_may_be_named_by() -> None:
+    text = IOI.replace(AN_EXPECTATION, "param by = 5%\nexpect recovery_rate(projected) <= by")
+    assert load_spec(text).expects[0].value == 0.05
+    assert load_spec(text.rstrip()).expects[0].by == "interval"
+    both = text.replace("<= by", "<= by by estimate")
+    assert (load_spec(both).expects[0].value, load_spec(both).expects[0].by) == (0.05, "estimate")
+    block = IOI.replace("projected", "by")
+    assert load_spec(block).expects[0].subject == "by"
 
 
 def test_a_digest_outlives_what_the_language_gains() -> None:

@@ -102,7 +102,7 @@ def test_a_former_result_is_read_with_the_outcomes_that_it_had() -> None:
     assert former["schema"] == "recoverdsl/result/1"
     assert [e["passed"] for e in former["expectations"]] == [True, True, False, True, True, True]
     assert [e.outcome for e in result.expectations] == ["met", "met", "broken", "met", "met", "met"]
-    assert {e.by for e in result.expectations} == {"estimate"}
+    assert [e.by for e in result.expectations] == [*["estimate"] * 4, "value", "estimate"]
     at_4 = result.expectations[2]
     rate = result.attacks["projected"].at(4.0)["recovery_rate"]
     assert (at_4.value, at_4.low, at_4.high, at_4.n) == (rate.value, rate.low, rate.high, rate.n)

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -103,14 +104,14 @@ def test_the_headline_without_flips_attacks_or_expectations(result: Result) -> N
     assert headline(attrs.evolve(result, expectations=())).verdict.startswith("Not judged")
 
 
-def test_the_headline_of_a_clamp_that_held(result: Result) -> None:
+def test_the_headline_of_a_claim_that_holds(result: Result) -> None:
     held = tuple(attrs.evolve(e, outcome="met") for e in result.expectations)
     assert headline(attrs.evolve(result, expectations=held)).verdict == (
-        "The clamp holds against what was tried"
+        "The claim holds against what was tried"
     )
     by = tuple(attrs.evolve(e, by="estimate") for e in held)
     assert headline(attrs.evolve(result, expectations=by)).verdict == (
-        "The clamp holds by estimate against what was tried"
+        "The claim holds by estimate against what was tried"
     )
 
 
@@ -176,6 +177,17 @@ def test_a_tick_is_earned_by_the_interval_alone(
     assert f"| {mark} |" in to_markdown(shown)
     assert f"{mark}: <code>" in render_fragment(shown)
     assert ("✓" in printed(shown)) == (line == "✓ met  …")
+
+
+def test_a_former_result_is_shown_and_says_that_nothing_was_checked(rows: pd.DataFrame) -> None:
+    former = Path(__file__).parents[1] / "measure/former/result.json"
+    result = from_json(former.read_text("utf-8"))
+    for text in (printed(result, 200), to_markdown(result), html.unescape(render_fragment(result))):
+        assert "The clamp does not hold by estimate" in text
+        assert "No check of the attacks' strength was made." in text
+        assert "≈ met by estimate" in text and "✗ not met by estimate" in text
+        assert "✓" not in text
+    assert "✗ not met by estimate" in render_html(result, rows)
 
 
 def test_the_table_has_every_budget(result: Result) -> None:

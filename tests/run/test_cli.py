@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,7 +114,7 @@ def test_json_prints_the_result_and_nothing_else_on_standard_output(
 ) -> None:
     done = bench.run(tmp_path / "out", "--json")
     assert done.out == (tmp_path / "out/result.json").read_text()
-    assert json.loads(done.out)["schema"] == "recoverdsl/result/1"
+    assert json.loads(done.out)["schema"] == "recoverdsl/result/2"
     assert done.code == 0
 
 
@@ -225,12 +227,17 @@ def test_without_valid_flips_rates_are_null_over_0_examples(unmoved: tuple[Outco
         }
 
 
-def test_without_valid_flips_an_expectation_is_undefined_and_the_run_ends_with_1(
+def test_without_valid_flips_a_run_is_inconclusive_and_ends_with_1(
     unmoved: tuple[Outcome, Path],
 ) -> None:
     done, _ = unmoved
     assert done.code == 1
-    assert [e["passed"] for e in json.loads(done.out)["expectations"]] == [None, None]
+    result = json.loads(done.out)
+    assert result["verdict"] == "inconclusive"
+    assert [e["outcome"] for e in result["expectations"]] == ["undecided", "undecided"]
+    assert {e["reason"] for e in result["expectations"]} == {
+        "the figure is undefined: no flip has this figure"
+    }
 
 
 def test_without_valid_flips_the_report_is_still_written(
@@ -254,6 +261,73 @@ def test_a_spec_without_a_clamp_runs_the_base_model(bench: Bench, tmp_path: Path
     counts = json.loads(done.out)["counts"]
     assert counts["examples"] == 24
     assert counts["base_holds"] > 0
+
+
+# --- Verdicts that are not earned ---
+
+
+@pytest.mark.parametrize("rate", ["1e30", "1e-9"])
+def test_a_search_that_tried_nothing_is_inconclusive(own: Path, rate: str) -> None:
+    edit(own, "expect recovery_rate(projected) >= 0%", "expect recovery_rate(projected) <= 60%")
+    edit(own, "adam(lr = 0.3)", f"adam(lr = {rate})")
+    done = run(own, "--json")
+    result = json.loads(done.out)
+    assert (done.code, result["verdict"]) == (1, "inconclusive")
+    flags = {(flag["name"], flag["subject"], flag["limit"]) for flag in result["flags"]}
+    # Its interval would be enough: none of 9 is less than 30%.
+    assert ("unused_budget", "projected", 8.0) in flags
+    e = result["expectations"][0]
+    assert (e["outcome"], e["value"], e["high"] < 0.6) == ("undecided", 0, True)
+    assert e["reason"].endswith("too weak to say that little is recovered: unused_budget")
+
+
+@pytest.mark.parametrize(
+    ("expected", "code", "verdict", "says"),
+    [
+        ("<= 5%", 1, "inconclusive", "0 of 9: at least 73 flips with none recovered are needed"),
+        ("<= 5% by estimate", 0, "holds", "≈ met by estimate  recovery_rate(noise) <= 5% by estimate"),
+        ("<= 40%", 0, "holds", "✓ met  recovery_rate(noise) <= 40%  (found 0% [0–29.9%])"),
+        (">= 40%", 1, "does_not_hold", "✗ not met  recovery_rate(noise) >= 40%  (found 0% [0–29.9%])"),
+    ],
+)  # fmt: skip
+def test_an_expectation_is_compared_with_the_interval(
+    own: Path, bench: Bench, expected: str, code: int, verdict: str, says: str
+) -> None:
+    edit(own, "expect recovery_rate(noise) <= 100%", f"expect recovery_rate(noise) {expected}")
+    out = own.parent / "out"
+    done = cli("run", own, "--out", out, "--store", bench.store, "--batch-size", 4)
+    assert done.code == code, done.said
+    assert says in " ".join(done.out.split()).replace("met recovery", "met  recovery").replace(
+        "estimate recovery", "estimate  recovery"
+    ).replace("% (", "%  (")
+    assert json.loads((out / "result.json").read_text())["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("bound", "both", "options"),
+    [
+        ("<= 100%", False, []),
+        ("<= 100%", False, ["--json"]),
+        ("<= 100%", True, []),
+        (">= 40%", False, []),
+    ],
+)
+def test_a_reader_that_goes_away_is_no_verdict(
+    own: Path, bench: Bench, bound: str, both: bool, options: list[str]
+) -> None:
+    edit(own, "<= 100%", bound)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "recoverdsl.cli", "run", own, "--out", own.parent / "out",
+            "--store", bench.store, "--batch-size", "4", *options,
+        ],
+        stdout=writer, stderr=writer if both else subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == 4, done.stderr
+    assert both or ("Traceback" not in done.stderr and "error" not in done.stderr)
 
 
 # --- A wrong command or spec ends with 2 ---

@@ -113,7 +113,9 @@ def test_run_again_nothing_is_computed_and_the_command_says_the_same(
     again = spec.parent / "again"
     done = cli("run", spec, "--out", again, "--store", spec.parent / "store")
     assert done.code == run.exit_code, done.said
-    assert "Every expectation is met at all 10 points." in " ".join(done.out.split())
+    assert "The claim holds at all 10 points: every expectation is met." in " ".join(
+        done.out.split()
+    )
     assert (again / "sweep.json").read_text() == (spec.parent / "out" / "sweep.json").read_text()
     assert "done  recover" not in done.err
 
@@ -123,7 +125,7 @@ def test_the_command_prints_a_sweep_for_a_program(spec: Path, tmp_path: Path) ->
     two.write_text(PLAIN + "\nsweep budgets { unconstrained.limit = [norm <= 1, norm <= 10] }\n")
     done = cli("run", two, "--out", tmp_path, "--store", spec.parent / "store", "--json")
     assert json.loads(done.out) == json.loads((tmp_path / "sweep.json").read_text())
-    assert json.loads(done.out)["schema"] == "recoverdsl/sweep/1"
+    assert json.loads(done.out)["schema"] == "recoverdsl/sweep/2"
 
 
 def test_a_plan_and_a_drawing_hold_what_points_share_once(spec: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import attrs
 import pytest
 from lsprotocol.types import Hover, MarkupContent, MarkupKind
 
@@ -60,6 +61,9 @@ def vocabulary() -> Iterator[tuple[str, str]]:
     for name, metric in schema.METRICS.items():
         yield f"measure {{ |{name} = wilson() }}", metric.doc
         yield f"expect |{name}(go) > 1", metric.doc
+    by = attrs.fields(schema.Expectation).by.metadata["doc"]
+    yield "expect drift(go) <= 1 |by estimate", by
+    yield "expect drift(go) <= 1 by |estimate", by
     for name, doc in schema.DETECTORS.items():
         yield f"behavior x {{ holds = not |{name} }}", doc
     for word, position in schema.POSITIONS.items():

@@ -192,10 +192,10 @@ def test_the_sweep_of_features_clamps_the_first_of_one_ranking(run: Ran) -> None
     assert run.observer.loaded == {"loading model smollm2": 1, "loading SAE mid": 1}
     assert run.observer.steps["RunBase", "computed"] == 1
     assert run.observer.steps["RunDefended", "computed"] == 8
-    # Where the clamp removes nothing, the verdict is undefined.
+    # Where the clamp removes nothing, nothing can be concluded.
     without = [r for r in run.results if r.counts.valid_flips == 0]
     assert without
-    assert {r.verdict for r in without} == {"undefined"}
+    assert {r.verdict for r in without} == {"inconclusive"}
     assert run.results[-1].counts.valid_flips > 0
 
 
