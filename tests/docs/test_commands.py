@@ -104,6 +104,8 @@ def workplace(tmp_path: Path, claim: Path, monkeypatch: pytest.MonkeyPatch) -> P
     shutil.copytree(claim.parent, tmp_path, dirs_exist_ok=True)
     shutil.copytree(ROOT / "specs", tmp_path / "specs", copy_function=_linked)
     assert (tmp_path / "claim.rec").read_text("utf-8") == claims.SPEC
+    (tmp_path / "claim.rec").write_text(claims.HELD_OUT, "utf-8")
+    claims.write_rows(tmp_path / "ranking.jsonl", claims.rows(seed=1))
     monkeypatch.setenv("RECOVERDSL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)

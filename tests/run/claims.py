@@ -81,6 +81,14 @@ expect recovery_rate(noise) <= 100%
 """
 """Both expectations hold whatever the run finds, if there is a valid flip at all."""
 
+HELD_OUT = SPEC.replace(
+    'data prompts { from = file("prompts.jsonl") }\n',
+    'data prompts { from = file("prompts.jsonl") }\n\ndata ranking_prompts { from = file("ranking.jsonl") }\n',
+).replace(
+    "attribution(names_the_recipient)", "attribution(names_the_recipient, over = ranking_prompts)"
+)
+"""The same with features that are ranked on another file of prompts."""
+
 
 def rows(count: int = 24, seed: int = 0) -> list[dict[str, str]]:
     """Return prompts of three lengths, with the recipient, the giver, and a column that no step

@@ -72,7 +72,9 @@ def test_there_are_valid_flips_and_some_recover(audit: Audit) -> None:
     assert not audit.rows("attack", "recover", 3.0).recovered.all()
 
 
-def test_every_attack_control_search_and_part_has_a_row_for_each_valid_flip(audit: Audit) -> None:
+def test_every_attack_control_search_draw_and_part_has_a_row_for_each_valid_flip(
+    audit: Audit,
+) -> None:
     flips = audit.run.result.counts.valid_flips
     found = audit.table.groupby(["kind", "name", "limit"]).size().to_dict()
     staged = float(f"{math.hypot(4, 6):.10g}")
@@ -82,7 +84,9 @@ def test_every_attack_control_search_and_part_has_a_row_for_each_valid_flip(audi
         ("attack", "shared", 8.0): flips,
         **{("attack", name, 6.0): flips for name in ("exact", "sketch")},
         **{("control", name, limit): flips
-           for name in ("noise", "unrelated", "undefended") for limit in (3.0, 12.0)},
+           for name in ("unrelated", "undefended") for limit in (3.0, 12.0)},
+        **{(kind, "noise", limit): flips * 2
+           for kind in ("control", "unconstrained_control") for limit in (3.0, 12.0)},
         ("smallest_norm", "recover", 12.0): flips,
         **{("smallest_norm", name, 6.0): flips for name in ("exact", "sketch")},
         ("smallest_norm_control", "unrelated", 12.0): flips,
@@ -93,7 +97,9 @@ def test_every_attack_control_search_and_part_has_a_row_for_each_valid_flip(audi
 
 @pytest.mark.parametrize("name", ["recover", "staged", "noise", "unrelated", "undefended"])
 def test_by_construction_no_protected_feature_moves(audit: Audit, name: str) -> None:
-    rows = audit.table[(audit.table.name == name) & (audit.table.kind != "part")]
+    rows = audit.table[
+        (audit.table.name == name) & ~audit.table.kind.isin(["part", "unconstrained_control"])
+    ]
     assert (rows.drift <= 1e-5).all()
     assert (rows.reactivated_fraction == 0).all()
     # In the text that is written a feature may wake only where δ is not what it was found for.
@@ -129,6 +135,13 @@ def test_random_directions_have_the_norm_of_the_attack(audit: Audit) -> None:
     for limit in (3.0, 12.0):
         norms = audit.rows("control", "noise", limit).norm
         assert ((norms >= 0.99 * limit) & (norms <= limit * (1 + 1e-5))).all()
+
+
+def test_without_the_constraint_the_same_directions_move_the_features(audit: Audit) -> None:
+    for limit in (3.0, 12.0):
+        rows = audit.rows("unconstrained_control", "noise", limit)
+        assert rows.norm.tolist() == pytest.approx([limit] * len(rows), rel=2e-3)
+        assert (rows.drift > 1e-3).all()
 
 
 def test_another_answer_without_the_clamp_is_not_compared_with_recovery(audit: Audit) -> None:
@@ -181,7 +194,11 @@ def test_the_smallest_norm_is_no_larger_than_what_recovered_and_still_reaches_th
 
 def test_parts_sum_to_delta(audit: Audit) -> None:
     deltas, _ = audit.deltas()
-    parts = {name.rpartition("/")[2]: part for name, part in deltas.items() if name.count("/") == 2}
+    parts = {
+        name.rpartition("/")[2]: part
+        for name, part in deltas.items()
+        if name.startswith("recover/12/")
+    }
     assert set(parts) == {"clamped", "other_features", "5", "residual"}
     total = parts["clamped"] + parts["other_features"] + parts["residual"]
     torch.testing.assert_close(total, deltas["recover/12"], atol=2e-5, rtol=0)
@@ -278,7 +295,11 @@ def test_with_the_delta_of_the_run_folder_another_program_writes_the_text_that_w
     prompts = {row["id"]: reader.ids(row["prompt"]) for row in reader.lines("requests")}
     attack, _, limit = name.partition("/")
     table = audit.table[audit.table.kind.isin(["attack", "control"])]
-    table = table[(table.name == attack) & (table.limit == float(limit))].set_index("example")
+    # The δ of a random direction is that of the first draw.
+    table = table[
+        (table.name == attack) & (table.limit == float(limit)) & (table.draw.fillna(0) == 0)
+    ]
+    table = table.set_index("example")
     about = described[name]
     before = deltas[name].shape[2] - about["columns_behind_prompt"]
     for example, delta_LPD in zip(about["examples"], deltas[name], strict=True):
@@ -302,7 +323,7 @@ def test_with_the_delta_of_the_run_folder_another_program_writes_the_text_that_w
 # --- Again ----------------------------------------------------------------------------------------
 
 FIGURES = ["norm", "drift", "score_recovered", "generated_drift"]
-SAME = ["example", "kind", "name", "part", "how", "limit", "recovered", "reached", "refuses", "characters", "opening"]  # fmt: skip
+SAME = ["example", "kind", "name", "part", "how", "draw", "limit", "recovered", "reached", "refuses", "characters", "opening"]  # fmt: skip
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])

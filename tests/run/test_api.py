@@ -60,20 +60,32 @@ def test_the_examples_of_a_run_are_those_of_its_folder(run: recoverdsl.Run, fold
     assert kept.equals(run.examples)
 
 
-def test_there_is_one_row_for_each_flip_and_each_attack_control_and_search_at_each_limit(
+def test_there_is_one_row_for_each_flip_and_each_attack_draw_and_search_at_each_limit(
     run: recoverdsl.Run,
 ) -> None:
     flips = run.result.counts.valid_flips
     sizes = run.examples.groupby(["kind", "name", "limit"], dropna=False).size()
-    assert dict(sizes) == dict.fromkeys(
-        [
-            ("attack", "unconstrained", 6.0),
-            *(("attack", "projected", limit) for limit in (2.0, 4.0, 8.0)),
-            *(("control", "noise", limit) for limit in (2.0, 4.0, 8.0)),
-            ("smallest_norm", "projected", 8.0),
-        ],
-        flips,
-    )
+    once = [
+        ("attack", "unconstrained", 6.0),
+        *(("attack", "projected", limit) for limit in (2.0, 4.0, 8.0)),
+        ("smallest_norm", "projected", 8.0),
+    ]
+    drawn = [
+        (kind, "noise", limit)
+        for kind in ("control", "unconstrained_control")
+        for limit in (2.0, 4.0, 8.0)
+    ]
+    assert dict(sizes) == {**dict.fromkeys(once, flips), **dict.fromkeys(drawn, 8 * flips)}
+    assert set(run.examples["draw"].dropna()) == set(range(8))
+
+
+def test_the_direction_that_is_kept_is_that_of_draw_0(folder: Path, run: recoverdsl.Run) -> None:
+    deltas = load_file(folder / "out/perturbations.safetensors")
+    for kind, name in (("control", "noise/4"), ("unconstrained_control", "noise/unconstrained/4")):
+        rows = run.examples[(run.examples["kind"] == kind) & (run.examples["limit"] == 4.0)]
+        first = rows[rows["draw"] == 0]
+        norms = torch.tensor(first["norm"].to_numpy(), dtype=torch.float32)
+        assert torch.allclose(deltas[name].flatten(1).norm(dim=1), norms, rtol=1e-5)
 
 
 def test_every_example_of_the_table_is_a_valid_flip(run: recoverdsl.Run) -> None:
@@ -106,7 +118,7 @@ def test_perturbations_are_named_by_attack_and_limit_with_the_norms_of_the_table
     deltas = load_file(folder / "out/perturbations.safetensors")
     assert set(deltas) == {
         "unconstrained/6", "projected/2", "projected/4", "projected/8", "projected/smallest",
-        "noise/2", "noise/4", "noise/8",
+        "noise/2", "noise/4", "noise/8", *(f"noise/unconstrained/{limit}" for limit in (2, 4, 8)),
     }  # fmt: skip
     rows = run.examples[(run.examples["name"] == "projected") & (run.examples["kind"] == "attack")]
     norms = torch.tensor(rows[rows["limit"] == 4.0]["norm"].to_numpy(), dtype=torch.float32)
