@@ -8,7 +8,7 @@ from attrs import frozen
 
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import AttackResult, Result
-from recoverdsl.report.words import clean_line, figure, interval, norm, percent
+from recoverdsl.report.words import clean_line, enumerated, figure, interval, norm, percent
 
 
 @frozen
@@ -194,4 +194,12 @@ def caption(result: Result) -> str:
         )
     if any(is_suffix(attack) for attack in result.attacks.values()):
         text += " A suffix has no norm: it changes the input."
+    for name, attack in result.attacks.items():
+        if attack.covers:
+            text += f" {name}: recovered by any of {enumerated(map(clean_line, attack.covers))}"
+            for budget in attack.budgets:
+                if set(budget.covers) != set(attack.covers):
+                    alone = enumerated(map(clean_line, budget.covers))
+                    text += f"; at norm {norm(budget.limit)}, by {alone} alone"
+            text += "."
     return text
