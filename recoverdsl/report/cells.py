@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import pandas as pd
 from attrs import frozen
 
+from recoverdsl.language.schema.strongest import STRONGEST
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import AttackResult, Result
+from recoverdsl.measure.strongest import with_strongest
 from recoverdsl.report.words import clean_line, enumerated, figure, interval, norm, percent
 
 
@@ -126,6 +129,12 @@ def costs(result: Result) -> tuple[Cost, ...]:
         for kind, name, outcome in outcomes_of(result)
         if value_of(outcome.metrics, "forward_passes") is not None
     )  # fmt: skip
+
+
+def rows_shown(result: Result, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of examples with the rows of `strongest`, where the result has it."""
+    strongest = result.attacks.get(STRONGEST)
+    return with_strongest(rows, strongest.covers if strongest else ())
 
 
 def outcomes_of(result: Result) -> Iterator[tuple[str, str, AttackResult]]:

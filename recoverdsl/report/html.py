@@ -11,9 +11,7 @@ import pandas as pd
 from attrs import frozen
 
 from recoverdsl.language.schema import METRICS
-from recoverdsl.language.schema.strongest import STRONGEST
 from recoverdsl.measure.results import IntervalUsed, Result, to_json
-from recoverdsl.measure.strongest import with_strongest
 from recoverdsl.measure.summary import outcomes
 from recoverdsl.report import parts, sentences
 from recoverdsl.report.cells import (
@@ -25,6 +23,7 @@ from recoverdsl.report.cells import (
     headings,
     is_suffix,
     limit_of,
+    rows_shown,
     table,
 )
 from recoverdsl.report.evidence import cautions
@@ -106,8 +105,7 @@ def render_html(
     """
     from markupsafe import Markup
 
-    strongest = result.attacks.get(STRONGEST)
-    rows = with_strongest(rows, strongest.covers if strongest else ())
+    rows = rows_shown(result, rows)
     written = sentences.attacks_as_written(spec)
     attacks = {
         name: sentences.attack_sentence(attack, written.get(name))
