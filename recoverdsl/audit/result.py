@@ -15,6 +15,7 @@ from recoverdsl.engine.steps.strength import StrengthRecord
 from recoverdsl.language.schema import Control, Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.canonical import digest
+from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
 from recoverdsl.measure.checks import CHECKS, Evidence, flags
@@ -46,9 +47,13 @@ def assemble(
         name: function_name(attack.preserve) if attack.preserve else None
         for name, attack in spec.attacks.items()
     }
+    covered = strongest_of(spec)
+    asked = any(expectation.subject == STRONGEST for expectation in spec.expects)
     summary = summarize(
         frame,
         spec.measures,
+        # Of a single attack it would be the same row again.
+        strongest=covered if asked or len(covered) > 1 else (),
         attacks={
             name: Planned(limits_of(spec, attack), preserve[name])
             for name, attack in spec.attacks.items()

@@ -57,6 +57,8 @@ class BudgetResult:
     """Largest ‖δ‖_F, in units of the residual stream; None if there was no limit."""
     metrics: dict[str, Estimate]
     """Metric to its estimate, in the order of `schema.METRICS`."""
+    covers: tuple[str, ...] = ()
+    """For the row `strongest`, the attacks that have this limit."""
 
 
 @frozen
@@ -71,7 +73,9 @@ class AttackResult:
     """The figures at every limit, ascending; the last is the largest."""
     preserve: str | None = None
     """The constraint that preserves the protected features (`orthogonal`, `jacobian`, …); None
-    without one."""
+    without one. Of the row `strongest`, the one that all of its attacks have, or `several`."""
+    covers: tuple[str, ...] = field(default=(), kw_only=True)
+    """For the row `strongest`, the attacks of which it is the worst case, example by example."""
 
     def at(self, norm: float | None) -> dict[str, Estimate]:
         """Return the metrics at one limit (None: the largest); none if the attack was not run there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from attrs import evolve, frozen
 
 from recoverdsl.language.schema import METRICS, Bootstrap, Expectation, Interval, Wilson
+from recoverdsl.language.schema.strongest import STRONGEST
 from recoverdsl.measure.expectation import ExpectationResult, compared
 from recoverdsl.measure.intervals import Estimate, bootstrap, largest, wilson, wilson_of_shares
 from recoverdsl.measure.results import (
@@ -20,6 +21,7 @@ from recoverdsl.measure.results import (
     IntervalUsed,
     PartResult,
 )
+from recoverdsl.measure.strongest import with_strongest
 
 
 @frozen
@@ -54,6 +56,7 @@ def summarize(
     *,
     attacks: Mapping[str, Planned] | None = None,
     controls: Mapping[str, Planned] | None = None,
+    strongest: Collection[str] = (),
 ) -> Summary:
     """Aggregate the table, and return its figures.
 
@@ -72,6 +75,7 @@ def summarize(
         measures: intervals that the spec asks for; the other metrics get the default ones.
         attacks: what was planned, in the order of the result; names that only the table has follow.
         controls: likewise.
+        strongest: the attacks of which a row `strongest` gives the worst case; none for no such row.
 
     Raises:
         ValueError: a Wilson interval is asked for a metric that is not a rate, or a metric does
@@ -88,13 +92,16 @@ def summarize(
         seen = rows.loc[rows["kind"] == kind, "name"].unique()
         return {**(planned or {}), **{n: Planned() for n in seen if n not in (planned or {})}}
 
+    planned = named("attack", attacks)
+    covered = {name: planned[name] for name in strongest}
     return Summary(
         attacks={
             name: AttackResult(
                 *_figures(rows, "attack", name, plan, intervals), preserve=plan.preserve
             )
-            for name, plan in named("attack", attacks).items()
-        },
+            for name, plan in planned.items()
+        }
+        | ({STRONGEST: _strongest(rows, covered, intervals)} if covered else {}),
         controls={
             name: ControlResult(
                 *_figures(rows, "control", name, plan, intervals),
@@ -208,6 +215,30 @@ def _figures(
             metrics["budget_ratio"] = _estimate("budget_ratio", ratios, intervals["budget_ratio"])
         metrics = {metric: metrics[metric] for metric in METRICS if metric in metrics}
     return metrics, budgets[-1].limit if budgets else None, budgets
+
+
+def _strongest(
+    rows: pd.DataFrame, covered: Mapping[str, Planned], intervals: Mapping[str, Interval]
+) -> AttackResult:
+    """Return the figures of the worst case over attacks, each limit with the attacks that have it."""
+    having: dict[float | None, list[str]] = {}
+    for name, plan in covered.items():
+        own = rows.loc[(rows["kind"] == "attack") & (rows["name"] == name), "limit"]
+        limits: set[float | None] = {*plan.limits, *map(float, own.dropna())}
+        # A suffix has no limit.
+        for norm in limits or {None}:
+            having.setdefault(norm, []).append(name)
+    plan = Planned(tuple(limit for limit in having if limit is not None))
+    metrics, limit, budgets = _figures(
+        with_strongest(rows, covered), "attack", STRONGEST, plan, intervals
+    )
+    kept = {plan.preserve for plan in covered.values()}
+    return AttackResult(
+        metrics, limit,
+        tuple(evolve(budget, covers=tuple(having[budget.limit])) for budget in budgets),
+        preserve=kept.pop() if len(kept) == 1 else "several",
+        covers=tuple(covered),
+    )  # fmt: skip
 
 
 def budget_ratios(rows: pd.DataFrame, control: str, attack: str) -> pd.Series[Any]:

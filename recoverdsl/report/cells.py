@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import pandas as pd
 from attrs import frozen
 
+from recoverdsl.language.schema.strongest import STRONGEST
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import AttackResult, Result
-from recoverdsl.report.words import clean_line, figure, interval, norm, percent, plural
+from recoverdsl.measure.strongest import with_strongest
+from recoverdsl.report.words import clean_line, enumerated, figure, interval, norm, percent, plural
 
 
 @frozen
@@ -128,6 +131,12 @@ def costs(result: Result) -> tuple[Cost, ...]:
     )  # fmt: skip
 
 
+def rows_shown(result: Result, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of examples with the rows of `strongest`, where the result has it."""
+    strongest = result.attacks.get(STRONGEST)
+    return with_strongest(rows, strongest.covers if strongest else ())
+
+
 def outcomes_of(result: Result) -> Iterator[tuple[str, str, AttackResult]]:
     """Yield kind, name and outcome: attacks first, then controls, in the order of the spec."""
     for kind, group in (("attack", result.attacks), ("control", result.controls)):
@@ -201,4 +210,12 @@ def caption(result: Result) -> str:
         )
     if any(is_suffix(attack) for attack in result.attacks.values()):
         text += " A suffix has no norm: it changes the input."
+    for name, attack in result.attacks.items():
+        if attack.covers:
+            text += f" {name}: recovered by any of {enumerated(map(clean_line, attack.covers))}"
+            for budget in attack.budgets:
+                if set(budget.covers) != set(attack.covers):
+                    alone = enumerated(map(clean_line, budget.covers))
+                    text += f"; at norm {norm(budget.limit)}, by {alone} alone"
+            text += "."
     return text

@@ -23,6 +23,7 @@ from recoverdsl.report.cells import (
     headings,
     is_suffix,
     limit_of,
+    rows_shown,
     table,
 )
 from recoverdsl.report.evidence import cautions
@@ -105,6 +106,7 @@ def render_html(
     """
     from markupsafe import Markup
 
+    rows = rows_shown(result, rows)
     written = sentences.attacks_as_written(spec)
     attacks = {
         name: sentences.attack_sentence(attack, written.get(name))

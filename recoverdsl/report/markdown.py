@@ -8,7 +8,7 @@ import pandas as pd
 
 from recoverdsl.measure.results import Result
 from recoverdsl.report import parts
-from recoverdsl.report.cells import COST_HEADINGS, Row, caption, costs, headings, table
+from recoverdsl.report.cells import COST_HEADINGS, Row, caption, costs, headings, rows_shown, table
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.openings import OPENING_HEADINGS, Counted, categories, openings
 from recoverdsl.report.sentences import (
@@ -72,6 +72,7 @@ def to_markdown(result: Result, examples: pd.DataFrame | None = None) -> str:
         lines += [*_grid(parts.headings(result), parts.rows(result, name)), ""]
         lines += [_escape(parts.EXPLANATION), ""]
     if examples is not None:
+        examples = rows_shown(result, examples)
         for title, counted, names in (
             ("Openings of the generated texts", openings(result, examples), OPENING_HEADINGS),
             ("Recovered, by category", categories(result, examples), None),

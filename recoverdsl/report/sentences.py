@@ -78,7 +78,11 @@ def headline(result: Result) -> Headline:
     rate = attack.at(at).get("recovery_rate")
     limit = attack.limit if at is None else at
     clause = f"{_at(limit)}{_subject(attack)} recovers the behavior in {_examples(rate)}"
-    controls = [_control(control, at) for control in result.controls.values() if control.of == name]
+    controls = [
+        _control(control, at)
+        for control in result.controls.values()
+        if control.of in (name, *attack.covers)
+    ]
     return Headline(verdict, "; ".join([clause, *filter(None, controls)]))
 
 
@@ -165,6 +169,8 @@ def attack_sentence(attack: AttackResult, written: Attack | None = None) -> str:
     Args:
         written: the attack of the spec, for what the result does not record: stages and suffixes.
     """
+    if attack.covers:
+        return worst_case(attack)
     if is_suffix(attack):
         return (
             f"appends {_suffix(written)} to each request to recover the behavior while the clamp "
@@ -180,6 +186,22 @@ def attack_sentence(attack: AttackResult, written: Attack | None = None) -> str:
             " The largest cosine between δ at one position and the encoder of one clamped feature is "
             f"{figure(violation.value)}; 0 is exact."
         )
+    return says
+
+
+def worst_case(attack: AttackResult) -> str:
+    """Describe the row `strongest`, as a predicate to its name: the attacks that it covers, and where
+    only some of them do."""
+    says = (
+        f"is the worst case over {enumerated(map(clean_line, attack.covers))}, example by example: one "
+        "counts as recovered at a limit if any of them recovered it there. Its other figures are of the "
+        "change of least norm among those that recovered, else of the one with the highest score; its cost "
+        "is that of all of them."
+    )
+    for budget in attack.budgets:
+        if set(budget.covers) != set(attack.covers):
+            names = enumerated(map(clean_line, budget.covers))
+            says += f" At norm {norm(budget.limit)} it is over {names} alone."
     return says
 
 

@@ -10,8 +10,10 @@ from lsprotocol.types import CompletionItemKind as Kind
 
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language import schema
+from recoverdsl.language.checker.scope import SAME_SPACE
 from recoverdsl.language.schema import descriptions as meaning
 from recoverdsl.language.schema.fields import describe, hints
+from recoverdsl.language.schema.strongest import STRONGEST
 from recoverdsl.server.cursor import Cursor, is_string
 from recoverdsl.server.document import Document
 from recoverdsl.server.expected_type import (
@@ -57,6 +59,9 @@ def _beginnings(one: Any, cursor: Cursor, expected: Expected) -> Iterator[Offer]
     if kinds := referred(one):
         for kind, name in named(cursor, kinds):
             yield Offer(name, Kind.Reference, detail=f"{kind} {name}")
+        # Attacks and controls alike are asked for in expectations alone.
+        if set(kinds) >= SAME_SPACE and names(cursor, ["attack"]):
+            yield Offer(STRONGEST, Kind.Reference, detail="the worst case over attacks")
     elif one in FUNCTION_NAMES:
         name = FUNCTION_NAMES[one]
         snippet = call_snippet(name, parameters(name)[0], cursor)

@@ -76,7 +76,7 @@ def test_forms() -> None:
     assert spec.intervenes["clamp"].at == Positions(("every_token", "generated"))
     assert spec.intervenes["double"].to == schema.ScaleBy(2.0)
     assert spec.budgets["small"].limit == schema.Limit((2.0, 5.0, 10.0))
-    assert spec.attacks["direct"].find == schema.SmallestNorm(0.02)
+    assert spec.attacks["direct"].find == schema.SmallestNorm(0.02, starts=1)
     assert spec.attacks["direct"].perturb[1] == schema.Perturbation(
         schema.Site("smollm2", 20, "input"), Positions(("first", "last_token"))
     )

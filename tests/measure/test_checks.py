@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from recoverdsl.measure import checks, table
-from recoverdsl.measure.checks import CHECKS, Evidence, Finding, flags
+from recoverdsl.measure import table
+from recoverdsl.measure.checks import CHECKS, Evidence, flags
 from recoverdsl.measure.flag_pages import names, page
 from recoverdsl.measure.rows import ExampleRow
 from recoverdsl.measure.summary import Planned, summarize

@@ -211,7 +211,7 @@ def test_axes_of_a_sweep() -> None:
         ("protect p { select = top(3, by = |", ["attribution", "contrast"]),
         ("protect p { select = top(3, by = contrast(rows, against = |", ["rows", "says"]),
         ("sae s { reads = |", ["m", "m.layers[14].output"]),
-        ("expect recovery_rate(|", ["go", "norm"]),
+        ("expect recovery_rate(|", ["go", "norm", "strongest"]),
         ("expect recovery_rate(go, |", ["norm"]),
         ("expect recovery_rate(go) |", ["<", "<=", ">", ">="]),
         ("expect recovery_rate(go) <= 5% |", ["by"]),

@@ -95,7 +95,7 @@ def test_every_word_says_what_it_means(text: str, doc: str) -> None:
 def test_an_argument_has_type_unit_range_default_and_source() -> None:
     document, offset = at("attack a { find = smallest_norm(|within = 5%) }")
     assert said(hover(document, offset)) == (
-        "**within** of `smallest_norm`\n\nRelative width at which the search stops.\n\n"
+        "**within** of `smallest_norm`\n\nRelative width at which the bisection stops.\n\n"
         "- Type: a number.\n- Unit: a share, which may be written with `%`.\n"
         "- Range: above 0, at most 0.5.\n- Default: `5%`."
     )

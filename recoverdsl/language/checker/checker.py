@@ -22,11 +22,12 @@ from recoverdsl.language.checker.params import read_params
 from recoverdsl.language.checker.paths import Paths
 from recoverdsl.language.checker.points import MOST_POINTS, Point, at_point, count_points, points
 from recoverdsl.language.checker.rules import check_meaning
-from recoverdsl.language.checker.scope import Scope, lost_names, substitute
+from recoverdsl.language.checker.scope import SAME_SPACE, Scope, lost_names, substitute, symbol_of
 from recoverdsl.language.checker.statements import read_measure, read_sweep
 from recoverdsl.language.checker.values import INVALID, Values
 from recoverdsl.language.diagnostics import Collector, Diagnostic, Edit, Help, TooManyError, replace
 from recoverdsl.language.schema.fields import hints, keys, value_words
+from recoverdsl.language.schema.strongest import STRONGEST
 from recoverdsl.language.schema.vocabulary import article
 from recoverdsl.language.syntax import nodes
 from recoverdsl.language.syntax.nodes import Attribute, Block, Source, Span, Tree
@@ -150,8 +151,28 @@ class _Checker:
             sweeps=sweeps,
             spans=self.spans,
         )
+        self._reserved()
         check_meaning(spec, self.report, self.partial, self.scope.unnamed)
         return spec
+
+    def _reserved(self) -> None:
+        """Report an attack or control with the name of all attacks together, and rename it everywhere."""
+        for kind in sorted(SAME_SPACE):
+            block = self.scope.blocks.get((kind, STRONGEST))
+            if block is None or block.name is None:
+                continue
+            other = f"strongest_{kind}"
+            while any((known, other) in self.scope.blocks for known in SAME_SPACE):
+                other += "_"
+            places = self.index.places(symbol_of(kind, STRONGEST))
+            here = [place.span for place in places if place.file == self.index.file]
+            edits = tuple(Edit(span, other) for span in here) if len(here) == len(places) else ()
+            self.report.add(
+                "REC217",
+                f"`{STRONGEST}` is the name of all attacks together",
+                block.name.span,
+                help=Help(f"take another name, such as `{other}`", edits),
+            )
 
     # --- Blocks -------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from recoverdsl.language.checker.values import INVALID, Values
 from recoverdsl.language.diagnostics import Help, replace
 from recoverdsl.language.diagnostics.suggestions import did_you_mean, help_with_word
 from recoverdsl.language.schema.fields import hints
+from recoverdsl.language.schema.strongest import STRONGEST
 from recoverdsl.language.syntax import nodes
 from recoverdsl.language.syntax.nodes import (
     Argument,
@@ -104,6 +105,9 @@ def _subject(call: Call, values: Values, path: str, spans: dict[str, Span]) -> t
             norm = values.read(float, argument.value, "`norm`", {})
         elif argument.name is None and positional == 1:
             spans[f"{path}.subject"] = argument.span
+            if _is_strongest(argument.value, values):
+                subject = STRONGEST
+                continue
             ref = hints(schema.Expectation)["subject"]
             subject = values.read(ref, argument.value, f"`{name}`", {})
         else:
@@ -120,6 +124,13 @@ def _subject(call: Call, values: Values, path: str, spans: dict[str, Span]) -> t
             help=f"write `{name}(my_attack)`",
         )  # fmt: skip
     return subject, norm
+
+
+def _is_strongest(value: Expression, values: Values) -> bool:
+    """Tell whether a subject is all attacks together, and no block that has their name by mistake."""
+    if not isinstance(value, Path) or value.name != STRONGEST:
+        return False
+    return STRONGEST not in (*values.scope.names("attack", "control"), *values.scope.lost)
 
 
 def _argument(argument: Argument, metric: str) -> Help | str:

@@ -59,6 +59,7 @@ CODES: dict[str, Code] = {
     "REC214": Code("name of a block"),
     "REC215": Code("nothing to import"),
     "REC216": Code("circular import"),
+    "REC217": Code("reserved name"),
     # Values.
     "REC301": Code("wrong type"),
     "REC302": Code("out of range"),

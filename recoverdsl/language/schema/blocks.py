@@ -329,6 +329,7 @@ class Expectation:
 
     metric: str
     subject: Annotated[str, Ref("attack", "control")]
+    """An attack, a control, or `strongest`: the worst case over attacks."""
     norm: float | None
     """Which of the attack's limits; None is the largest."""
     operator: Literal["<", "<=", ">", ">="]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from recoverdsl.language.checker.rules.meaning import GENERATE, Meaning
 from recoverdsl.language.diagnostics import Edit, Help, replace
 from recoverdsl.language.schema import METRICS, Attack, Control, Expectation
 from recoverdsl.language.schema.budgets import suffix_of
+from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 
 _SEARCHED = ("smallest_norm", "budget_ratio")
 _UNCONSTRAINED = "unconstrained_recovery_rate"
@@ -26,6 +30,9 @@ def check_expectation(meaning: Meaning, path: str, expectation: Expectation) -> 
     """Report an expectation that no run could judge, or none could fail."""
     check_metric(meaning, path, expectation.metric)
     _share(meaning, path, expectation)
+    if expectation.subject == STRONGEST and STRONGEST not in meaning.spec.attacks:
+        _strongest(meaning, path, expectation)
+        return
     control = meaning.spec.controls.get(expectation.subject)
     name = control.of if control else expectation.subject
     attack = meaning.spec.attacks.get(name)
@@ -37,6 +44,47 @@ def check_expectation(meaning: Meaning, path: str, expectation: Expectation) -> 
         _searched(meaning, path, expectation, control, name, attack)
     else:
         _norm(meaning, path, expectation, name, attack)
+
+
+def _strongest(meaning: Meaning, path: str, expectation: Expectation) -> None:
+    """Report what the attacks that `strongest` covers have no figure for."""
+    written = [p for p in meaning.spec.spans if p.startswith("attack.") and p.count(".") == 1]
+    if "attack" in meaning.unread or len(written) > len(meaning.spec.attacks):
+        return
+    attacks = {name: meaning.spec.attacks[name] for name in strongest_of(meaning.spec)}
+    metric = expectation.metric
+    if not attacks:
+        meaning.add(
+            "REC405", "there is no attack of which one could be the strongest", f"{path}.subject",
+            help="add an `attack` block",
+        )  # fmt: skip
+    elif metric == "budget_ratio":
+        meaning.add(
+            "REC405", f"expected a control with another target, found `{STRONGEST}`", f"{path}.subject",
+            why="the ratio compares what another target costs with what recovery costs",
+            help="name a control with `target = base_answer of another_example`",
+        )  # fmt: skip
+    elif metric in _SEARCHED and expectation.norm is not None:
+        meaning.add(
+            "REC405", f"`{metric}` is searched over all norms and has no `norm`", f"{path}.norm",
+            help=_without_norm(meaning, path, f"write `{metric}({STRONGEST})`"),
+        )  # fmt: skip
+    elif metric in _SEARCHED and not any(attack.find for attack in attacks.values()):
+        meaning.add(
+            "REC405", f"none of {_listed(attacks)} searches for the smallest norm", f"{path}.subject",
+            help="add `find = smallest_norm()` to one of them",
+        )  # fmt: skip
+    elif expectation.norm is not None:
+        norms = {n for name, a in attacks.items() for n in meaning.limits(f"attack.{name}", a)}
+        if norms and not any(math.isclose(expectation.norm, norm) for norm in norms):
+            meaning.add(
+                "REC405", f"none of {_listed(attacks)} has a budget of norm {expectation.norm:g}",
+                f"{path}.norm", help="their budgets: " + ", ".join(f"{n:g}" for n in sorted(norms)),
+            )  # fmt: skip
+
+
+def _listed(attacks: Mapping[str, Attack]) -> str:
+    return ", ".join(f"`{name}`" for name in attacks)
 
 
 def _share(meaning: Meaning, path: str, expectation: Expectation) -> None:
