@@ -156,9 +156,8 @@ class _Compiler:
             return
         by, inputs = select.by, dict(self.common)
         if isinstance(by, schema.Attribution):
-            score = spec.behaviors[by.behavior].score
-            assert score is not None
-            ranking: steps.Step = RankByAttribution(score, by.at)
+            ranked_by = spec.behaviors[by.behavior]
+            ranking: steps.Step = RankByAttribution(ranked_by.score or ranked_by.holds, by.at)
         else:
             assert isinstance(by, schema.Contrast)
             ranking = RankByContrast()

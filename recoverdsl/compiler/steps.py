@@ -135,7 +135,8 @@ class RankByAttribution(Step):
     """The effect of every feature of every SAE on a score, over the examples."""
 
     version = 1
-    score: Score
+    score: Score | Predicate
+    """The score of a behavior, or the condition whose margin is its score."""
     positions: Positions
 
 

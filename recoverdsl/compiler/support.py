@@ -8,7 +8,7 @@ from itertools import combinations, product
 
 from recoverdsl.errors import NotYetError, SpecError
 from recoverdsl.language import schema
-from recoverdsl.language.schema import Spec
+from recoverdsl.language.schema import Spec, leaves
 from recoverdsl.language.schema.budgets import suffix_of
 
 
@@ -82,12 +82,17 @@ def _missing(spec: Spec) -> Iterator[tuple[str, str]]:
     for name, behavior in spec.behaviors.items():
         path = f"behavior.{name}"
         if behavior.generate is None:
-            if behavior.score is None:
-                yield path, "a behavior without a score"
-            elif behavior.score.positions != schema.Positions(("last_token",)):
+            if behavior.score and behavior.score.positions != schema.Positions(("last_token",)):
                 yield f"{path}.score", "a score at other positions than last_token"
         elif behavior.score is not None:
             yield f"{path}.score", "a score of a behavior that is judged by its text"
+        else:
+            for key, predicate in (("holds", behavior.holds), ("removed", behavior.removed)):
+                if predicate and any(isinstance(x, schema.NextToken) for x in leaves(predicate)):
+                    yield (
+                        f"{path}.{key}",
+                        "the next token, in a behavior that is judged by its text",
+                    )
     for name, protect in spec.protects.items():
         by = protect.select.by if isinstance(protect.select, schema.Top) else None
         if isinstance(by, schema.Contrast) and by.texts not in spec.data:

@@ -17,6 +17,7 @@ from recoverdsl.server.document import Document
 from recoverdsl.server.expected_type import (
     COMPARISONS,
     FUNCTION_NAMES,
+    SAMES,
     Expected,
     argument_doc,
     parameters,
@@ -110,6 +111,10 @@ def _continuations(one: Any, before: Sequence[str], cursor: Cursor) -> Iterator[
     if one is schema.Limit and before == ["norm"]:
         following = ("<=",)
     elif one is schema.Expectation and before[-1] == "()":
+        following = COMPARISONS
+    elif one is schema.Predicate and before in (["top_token"], ["text"], ["most_likely", "()"]):
+        following = SAMES
+    elif one is schema.Predicate and before[-1] == "()" and len(before) == 2:
         following = COMPARISONS
     elif one is schema.AnswerOf and before == ["base_answer"]:
         following = ("of",)

@@ -187,6 +187,10 @@ class Draw:
             left, right = (self.predicate(known, deep - 1) for _ in range(2))
             return f"({left}) {kind} ({right})"
         word = self.one(*known)
+        if word == "score" and self.draw(st.booleans()):
+            return str(self.one(*NEXT_TOKEN))
+        if word == "refuses" and self.draw(st.booleans()):
+            return str(self.one('text == "{answer}"', 'text != ""'))
         if word in ("score", "judge"):
             return f"{word} {self.one('<', '<=', '>', '>=')} {self.one('0.5', '20%' if word == 'judge' else '-3')}"
         return str(word)
@@ -285,6 +289,12 @@ CALLS: dict[type, dict[str, str]] = {
     schema.Adam: {"lr": "0.1"}, schema.Gradient: {"lr": "2.5"},
 }  # fmt: skip
 """Arguments that the rules of meaning ask for."""
+
+NEXT_TOKEN = (
+    'top_token == " {io}"', 'top_token != "a"', 'rank(" {io}") <= 3', 'rank("a") > 1', 'probability("{io}") >= 50%',
+    'most_likely("A", "B") == "{gold}"', 'logit("a") > logit("b") + 2 * logprob("c")', '-logprob("a") / 2 < 1.5',
+)  # fmt: skip
+"""Conditions on the next token."""
 
 FORMS: dict[Any, Callable[[Draw], str]] = {
     schema.Site: lambda d: f"model_0.layers[{d.one('0', '14', '2 * 3', '30 / 2')}].{d.one('input', 'output')}",

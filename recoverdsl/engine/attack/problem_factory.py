@@ -14,8 +14,8 @@ from recoverdsl.engine.attack.constraints import kind_of
 from recoverdsl.engine.attack.geometry import span
 from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.behavior.generation import Answers
-from recoverdsl.engine.behavior.objectives import AnswerGoal, Goal, ScoreGoal
-from recoverdsl.engine.behavior.observation import score_of
+from recoverdsl.engine.behavior.objectives import AnswerGoal, Goal
+from recoverdsl.engine.behavior.observation import goal_of
 from recoverdsl.engine.defense.autoencoders import boundary_of
 from recoverdsl.engine.defense.intervention import Delta
 from recoverdsl.engine.defense.protected_features import Protected
@@ -93,8 +93,7 @@ class ProblemFactory:
         tokens = self.resources.tokens(indices)
         goal: Goal
         if step.goal == "score":
-            objective = score_of(self.resources, step.behavior.score, indices)
-            goal = ScoreGoal(objective, step.behavior.holds, tokens.prompt - 1)
+            goal = goal_of(self.resources, step.behavior, indices, tokens.prompt - 1)
         else:
             assert targets is not None and step.behavior.generate is not None
             labels_BA, mask_BA = target_labels(targets)

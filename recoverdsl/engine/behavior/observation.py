@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from attrs import frozen
 from torch import Tensor
 
 from recoverdsl.compiler.steps import Behavior
+from recoverdsl.engine.behavior.conditions import Condition, condition_of
+from recoverdsl.engine.behavior.example_tokens import fill
 from recoverdsl.engine.behavior.generation import Answers, generate
-from recoverdsl.engine.behavior.objectives import Objective, holds, objective
+from recoverdsl.engine.behavior.objectives import Objective, ScoreGoal, objective
 from recoverdsl.engine.defense.intervention import Intervention
+from recoverdsl.engine.model.families import Family
 from recoverdsl.engine.model.forward import embed, run_layers
 from recoverdsl.engine.model.judge import text_holds
 from recoverdsl.engine.resources import Resources
 from recoverdsl.language import schema
 from recoverdsl.measure.rows import NOT_A_NUMBER, Observation
+from recoverdsl.sources.data import Example
 
 
 @frozen(eq=False)
@@ -41,11 +46,38 @@ def observe(
     return Observations(tuple(judge(resources, behavior, indices, answers)), answers=answers)
 
 
-def score_of(resources: Resources, score: schema.Score | None, indices: Sequence[int]) -> Objective:
-    """Return the score of a behavior for some examples."""
-    assert score is not None
+def score_of(
+    resources: Resources, score: schema.Score | schema.Predicate, indices: Sequence[int]
+) -> Callable[[Family, Tensor], Tensor]:
+    """Return the score of a behavior for some examples, or the margin of its condition."""
+    if isinstance(score, schema.Score):
+        return _objective(resources, score, indices)
+    return _condition(resources, score, indices).margin
+
+
+def goal_of(
+    resources: Resources, behavior: Behavior, indices: Sequence[int], column: int = 0
+) -> ScoreGoal:
+    """Return a behavior that is read from the logits, as the goal of some examples.
+
+    Args:
+        indices: the examples whose values fill the columns that the behavior names.
+        column: that of the prompts' last token.
+    """
+    objective = _objective(resources, behavior.score, indices) if behavior.score else None
+    return ScoreGoal(objective, _condition(resources, behavior.holds, indices), column)
+
+
+def _objective(resources: Resources, score: schema.Score, indices: Sequence[int]) -> Objective:
     examples = [resources.examples[index] for index in indices]
     return objective(score, examples, resources.model.encode_text, resources.device)
+
+
+def _condition(
+    resources: Resources, predicate: schema.Predicate, indices: Sequence[int]
+) -> Condition:
+    examples = [resources.examples[index] for index in indices]
+    return condition_of(predicate, examples, resources.model.encode_text, resources.device)
 
 
 def write(
@@ -72,17 +104,19 @@ def judge(
         bases: the text that each is compared with.
     """
     decode = resources.model.decode
+    written = [decode(ids) for ids in answers.lists()]
     texts = resources.judges.figures(
         [resources.examples[index].prompt for index in indices],
-        [decode(ids) for ids in answers.lists()],
+        written,
         [decode(ids) for ids in bases.lists()] if bases else None,
     )
     rows = []
     for at, index in enumerate(indices):
-        present = text_holds(behavior.holds, texts[at])
+        says = partial(_says, written[at], resources.examples[index])
+        present = text_holds(behavior.holds, texts[at], says)
         removed = not present
         if behavior.removed is not None:
-            removed = text_holds(behavior.removed, texts[at])
+            removed = text_holds(behavior.removed, texts[at], says)
         rows.append(
             Observation(
                 example=resources.examples[index].id,
@@ -97,6 +131,11 @@ def judge(
     return rows
 
 
+def _says(written: str, example: Example, text: str) -> bool:
+    """Return whether a text was written, with the example's own words in place of columns."""
+    return written.strip() == fill(text, example).strip()
+
+
 def _observe_score(
     resources: Resources, behavior: Behavior, indices: list[int], intervention: Intervention
 ) -> Observations:
@@ -107,9 +146,12 @@ def _observe_score(
             family, embed(family, tokens), tokens, start=0, stop=family.n_layers,
             edits=intervention.edits(tokens),
         )  # fmt: skip
-        score_B: Tensor = score_of(resources, behavior.score, indices)(family, h_BTD[:, -1])
-    present_B = holds(behavior.holds, score_B)
-    removed_B = ~present_B if behavior.removed is None else holds(behavior.removed, score_B)
+        h_BD = h_BTD[:, -1]
+        score_B, present_B = goal_of(resources, behavior, indices).at(family, h_BD)
+        removed_B = ~present_B
+        if behavior.removed is not None:
+            removed = _condition(resources, behavior.removed, indices)
+            _, removed_B = removed(family, h_BD, score_B)
     rows = tuple(
         Observation(
             example=resources.examples[index].id,

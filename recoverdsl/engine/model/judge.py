@@ -11,7 +11,7 @@ from attrs import frozen
 
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language import schema
-from recoverdsl.language.schema import And, Comparison, Detector, Not, Or, Predicate
+from recoverdsl.language.schema import And, Comparison, Detector, Not, Or, Predicate, TextIs
 from recoverdsl.measure.columns import cells
 from recoverdsl.measure.phrases import Phrases
 from recoverdsl.measure.rows import WrittenText
@@ -59,8 +59,13 @@ class Judges:
         ]
 
 
-def text_holds(predicate: Predicate, text: WrittenText) -> bool:
+def text_holds(
+    predicate: Predicate, text: WrittenText, says: Callable[[str], bool] = lambda text: False
+) -> bool:
     """Return whether a condition on a text is met, from the figures that are kept of it.
+
+    Args:
+        says: returns whether the text is the one that `text == "…"` gives.
 
     Raises:
         TypeError: the predicate is no condition on a text.
@@ -70,12 +75,14 @@ def text_holds(predicate: Predicate, text: WrittenText) -> bool:
             return bool(cells(text)[name])
         case Comparison(left, operator, right):
             return _OPERATORS[operator](float(cells(text)[left]), right)
+        case TextIs(wanted):
+            return says(wanted)
         case Not(inner):
-            return not text_holds(inner, text)
+            return not text_holds(inner, text, says)
         case And(parts):
-            return all(text_holds(part, text) for part in parts)
+            return all(text_holds(part, text, says) for part in parts)
         case Or(parts):
-            return any(text_holds(part, text) for part in parts)
+            return any(text_holds(part, text, says) for part in parts)
     raise TypeError(f"not a condition: {predicate}")
 
 

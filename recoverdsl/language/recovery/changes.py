@@ -21,7 +21,7 @@ _SYNONYMS = {
     "on": "at", "but": "except", "without": "except", "minus": "except", "assert": "expect",
     "let": "param", "extends": "like",
 }  # fmt: skip
-_COMPARISONS = frozenset(["<", "<=", ">", ">=", "=="])
+_COMPARISONS = frozenset(["<", "<=", ">", ">=", "==", "!="])
 
 
 @frozen

@@ -51,21 +51,30 @@ from recoverdsl.language.schema.forms import (
     Comparison,
     Detector,
     Limit,
+    LogitComparison,
     LogProb,
     MeanWhen,
+    MostLikely,
+    NextToken,
     Not,
     Objective,
+    Operator,
     Or,
     Perturbation,
     Position,
     Positions,
     Predicate,
+    Probability,
+    Rank,
     ScaleBy,
     Score,
     SetTo,
     Site,
     Term,
+    TextIs,
+    TopToken,
     Word,
+    leaves,
 )
 from recoverdsl.language.schema.functions import (
     Adam,
@@ -107,4 +116,4 @@ from recoverdsl.language.schema.vocabulary import (
     says,
 )
 
-__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FORMS", "FUNCTIONS", "KINDS", "METRICS", "PLACES", "PLURALS", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "DataSource", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "ModelSource", "Not", "Objective", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Preserve", "Protect", "PyPI", "Ref", "Release", "Sae", "SaeSource", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "function_name", "says"]  # fmt: skip
+__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FORMS", "FUNCTIONS", "KINDS", "METRICS", "PLACES", "PLURALS", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "DataSource", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "LogitComparison", "MeanWhen", "Metric", "Model", "ModelSource", "MostLikely", "NextToken", "Not", "Objective", "Operator", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Preserve", "Probability", "Protect", "PyPI", "Rank", "Ref", "Release", "Sae", "SaeSource", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "TextIs", "Top", "TopToken", "Wilson", "Word", "block", "function", "function_name", "leaves", "says"]  # fmt: skip

@@ -97,7 +97,12 @@ class Behavior:
     holds: Predicate = field(
         metadata=says("When the behavior is present.", source="behavior predicate B")
     )
-    score: Score | None = field(default=None, metadata=says("A figure read from the logits."))
+    score: Score | None = field(
+        default=None,
+        metadata=says(
+            "A figure read from the logits, which an attack raises; if not given, the margin by which `holds` is met."
+        ),
+    )
     generate: Greedy | None = field(default=None, metadata=says("Judge a generated text instead."))
     removed: Predicate | None = field(
         default=None,

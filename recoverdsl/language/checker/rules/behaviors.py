@@ -34,18 +34,16 @@ def _condition(
         message = f"`{key}` compares a judge that this behavior does not have"
         help = 'add `judge = classifier(…, label = "…")`'
         meaning.lacks("REC413", message, path, block, help=help)
-    if reads & set(schema.DETECTORS) and behavior.generate is None:
+    if reads & {*schema.DETECTORS, "text"} and behavior.generate is None:
         message = f"`{key}` judges a text that this behavior does not generate"
         meaning.lacks("REC408", message, path, block, help=GENERATE)
 
 
 def _reads(predicate: schema.Predicate) -> Iterator[str]:
-    """Return what a condition reads: `score`, `judge`, or the names of detectors."""
-    match predicate:
-        case schema.Comparison(name) | schema.Detector(name):
-            yield name
-        case schema.Not(inner):
-            yield from _reads(inner)
-        case schema.And(parts) | schema.Or(parts):
-            for part in parts:
-                yield from _reads(part)
+    """Return what a condition reads of a behavior: `score`, `judge`, `text`, or the names of detectors."""
+    for leaf in schema.leaves(predicate):
+        match leaf:
+            case schema.Comparison(name) | schema.Detector(name):
+                yield name
+            case schema.TextIs():
+                yield "text"
