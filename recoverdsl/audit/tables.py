@@ -23,12 +23,17 @@ def example_rows(output: Output, ids: Mapping[str, str]) -> Iterator[ExampleRow]
     base, defended = (observed(output, kind) for kind in (RunBase, RunDefended))
     for table, key in output.graph.tables.items():
         for index, rows in zip(output.valid_flips, _recoveries(output, key), strict=True):
+            before, after = base[index], defended[index]
             for part, recovery in rows:
                 yield ExampleRow(
                     key=table,
                     part=part,
-                    score_base=base[index].score,
-                    score_defended=defended[index].score,
+                    score_base=before.score,
+                    score_defended=after.score,
+                    rank_base=before.target.rank if before.target else None,
+                    rank_defended=after.target.rank if after.target else None,
+                    probability_base=before.target.probability if before.target else None,
+                    probability_defended=after.target.probability if after.target else None,
                     recovery=evolve(recovery, example=ids[recovery.example]),
                 )
 

@@ -171,7 +171,7 @@ class MeanActivations(Step):
 class RunBase(Step):
     """The behavior of the unmodified model, per example."""
 
-    version = 4
+    version = 5
     behavior: Behavior
 
 
@@ -179,7 +179,7 @@ class RunBase(Step):
 class RunDefended(Step):
     """The behavior under the clamp, per example."""
 
-    version = 3
+    version = 4
     defense: Defense
     behavior: Behavior
 
@@ -202,7 +202,7 @@ class Recover(Step):
     As a control it has another goal, the answer of another example, or no defense.
     """
 
-    version = 7
+    version = 8
     defense: Defense | None
     behavior: Behavior
     stages: tuple[Stage, ...]
@@ -225,7 +225,7 @@ class Recover(Step):
 class FindSmallestNorm(Step):
     """The least norm that recovers, from the perturbations of a `Recover` step."""
 
-    version = 5
+    version = 6
     recover: Recover
     within: float
     steps: int
@@ -236,7 +236,7 @@ class FindSmallestNorm(Step):
 class RandomDirections(Step):
     """The control: δ of the same norm, in a random direction."""
 
-    version = 7
+    version = 8
     recover: Recover
     """The attack whose place, constraint and limits it has."""
     draws: int
@@ -267,7 +267,7 @@ class Suffix(Step):
 class SplitDelta(Step):
     """δ split into parts; each replayed alone, and δ without each of them."""
 
-    version = 5
+    version = 6
     recover: Recover
     parts: tuple[Literal["clamped", "other_features", "residual"] | int, ...]
     """A number k is the part of the k strongest other features."""

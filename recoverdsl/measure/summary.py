@@ -71,7 +71,8 @@ def summarize(
     (a drift from zero) is left out and makes the metric's `n` smaller. No examples give an
     undefined estimate with n = 0: a result, not an error. `smallest_norm` is there if a search ran,
     `budget_ratio` if one ran for an attack and a control of it under the clamp, and figures of texts
-    if any were generated.
+    if any were generated, and `target_rank` and `target_probability` if the behavior has one target
+    token.
 
     Args:
         rows: the table of `measure.table.SCHEMA`.
@@ -224,11 +225,14 @@ def budget_ratios(rows: pd.DataFrame, control: str, attack: str) -> pd.Series[An
 def _metrics(done: pd.DataFrame, intervals: Mapping[str, Interval]) -> dict[str, Estimate]:
     """Return the metrics of rows at one limit, apart from those of searches."""
     texts = bool(done["opening"].notna().any())
-    return {
-        name: _estimate(name, done.loc[done["recovered"], name] if metric.recovered_only else done[name], intervals[name])
-        for name, metric in METRICS.items()
-        if not metric.search and (texts or not metric.generated)
-    }  # fmt: skip
+    targets = bool(done["rank_recovered"].notna().any())
+    estimates = {}
+    for name, metric in METRICS.items():
+        if metric.search or (metric.generated and not texts) or (metric.next_token and not targets):
+            continue
+        over = done[done["recovered"]] if metric.recovered_only else done
+        estimates[name] = _estimate(name, over[metric.column or name], intervals[name])
+    return estimates
 
 
 def _attributions(
@@ -252,7 +256,9 @@ def _estimate(metric: str, values: pd.Series[Any], interval: Interval) -> Estima
         return largest(array)
     if isinstance(interval, Wilson):
         return wilson(int(array.sum()), len(array), interval.confidence)
-    return bootstrap(array, interval.confidence, interval.resamples, interval.seed)
+    middle = METRICS[metric].aggregate
+    assert middle != "max"
+    return bootstrap(array, interval.confidence, interval.resamples, interval.seed, of=middle)
 
 
 def _default(metric: str) -> Interval:

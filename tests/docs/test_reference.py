@@ -75,7 +75,8 @@ def test_every_metric_says_what_it_divides_by(name: str) -> None:
     section, metric = SECTIONS["metrics.md"][name], schema.METRICS[name]
     assert sentence(metric.doc)
     assert f"over {metric.over}.\n" in section
-    assert f"- The {'largest' if metric.aggregate == 'max' else 'mean'} over " in section
+    aggregate = {"max": "largest", "median": "median", "mean": "mean"}[metric.aggregate]
+    assert f"- The {aggregate} over " in section
 
 
 def test_every_word_of_an_expression_has_an_entry() -> None:

@@ -161,3 +161,13 @@ def test_a_mistake_is_named_once_with_help(holds: str, code: str, message: str) 
 def test_the_formatter_writes_conditions_in_one_way() -> None:
     text = spec_with('top_token!=" {io}"  and ( rank( " {io}" )<=3 )', "")
     assert "top_token != \" {io}\" and rank(\" {io}\") <= 3" in format_text(text)  # fmt: skip
+
+
+def test_a_figure_of_the_next_token_needs_a_behavior_that_reads_it() -> None:
+    text = spec_with("refuses", "generate = greedy(4); ")
+    assert check(text + "expect target_rank(go) <= 3\n").diagnostics == ()
+    lines = [line for line in text.splitlines() if not line.startswith(("behavior says", "attack go"))]  # fmt: skip
+    only = "\n".join([*lines, "attack go { perturb = mid at last_token; maximize = logprob(base_answer); limit = norm <= 20 }", "expect target_rank(go) <= 3\n"])  # fmt: skip
+    (found,) = check(only).diagnostics
+    assert found.code == "REC407"
+    assert unfixed(only) == []

@@ -73,3 +73,39 @@ def test_an_attack_raises_the_score_that_is_named_and_succeeds_by_the_condition(
     assert len(found)
     # The score is above 0 in some that the rank does not count as recovered.
     assert (found["score_recovered"] > 0).ne(found["recovered"]).any()
+
+
+def test_ranks_and_probabilities_are_those_of_another_program(tmp_path: Path) -> None:
+    run = run_with(tmp_path, SCORED)
+    rows, tokenizer, logits_BV = next_logits(tmp_path)
+    frame = run.examples[run.examples["kind"] == "attack"]
+    assert len(frame)
+    for example, rank, probability in zip(frame["example"], frame["rank_base"], frame["probability_base"], strict=True):  # fmt: skip
+        logits_V = logits_BV[int(example) - 1]
+        own = tokenizer(f" {rows[int(example) - 1]['io']}", add_special_tokens=False).input_ids[0]
+        assert rank == int((logits_V >= logits_V[own]).sum())
+        assert probability == pytest.approx(float(logits_V.softmax(0)[own]), rel=1e-4)
+    assert frame["rank_defended"].notna().all()
+    assert frame["probability_recovered"].between(0, 1).all()
+    metrics = run.result.attacks["projected"].metrics
+    last = frame[(frame["name"] == "projected") & (frame["limit"] == 8)]
+    assert metrics["target_rank"].value == last["rank_recovered"].median()
+    assert metrics["target_probability"].value == pytest.approx(
+        last["probability_recovered"].mean()
+    )
+
+
+def test_what_recovered_by_rank_has_that_rank(tmp_path: Path) -> None:
+    run = run_with(tmp_path, '  holds = rank(" {io}") <= 12\n')
+    found = run.examples[run.examples["kind"].isin(["attack", "control"])]
+    assert found["recovered"].any()
+    assert (found["rank_recovered"] <= 12).eq(found["recovered"]).all()
+    assert (found["rank_base"] <= 12).all()
+    assert (found["rank_defended"] > 12).all()
+
+
+def test_a_behavior_with_two_tokens_has_no_single_target(tmp_path: Path) -> None:
+    run = run_with(tmp_path, '  holds = rank(" {io}") <= 20 or rank(" {s}") <= 20\n')
+    assert run.result.counts.valid_flips
+    assert run.examples[["rank_base", "rank_defended", "rank_recovered"]].isna().all(axis=None)
+    assert "target_rank" not in run.result.attacks["projected"].metrics

@@ -69,6 +69,8 @@ class ScoreGoal:
     objective: Objective | None
     condition: Condition
     column: int = 0
+    target_B: Tensor | None = None
+    """The token that the behavior is about, where it has one."""
 
     def __call__(self, family: Family, h_BQD: Tensor, first: int) -> tuple[Tensor, Tensor]:
         return self.at(family, h_BQD[:, self.column - first])
@@ -83,7 +85,8 @@ class ScoreGoal:
 
     def take(self, rows: Tensor) -> ScoreGoal:
         objective = self.objective and self.objective.take(rows)
-        return ScoreGoal(objective, self.condition.take(rows), self.column)
+        target_B = None if self.target_B is None else self.target_B[rows]
+        return ScoreGoal(objective, self.condition.take(rows), self.column, target_B)
 
 
 @frozen(eq=False)

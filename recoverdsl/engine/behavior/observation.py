@@ -11,16 +11,17 @@ from torch import Tensor
 
 from recoverdsl.compiler.steps import Behavior
 from recoverdsl.engine.behavior.conditions import Condition, condition_of
-from recoverdsl.engine.behavior.example_tokens import fill
+from recoverdsl.engine.behavior.example_tokens import fill, token_ids
 from recoverdsl.engine.behavior.generation import Answers, generate
 from recoverdsl.engine.behavior.objectives import Objective, ScoreGoal, objective
+from recoverdsl.engine.behavior.target_token import places, target_of
 from recoverdsl.engine.defense.intervention import Intervention
 from recoverdsl.engine.model.families import Family
 from recoverdsl.engine.model.forward import embed, run_layers
 from recoverdsl.engine.model.judge import text_holds
 from recoverdsl.engine.resources import Resources
 from recoverdsl.language import schema
-from recoverdsl.measure.rows import NOT_A_NUMBER, Observation
+from recoverdsl.measure.rows import NOT_A_NUMBER, Observation, TargetPlace
 from recoverdsl.sources.data import Example
 
 
@@ -65,7 +66,18 @@ def goal_of(
         column: that of the prompts' last token.
     """
     objective = _objective(resources, behavior.score, indices) if behavior.score else None
-    return ScoreGoal(objective, _condition(resources, behavior.holds, indices), column)
+    condition = _condition(resources, behavior.holds, indices)
+    return ScoreGoal(objective, condition, column, _target(resources, behavior, indices))
+
+
+def _target(resources: Resources, behavior: Behavior, indices: Sequence[int]) -> Tensor | None:
+    """Return the token that a behavior is about in some examples, (B,)."""
+    text = target_of(behavior)
+    if text is None:
+        return None
+    examples = [resources.examples[index] for index in indices]
+    ids = token_ids([(repr(text), text)], examples, resources.model.encode_text)
+    return torch.tensor(ids, dtype=torch.long, device=resources.device)[:, 0]
 
 
 def _objective(resources: Resources, score: schema.Score, indices: Sequence[int]) -> Objective:
@@ -147,22 +159,27 @@ def _observe_score(
             edits=intervention.edits(tokens),
         )  # fmt: skip
         h_BD = h_BTD[:, -1]
-        score_B, present_B = goal_of(resources, behavior, indices).at(family, h_BD)
+        goal = goal_of(resources, behavior, indices)
+        score_B, present_B = goal.at(family, h_BD)
         removed_B = ~present_B
         if behavior.removed is not None:
             removed = _condition(resources, behavior.removed, indices)
             _, removed_B = removed(family, h_BD, score_B)
+    targets: Sequence[TargetPlace | None] = [None] * len(indices)
+    if goal.target_B is not None:
+        targets = places(family, h_BD, goal.target_B)
     rows = tuple(
         Observation(
             example=resources.examples[index].id,
             category=resources.examples[index].category,
             score=float(score),
+            target=target,
             holds=bool(present),
             removed=bool(removed),
             failed=None if score.isfinite() else NOT_A_NUMBER,
         )
-        for index, score, present, removed in zip(
-            indices, score_B, present_B, removed_B, strict=True
+        for index, score, target, present, removed in zip(
+            indices, score_B, targets, present_B, removed_B, strict=True
         )
     )
     return Observations(rows, score_B=score_B)

@@ -11,7 +11,14 @@ _SEARCHED = ("smallest_norm", "budget_ratio")
 
 
 def check_metric(meaning: Meaning, path: str, name: str) -> None:
-    """Report a figure of generated text where none is generated."""
+    """Report a figure of generated text where none is generated, or of the next token where none is read."""
+    if METRICS[name].next_token and meaning.only_generates:
+        meaning.add(
+            "REC407",
+            f"`{name}` is of the next token, and every behavior is judged by its text",
+            path,
+            help='name a token in a behavior, such as `holds = top_token == " {io}"`',
+        )
     if METRICS[name].generated and not meaning.generates:
         meaning.add(
             "REC408",

@@ -130,6 +130,14 @@ class Meaning:
         )
         return unread or any(behavior.generate for behavior in behaviors.values())
 
+    @property
+    def only_generates(self) -> bool:
+        """Tell whether every behavior generates a text, as far as one can tell."""
+        behaviors = self.spec.behaviors
+        written = [p for p in self.spec.spans if p.startswith("behavior.") and p.count(".") == 1]
+        whole = "behavior" not in self.unread and len(written) == len(behaviors) > 0
+        return whole and all(behavior.generate for behavior in behaviors.values())
+
     def scored(self, name: str, path: str, doing: str) -> None:
         """Report a behavior that is used for the score that it does not have, nor a margin."""
         behavior = self.spec.behaviors.get(name)
