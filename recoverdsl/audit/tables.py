@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from attrs import evolve
 
-from recoverdsl.compiler.steps import RunBase, RunDefended, Step
+from recoverdsl.compiler.graph import Observed
 from recoverdsl.engine.behavior.observation import Observations
 from recoverdsl.engine.steps.output import Output
 from recoverdsl.measure.keys import PartKey
@@ -20,9 +20,10 @@ def example_rows(output: Output, ids: Mapping[str, str]) -> Iterator[ExampleRow]
     Args:
         ids: id of each example to the one that artifacts hold; see `audit.texts.shown_ids`.
     """
-    base, defended = (observed(output, kind) for kind in (RunBase, RunDefended))
     for table, key in output.graph.tables.items():
-        for index, rows in zip(output.valid_flips, _recoveries(output, key), strict=True):
+        kept = output.graph[output.graph[key].inputs["flips"]].inputs
+        base, defended = (observed(output, kept[role]) for role in ("base", "defended"))
+        for index, rows in zip(output.flips(key), _recoveries(output, key), strict=True):
             before, after = base[index], defended[index]
             for part, recovery in rows:
                 yield ExampleRow(
@@ -50,14 +51,17 @@ def _recoveries(output: Output, key: str) -> list[list[tuple[PartKey | None, Rec
     ]
 
 
-def observed(output: Output, kind: type[Step]) -> tuple[Observation, ...]:
-    """Return the rows of the steps of a kind that observes the behavior, one for each example."""
-    return tuple(
-        row for key in output.graph.keys_of(kind) for row in output.record(key, Observations).rows
-    )
+def observed(output: Output, key: str | None) -> tuple[Observation, ...]:
+    """Return the rows of a step that observes a behavior, one for each example; none without a step."""
+    return output.record(key, Observations).rows if key else ()
 
 
-def failed(output: Output) -> dict[str, str]:
-    """Return the ids of the examples that failed without or with the clamp, with the reason."""
-    rows = (*observed(output, RunBase), *observed(output, RunDefended))
+def failed(output: Output, *behaviors: Observed) -> dict[str, str]:
+    """Return the ids of the examples that failed without or with the clamp, with the reason.
+
+    Args:
+        behaviors: the steps that observe the behaviors in question.
+    """
+    keys = [key for behavior in behaviors for key in (behavior.base, behavior.defended)]
+    rows = [row for key in keys for row in observed(output, key)]
     return {row.example: row.failed for row in rows if row.failed}

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from recoverdsl.compiler import steps
 from recoverdsl.compiler.attacks import attack_steps, control_step
-from recoverdsl.compiler.graph import Graph
+from recoverdsl.compiler.graph import Graph, Observed
 from recoverdsl.compiler.steps import (
     Defense,
     FindSmallestNorm,
@@ -33,6 +33,7 @@ from recoverdsl.compiler.support import examples_of, refuse_unsupported
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of
+from recoverdsl.language.schema.uses import behavior_of, tested
 from recoverdsl.measure.keys import RowKind, TableKey, limit_text
 
 SEARCH_STEPS = 16
@@ -78,40 +79,81 @@ class _Compiler:
         model_key = add(
             f"load model {model_name}", LoadModel(self.pin(model), model.dtype), of_block=model_name
         )
-        (behavior_name, behavior_block), *_ = spec.behaviors.items()
-        behavior = self._behavior(behavior_block)
-        data_key = self._data(examples_of(spec))
-        base = add(f"run base, {behavior_name}", RunBase(behavior), model=model_key, data=data_key)
+        self.common.update(model=model_key, data=self._data(examples_of(spec)))
+        for name in tested(spec):
+            self.graph.behaviors[name] = Observed(self._base(name))
         if not spec.intervenes:
             return self.graph
         (intervene_name, intervene), *_ = spec.intervenes.items()
-        self.common.update(model=model_key, data=data_key)
-        self._select(intervene.protect, base)
+        self._select(intervene.protect)
         defense = self._defense(intervene_name, intervene)
-        defended = add(
-            f"run defended, {intervene_name}", RunDefended(defense, behavior), **self.common
-        )
-        flips = add("keep valid flips", KeepValidFlips(), base=base, defended=defended)
-        self.common.update(flips=flips)
-        if behavior.generate is not None:
-            self.common.update(base=base)
+        for name in self.graph.behaviors:
+            self._flips(name, intervene_name, defense)
 
         for name, attack in spec.attacks.items():
-            for attacking in attack_steps(spec, name, defense, behavior):
-                key = add(attacking.key, attacking.step, **self.common)
+            inputs = self._inputs(attack)
+            for attacking in attack_steps(spec, name, defense, self._tested_by(attack)):
+                key = add(attacking.key, attacking.step, **inputs)
                 self.graph.tables[TableKey("attack", name, attacking.limit)] = key
             if attack.find:
                 self._find("smallest_norm", name, attack.find, key)
         for name, control in spec.controls.items():
-            self._control(name, control, defense, behavior)
+            self._control(name, control, defense)
         for name, attribute in spec.attributes.items():
             self._attribute(name, attribute)
         tables = {str(table): key for table, key in self.graph.tables.items()}
-        measure = add(
-            "measure", Measure(dict(spec.measures)), base=base, defended=defended, flips=flips, **tables,
-        )  # fmt: skip
+        measure = add("measure", Measure(dict(spec.measures)), **self._observed(), **tables)
         add("judge", JudgeExpectations(spec.expects), measure=measure)
         return self.graph
+
+    # --- Behaviors --------------------------------------------------------------------------------
+
+    def _base(self, name: str) -> str:
+        """Add the step that runs a behavior without the clamp, and return its key."""
+        step = RunBase(self._behavior(self.spec.behaviors[name]))
+        inputs = {role: self.common[role] for role in ("model", "data")}
+        return self.graph.add(f"run base, {name}", step, **inputs)
+
+    def _flips(self, name: str, intervene: str, defense: Defense) -> None:
+        """Add the steps that run a behavior under the clamp and keep its valid flips."""
+        # With one behavior, keys are as short as they always were.
+        of = f", {name}" if len(self.graph.behaviors) > 1 else ""
+        base = self.graph.behaviors[name].base
+        step = RunDefended(defense, self._behavior(self.spec.behaviors[name]))
+        defended = self.graph.add(f"run defended, {intervene}{of}", step, **self.common)
+        flips = self.graph.add(
+            f"keep valid flips{of}", KeepValidFlips(), base=base, defended=defended
+        )
+        self.graph.behaviors[name] = Observed(base, defended, flips)
+
+    def _tested_by(self, attack: schema.Attack) -> steps.Behavior:
+        """Return the behavior that an attack tests."""
+        return self._behavior(self.spec.behaviors[self._name_of(attack)])
+
+    def _name_of(self, attack: schema.Attack) -> str:
+        name = behavior_of(self.spec, attack)
+        assert name is not None
+        return name
+
+    def _inputs(self, attack: schema.Attack) -> dict[str, str]:
+        """Return the inputs of the steps of an attack, and of all that starts from it."""
+        name = self._name_of(attack)
+        observed = self.graph.behaviors[name]
+        assert observed.flips is not None
+        inputs = {**self.common, "flips": observed.flips}
+        if self.spec.behaviors[name].generate is not None:
+            inputs["base"] = observed.base
+        return inputs
+
+    def _observed(self) -> dict[str, str]:
+        """Return the steps that observe behaviors by their roles as inputs of the measures."""
+        roles: dict[str, str] = {}
+        for number, (name, observed) in enumerate(self.graph.behaviors.items()):
+            of = f" {name}" if number else ""
+            assert observed.defended is not None
+            assert observed.flips is not None
+            roles |= {f"base{of}": observed.base, f"defended{of}": observed.defended, f"flips{of}": observed.flips}  # fmt: skip
+        return roles
 
     # --- Blocks -----------------------------------------------------------------------------------
 
@@ -135,7 +177,7 @@ class _Compiler:
             judge=steps.Judge(self.pin(judge), judge.label, judge.with_prompt) if judge else None,
         )
 
-    def _select(self, name: str, base: str) -> None:
+    def _select(self, name: str) -> None:
         """Add the SAEs and the selection of features, and make both inputs of the steps that follow."""
         spec, protect = self.spec, self.spec.protects[name]
         for number, sae_name in enumerate(protect.saes):
@@ -162,7 +204,8 @@ class _Compiler:
             assert isinstance(by, schema.Contrast)
             ranking = RankByContrast()
             inputs["texts"] = self._data(by.texts)
-            inputs["against"] = base if by.against in spec.behaviors else self._data(by.against)
+            is_behavior = by.against in spec.behaviors
+            inputs["against"] = self._base(by.against) if is_behavior else self._data(by.against)
         ranked = self.graph.add(f"rank features {name}", ranking, **inputs)
         chosen = SelectFeatures(count=select.count, each=select.each)
         self.common["features"] = self.graph.add(key, chosen, **saes, ranking=ranked)
@@ -180,19 +223,18 @@ class _Compiler:
     # --- Attacks ----------------------------------------------------------------------------------
 
     def _find(self, kind: RowKind, name: str, find: schema.SmallestNorm, found: str) -> None:
-        step = self._recovery(found)
+        step, inputs = self._recovery(found), self.graph[found].inputs
         self.graph.tables[TableKey(kind, name, step.limit)] = self.graph.add(
             f"find smallest norm, {name}", FindSmallestNorm(step, find.within, SEARCH_STEPS),
-            **{**self.common, "found": found},
+            **{**inputs, "found": found},
         )  # fmt: skip
 
-    def _control(
-        self, name: str, control: schema.Control, defense: Defense, behavior: steps.Behavior
-    ) -> None:
+    def _control(self, name: str, control: schema.Control, defense: Defense) -> None:
         attack = self.spec.attacks[control.of]
+        inputs = self._inputs(attack)
         for limit in limits_of(self.spec, attack):
-            step = control_step(self.spec, control, defense, behavior, limit)
-            key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **self.common)
+            step = control_step(self.spec, control, defense, self._tested_by(attack), limit)
+            key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **inputs)
             self.graph.tables[TableKey("control", name, limit)] = key
         if attack.find and control.target and control.on == "defended":
             self._find("smallest_norm_control", name, attack.find, key)
@@ -205,7 +247,7 @@ class _Compiler:
         )
         self.graph.tables[TableKey("part", name, limit)] = self.graph.add(
             f"split {name}", SplitDelta(self._recovery(found), parts),
-            **{**self.common, "found": found},
+            **{**self.graph[found].inputs, "found": found},
         )  # fmt: skip
 
     def _recovery(self, key: str) -> Recover:

@@ -23,6 +23,7 @@ from recoverdsl.engine.model.loaded_model import LoadedModel, PromptParts, load_
 from recoverdsl.errors import UnavailableError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
+from recoverdsl.language.schema.uses import used
 from recoverdsl.measure.phrases import load_phrases
 from recoverdsl.sources.data import Example, load_examples
 from recoverdsl.sources.fetcher import Fetcher
@@ -132,7 +133,7 @@ class Resources:
     @cached_property
     def judges(self) -> Judges:
         """The judges of a generated text."""
-        (behavior,) = self.spec.behaviors.values()
+        behavior = _judged(self.spec)
         phrases = find_path(self.fetcher, behavior.phrases.path) if behavior.phrases else None
         classifier = None
         if behavior.judge is not None:
@@ -183,6 +184,12 @@ class Resources:
         return Tokens.pad([self.prompts[index] for index in indices], self.device)
 
 
+def _judged(spec: Spec) -> schema.Behavior:
+    """Return the one behavior that is judged by its text; the first if there is none."""
+    behaviors = [spec.behaviors[name] for name in used(spec)]
+    return next((behavior for behavior in behaviors if behavior.generate), behaviors[0])
+
+
 def _audited(spec: Spec) -> schema.Data:
     return spec.data[examples_of(spec)]
 
@@ -197,7 +204,7 @@ _DEPENDS_ON: dict[str, Callable[[Spec], object]] = {
     "examples": _audited,
     "prompts": lambda spec: (spec.models, _audited(spec), spec.behaviors),
     "prompt_parts": lambda spec: (spec.models, _audited(spec)),
-    "judges": lambda spec: [(b.phrases, b.judge) for b in spec.behaviors.values()],
+    "judges": lambda spec: (_judged(spec).phrases, _judged(spec).judge),
     "autoencoders": lambda spec: (spec.models, _saes(spec)),
 }
 """Attribute of `Resources` to the parts of a spec on which it depends."""

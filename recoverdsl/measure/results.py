@@ -70,6 +70,8 @@ class AttackResult:
     preserve: str | None = None
     """The constraint that preserves the protected features (`orthogonal`, `jacobian`, …); None
     without one."""
+    behavior: str | None = None
+    """The behavior that it tests, over whose valid flips its figures are."""
 
     def at(self, norm: float | None) -> dict[str, Estimate]:
         """Return the metrics at one limit (None: the largest); none if the attack was not run there."""
@@ -161,7 +163,7 @@ class Result:
     spec: SpecIdentity
     """Which spec was run."""
     counts: Counts
-    """How many examples are left after each condition."""
+    """How many examples are left after each condition; of several behaviors, those of the first."""
     attacks: dict[str, AttackResult]
     """Attack to its figures, in the order of the spec."""
     controls: dict[str, ControlResult]
@@ -170,6 +172,8 @@ class Result:
     """In the order of the spec."""
     inputs: tuple[Input, ...]
     """Weights and data, by their digests."""
+    behaviors: dict[str, Counts] = field(factory=dict)
+    """Behavior that is tested to its counts, in the order of the spec; empty if there is only one."""
     attributions: dict[str, tuple[PartResult, ...]] = field(factory=dict)
     """Attack to the parts of its δ, in the order of the spec."""
     intervals: dict[str, IntervalUsed] = field(factory=dict)

@@ -42,6 +42,8 @@ class Planned:
     """For a control, the attack."""
     method: str = ""
     """For a control, its kind; see `ControlResult.method`."""
+    behavior: str | None = None
+    """See `AttackResult.behavior`."""
 
 
 @frozen
@@ -98,7 +100,9 @@ def summarize(
     return Summary(
         attacks={
             name: AttackResult(
-                *_figures(rows, "attack", name, plan, intervals), preserve=plan.preserve
+                *_figures(rows, "attack", name, plan, intervals),
+                preserve=plan.preserve,
+                behavior=plan.behavior,
             )
             for name, plan in named("attack", attacks).items()
         },
@@ -106,6 +110,7 @@ def summarize(
             name: ControlResult(
                 *_figures(rows, "control", name, plan, intervals),
                 preserve=plan.preserve,
+                behavior=plan.behavior,
                 of=plan.of,
                 method=plan.method,
             )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from recoverdsl.language import check, format_text, schema
-from recoverdsl.language.diagnostics import apply_edits
+from recoverdsl.language.diagnostics import Diagnostic, apply_edits
 from recoverdsl.language.schema import (
     And,
     Comparison,
@@ -27,6 +27,11 @@ from tests.language.texts import SMALL
 
 def spec_with(holds: str, more: str = "") -> str:
     return SMALL + f"behavior b {{ {more}holds = {holds} }}\n"
+
+
+def mistakes(text: str) -> list[Diagnostic]:
+    """Return what is said of a spec, apart from that nothing uses a behavior."""
+    return [d for d in check(text).diagnostics if d.code != "REC421"]
 
 
 def read(holds: str, more: str = "") -> Any:
@@ -103,13 +108,13 @@ FIXED = [
 @pytest.mark.parametrize(("holds", "code", "fixed"), FIXED)
 def test_a_mistake_with_a_fix(holds: str, code: str, fixed: str | None) -> None:
     text = spec_with(holds)
-    (found,) = check(text).diagnostics
+    (found,) = mistakes(text)
     assert found.code == code
     assert found.fix or fixed is None
     if fixed is not None:
         after = apply_edits(text, found.fix)
         assert f"holds = {fixed} }}" in after
-        assert check(after).diagnostics == ()
+        assert mistakes(after) == []
     assert unfixed(text) == []
 
 
@@ -152,7 +157,7 @@ def test_a_mistake_with_a_fix(holds: str, code: str, fixed: str | None) -> None:
 )  # fmt: skip
 def test_a_mistake_is_named_once_with_help(holds: str, code: str, message: str) -> None:
     text = spec_with(holds, 'score = logit("x") at last_token; ')
-    (found,) = check(text).diagnostics
+    (found,) = mistakes(text)
     assert (found.code, found.message) == (code, message)
     assert found.help
     assert unfixed(text) == []
@@ -165,9 +170,22 @@ def test_the_formatter_writes_conditions_in_one_way() -> None:
 
 def test_a_figure_of_the_next_token_needs_a_behavior_that_reads_it() -> None:
     text = spec_with("refuses", "generate = greedy(4); ")
-    assert check(text + "expect target_rank(go) <= 3\n").diagnostics == ()
+    assert mistakes(text + "expect target_rank(go) <= 3\n") == []
     lines = [line for line in text.splitlines() if not line.startswith(("behavior says", "attack go"))]  # fmt: skip
     only = "\n".join([*lines, "attack go { perturb = mid at last_token; maximize = logprob(base_answer); limit = norm <= 20 }", "expect target_rank(go) <= 3\n"])  # fmt: skip
-    (found,) = check(only).diagnostics
+    (found,) = mistakes(only)
     assert found.code == "REC407"
     assert unfixed(only) == []
+
+
+def test_a_behavior_that_nothing_uses_is_warned_of() -> None:
+    text = spec_with('top_token == "a"')
+    assert [d.code for d in check(text).diagnostics] == ["REC421"]
+    for use in (
+        "attack more like go { maximize = b }\n",
+        "protect first { in = mid; select = top(3, by = attribution(b)) }\n",
+        "sweep both { go.maximize = [says, b] }\n",
+    ):
+        assert check(text + use).diagnostics == ()
+    # Without an attack, both are tested.
+    assert check(text[: text.index("attack")] + text[text.index("behavior b") :]).diagnostics == ()

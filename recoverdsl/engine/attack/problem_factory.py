@@ -49,7 +49,7 @@ class ProblemFactory:
             UnavailableError: δ would act nowhere, or has no room.
         """
         key = (
-            step.defense, tuple(stage.places for stage in step.stages), step.preserve, step.goal,
+            step.defense, step.behavior, tuple(stage.places for stage in step.stages), step.preserve, step.goal,
             step.target_tokens, protected.key, tuple(indices),
         )  # fmt: skip
         if key not in self.recent:

@@ -92,5 +92,6 @@ CODES: dict[str, Code] = {
     "REC418": Code("target without an answer"),
     "REC419": Code("position not for this"),
     "REC420": Code("too many points"),
+    "REC421": Code("behavior not used", "warning"),
 }
 """Every code. A code is never reused."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from recoverdsl.language import schema
 from recoverdsl.language.checker.rules.meaning import GENERATE, Meaning
 from recoverdsl.language.checker.rules.sources import check_source
+from recoverdsl.language.schema.uses import used
 
 
 def check_behavior(meaning: Meaning, path: str, behavior: schema.Behavior) -> None:
@@ -21,6 +22,18 @@ def check_behavior(meaning: Meaning, path: str, behavior: schema.Behavior) -> No
                 meaning.lacks("REC408", message, f"{path}.{key}", path, help=GENERATE)
     if behavior.judge:
         check_source(meaning, path, behavior.judge.source, None, "judge")
+
+
+def check_uses(meaning: Meaning) -> None:
+    """Warn of behaviors that nothing reads. Nobody can tell in a spec of which a part is not read."""
+    spec = meaning.spec
+    swept = {value for sweep in spec.sweeps.values() for axis in sweep.axes.values() for value in axis if isinstance(value, str)}  # fmt: skip
+    for name in spec.behaviors:
+        if name not in (*used(spec), *swept):
+            meaning.add(
+                "REC421", f"nothing uses the behavior `{name}`", f"behavior.{name}",
+                help=f"write an attack with `maximize = {name}`, or remove it",
+            )  # fmt: skip
 
 
 def _condition(
