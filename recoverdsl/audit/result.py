@@ -11,7 +11,7 @@ from recoverdsl.compiler.graph import Observed
 from recoverdsl.compiler.steps import SelectFeatures
 from recoverdsl.engine.steps.feature_records import SelectedFeatures
 from recoverdsl.engine.steps.output import Output
-from recoverdsl.language.schema import Control, Spec
+from recoverdsl.language.schema import AnswerOf, BehaviorOf, Control, Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.canonical import digest
 from recoverdsl.language.schema.uses import behavior_of
@@ -140,4 +140,9 @@ def _selected(features: SelectedFeatures, sae: int) -> dict[str, Any]:
 def _method(control: Control) -> str:
     if control.method:
         return control.method
-    return "another_example" if control.on == "defended" else "another_example_undefended"
+    kind = "another_behavior"
+    if isinstance(control.target, AnswerOf):
+        kind = "another_example"
+    elif isinstance(control.target, BehaviorOf):
+        kind = "another_row"
+    return kind if control.on == "defended" else f"{kind}_undefended"

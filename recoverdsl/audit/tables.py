@@ -10,8 +10,9 @@ from attrs import evolve
 from recoverdsl.compiler.graph import Observed
 from recoverdsl.engine.behavior.observation import Observations
 from recoverdsl.engine.steps.output import Output
+from recoverdsl.engine.steps.target_records import ChosenTargets
 from recoverdsl.measure.keys import PartKey
-from recoverdsl.measure.rows import ExampleRow, Observation, Recovery
+from recoverdsl.measure.rows import ExampleRow, Observation, Recovery, WithoutDelta
 
 
 def example_rows(output: Output, ids: Mapping[str, str]) -> Iterator[ExampleRow]:
@@ -21,22 +22,25 @@ def example_rows(output: Output, ids: Mapping[str, str]) -> Iterator[ExampleRow]
         ids: id of each example to the one that artifacts hold; see `audit.texts.shown_ids`.
     """
     for table, key in output.graph.tables.items():
-        kept = output.graph[output.graph[key].inputs["flips"]].inputs
-        base, defended = (observed(output, kept[role]) for role in ("base", "defended"))
-        for index, rows in zip(output.flips(key), _recoveries(output, key), strict=True):
-            before, after = base[index], defended[index]
+        pairs = zip(_without_delta(output, key), _recoveries(output, key), strict=True)
+        for without, rows in pairs:
             for part, recovery in rows:
-                yield ExampleRow(
-                    key=table,
-                    part=part,
-                    score_base=before.score,
-                    score_defended=after.score,
-                    rank_base=before.target.rank if before.target else None,
-                    rank_defended=after.target.rank if after.target else None,
-                    probability_base=before.target.probability if before.target else None,
-                    probability_defended=after.target.probability if after.target else None,
-                    recovery=evolve(recovery, example=ids[recovery.example]),
-                )
+                shown = evolve(recovery, example=ids[recovery.example])
+                yield ExampleRow(key=table, part=part, without=without, recovery=shown)
+
+
+def _without_delta(output: Output, key: str) -> list[WithoutDelta]:
+    """Return the figures that the goal of a step has without δ, for each valid flip."""
+    flips, inputs = output.flips(key), output.graph[key].inputs
+    if flips and "targets" in inputs:
+        chosen = output.record(inputs["targets"], ChosenTargets).rows
+        return [one.without or WithoutDelta() for one in chosen]
+    kept = output.graph[inputs["flips"]].inputs
+    base, defended = (observed(output, kept[role]) for role in ("base", "defended"))
+    return [
+        WithoutDelta.of((before.score, after.score), before.target, after.target)
+        for before, after in ((base[index], defended[index]) for index in flips)
+    ]
 
 
 def _recoveries(output: Output, key: str) -> list[list[tuple[PartKey | None, Recovery]]]:

@@ -11,6 +11,7 @@ from recoverdsl.compiler import steps
 from recoverdsl.compiler.attacks import attack_steps, control_step
 from recoverdsl.compiler.graph import Graph, Observed
 from recoverdsl.compiler.steps import (
+    ChooseTargets,
     Defense,
     FindSmallestNorm,
     JudgeExpectations,
@@ -23,6 +24,7 @@ from recoverdsl.compiler.steps import (
     MultipleOfMean,
     RankByAttribution,
     RankByContrast,
+    ReachBehavior,
     Recover,
     RunBase,
     RunDefended,
@@ -33,7 +35,7 @@ from recoverdsl.compiler.support import examples_of, refuse_unsupported
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of
-from recoverdsl.language.schema.uses import behavior_of, tested
+from recoverdsl.language.schema.uses import behavior_of, target_of, tested
 from recoverdsl.measure.keys import RowKind, TableKey, limit_text
 
 SEARCH_STEPS = 16
@@ -231,13 +233,25 @@ class _Compiler:
 
     def _control(self, name: str, control: schema.Control, defense: Defense) -> None:
         attack = self.spec.attacks[control.of]
-        inputs = self._inputs(attack)
+        inputs, target = self._inputs(attack), self._target(control)
+        if target is not None:
+            choose = ChooseTargets(defense, target)
+            inputs["targets"] = self.graph.add(f"choose targets, {name}", choose, **inputs)
         for limit in limits_of(self.spec, attack):
-            step = control_step(self.spec, control, defense, self._tested_by(attack), limit)
+            step = control_step(self.spec, control, defense, self._tested_by(attack), limit, target)
             key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **inputs)
             self.graph.tables[TableKey("control", name, limit)] = key
-        if attack.find and control.target and control.on == "defended":
+        if attack.find and (target or (control.target and control.on == "defended")):
             self._find("smallest_norm_control", name, attack.find, key)
+
+    def _target(self, control: schema.Control) -> ReachBehavior | None:
+        """Return the goal of a control that has a behavior as its target."""
+        name = target_of(control)
+        if name is None:
+            return None
+        another = isinstance(control.target, schema.BehaviorOf)
+        behavior = self._behavior(self.spec.behaviors[name])
+        return ReachBehavior(behavior, "another" if another else "own")
 
     def _attribute(self, name: str, attribute: schema.Attribute) -> None:
         limit = limits_of(self.spec, self.spec.attacks[name])[-1]

@@ -95,7 +95,10 @@ FORMS: Mapping[str, tuple[tuple[Any, ...], tuple[str, ...]]] = {
         (schema.SetTo, schema.ScaleBy, schema.MeanWhen),
         ("activation", "mean_when"),
     ),
-    "Goals": ((schema.LogProb, schema.AnswerOf), ("base_answer", "another_example")),
+    "Goals": (
+        (schema.LogProb, schema.AnswerOf, schema.BehaviorOf),
+        ("base_answer", "another_example"),
+    ),
 }
 """Section of the expressions page to the forms that it describes and the words that it explains."""
 

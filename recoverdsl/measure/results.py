@@ -92,8 +92,9 @@ class ControlResult(AttackResult):
     of: str = field(default="", kw_only=True)
     """The attack whose place and budget it has."""
     method: str = field(default="", kw_only=True)
-    """`random_direction`, `another_example` (an unrelated target), or `another_example_undefended`
-    (the same without the clamp)."""
+    """`random_direction`, `another_example` (the answer of another example), `another_row` (a behavior
+    with the values of another example), `another_behavior` (of the same example), or one of these
+    three with `_undefended`: the same without the clamp."""
 
 
 @frozen

@@ -107,18 +107,12 @@ class Recovery:
 
 
 @frozen(kw_only=True)
-class ExampleRow:
-    """A row of `examples.parquet`: one per valid flip, kind, name and limit.
+class WithoutDelta:
+    """The score and the target token of a row's goal without δ."""
 
-    In a `smallest_norm` row `norm` is the least norm that was found to reach the attack's own goal (see
-    the column `reached`), and `limit` the largest that was tried; `recovered` is false if none did.
-    """
-
-    key: TableKey
-    part: PartKey | None = None
-    """None where δ is whole."""
     score_base: float | None = column(
-        "Score without the clamp; null if the behavior has none.", default=None
+        "Score without the clamp; null if the behavior has none. For a control with another behavior as its target, of that one.",
+        default=None,
     )
     score_defended: float | None = column("Score under the clamp.", default=None)
     rank_base: int | None = column(
@@ -131,4 +125,35 @@ class ExampleRow:
     probability_defended: float | None = column(
         "Probability of the target token under the clamp, in [0, 1].", default=None
     )
+
+    @classmethod
+    def of(
+        cls,
+        scores: tuple[float | None, float | None],
+        base: TargetPlace | None,
+        defended: TargetPlace | None,
+    ) -> WithoutDelta:
+        """Return the figures from the scores without and with the clamp, and the places there."""
+        return cls(
+            score_base=scores[0],
+            score_defended=scores[1],
+            rank_base=base.rank if base else None,
+            rank_defended=defended.rank if defended else None,
+            probability_base=base.probability if base else None,
+            probability_defended=defended.probability if defended else None,
+        )
+
+
+@frozen(kw_only=True)
+class ExampleRow:
+    """A row of `examples.parquet`: one per valid flip, kind, name and limit.
+
+    In a `smallest_norm` row `norm` is the least norm that was found to reach the attack's own goal (see
+    the column `reached`), and `limit` the largest that was tried; `recovered` is false if none did.
+    """
+
+    key: TableKey
+    part: PartKey | None = None
+    """None where δ is whole."""
+    without: WithoutDelta
     recovery: Recovery

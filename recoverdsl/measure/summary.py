@@ -203,7 +203,7 @@ def _figures(
         norms = searched.loc[searched["recovered"], "norm"]
         metrics["smallest_norm"] = _estimate("smallest_norm", norms, intervals["smallest_norm"])
         # Without the clamp, the other answer is elicited from another model than the base answer.
-        if kind == "control" and plan.method != "another_example_undefended":
+        if kind == "control" and not plan.method.endswith("_undefended"):
             ratios = budget_ratios(rows, name, plan.of)
             metrics["budget_ratio"] = _estimate("budget_ratio", ratios, intervals["budget_ratio"])
         metrics = {metric: metrics[metric] for metric in METRICS if metric in metrics}

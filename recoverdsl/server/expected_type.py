@@ -265,7 +265,9 @@ def _narrow(one: Any, before: list[str]) -> Iterator[tuple[Any, list[str]]]:
         yield float, before[2:]
     elif one is schema.Expectation and any(word in COMPARISONS for word in before):
         yield float, _after(before, COMPARISONS)
-    elif one is schema.AnswerOf and before[1:2] == ["of"]:
+    elif (one is schema.AnswerOf and before[:2] == ["base_answer", "of"]) or (
+        one is schema.BehaviorOf and before[1:2] == ["of"] and before[0] != "base_answer"
+    ):
         yield hints(one)["of"], before[2:]
     elif one in (schema.ClampValue, schema.Term, int, float):
         yield one, _after(before, _ARITHMETIC)

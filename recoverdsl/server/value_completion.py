@@ -116,7 +116,9 @@ def _continuations(one: Any, before: Sequence[str], cursor: Cursor) -> Iterator[
         following = SAMES
     elif one is schema.Predicate and before[-1] == "()" and len(before) == 2:
         following = COMPARISONS
-    elif one is schema.AnswerOf and before == ["base_answer"]:
+    elif (
+        one is schema.BehaviorOf and len(before) == 1 and before[0] in names(cursor, ["behavior"])
+    ) or (one is schema.AnswerOf and before == ["base_answer"]):
         following = ("of",)
     yield from (Offer(word, Kind.Operator) for word in following)
 

@@ -307,6 +307,7 @@ FORMS: dict[Any, Callable[[Draw], str]] = {
     schema.Predicate: lambda d: d.predicate(["score"]),
     schema.ClampValue: lambda d: d.one("-5.0", "0", "2 * activation", "-activation", "1.5 * mean_when(data_0)"),
     schema.LogProb: lambda d: "logprob(base_answer)",
+    schema.BehaviorOf: lambda d: "behavior_0 of another_example",
     schema.AnswerOf: lambda d: "base_answer of another_example",
 }  # fmt: skip
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from torch import Tensor
 
-from recoverdsl.compiler.steps import Recover, columns_after_prompt
+from recoverdsl.compiler.steps import ReachAnswer, Recover, columns_after_prompt
 from recoverdsl.engine.attack.problem import AttackProblem, Trace
 from recoverdsl.engine.attack.problem_factory import positioned_delta, stored_delta
 from recoverdsl.engine.attack.search import Outcome
@@ -36,6 +36,12 @@ from recoverdsl.measure.rows import NOT_A_NUMBER, Effort, GeneratedFigures, Reco
 NO_UNLIKE_ANSWER = "no other example has an answer that is unlike its own"
 """Why an example failed for whose control there is no target."""
 
+NO_UNLIKE_TOKENS = "no other valid flip has a target that is unlike its own and not there already"
+"""Why an example failed for whose control no other row fills the target."""
+
+THERE_ALREADY = "the target is there already, without the clamp or under it"
+"""Why an example failed whose control has nothing to reach."""
+
 NO_POSITION = "the target leaves no token at which δ could act"
 """Why an example failed whose target is too short."""
 
@@ -49,8 +55,10 @@ class FlipBatch:
     """The undefended model's answers, where the behavior is judged by a text."""
     others: Answers | None = None
     """Its answers to other examples, unlike their own: one for each."""
-    alone: Sequence[int] = ()
-    """Places in the batch of examples for which no other example has an unlike answer."""
+    filled: Sequence[int] | None = None
+    """The example whose values fill the columns of the goal, for each: another one, for a control."""
+    missing: Mapping[int, str] = field(factory=dict)
+    """Places in the batch of examples that a control has no target for, with the reason."""
 
 
 @frozen(eq=False)
@@ -98,8 +106,8 @@ def evaluate(
         zip(*_figures(problem, outcome.delta_BLQD), strict=True)
     ):
         failed = NOT_A_NUMBER if outcome.failed_B[at] else None
-        if step.goal == "another_answer" and at in batch.alone:
-            failed = NO_UNLIKE_ANSWER
+        if at in batch.missing:
+            failed = batch.missing[at]
         elif not problem.where_BLQ[at].any():
             failed = NO_POSITION
         example = resources.examples[batch.indices[at]]
@@ -136,7 +144,7 @@ def _with_texts(
     resources: Resources, step: Recover, rows: list[Recovery], batch: FlipBatch, answers: Answers
 ) -> list[Recovery]:
     """Return the rows judged by the texts that were generated."""
-    other = step.goal == "another_answer"
+    other = isinstance(step.goal, ReachAnswer) and step.goal.example == "another"
     targets = batch.others if other else batch.bases
     judged = judge(resources, step.behavior, batch.indices, answers, targets)
     return [

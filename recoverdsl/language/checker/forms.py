@@ -22,7 +22,7 @@ from recoverdsl.language.checker.conversions import (
     meant_objective,
     without_percent,
 )
-from recoverdsl.language.diagnostics import Help
+from recoverdsl.language.diagnostics import Help, replace
 from recoverdsl.language.diagnostics.suggestions import help_with_word, suggest
 from recoverdsl.language.syntax.nodes import (
     Binary,
@@ -215,6 +215,25 @@ class Forms(Conditions):
                 return schema.AnswerOf("another_example")
         return self.wrong_type(value, "`target`", schema.FORMS[schema.AnswerOf]) and None
 
+    def behavior_of(self, value: Expression) -> Any:
+        match value:
+            case Binary("of", Path((Word(name) as word,)), right):
+                if not is_word(right, "another_example"):
+                    help = replace(right.span, "another_example")
+                    self._add("REC301", "a target is `of another_example`", right, help)
+                    return None
+                found = self.scope.find(name, word.span, ("behavior",))
+                return schema.BehaviorOf(name, "another_example") if found else None
+        return self.wrong_type(value, "`target`", schema.FORMS[schema.BehaviorOf]) and None
+
+
+def _of_behavior(value: Expression) -> bool:
+    return (
+        isinstance(value, Binary)
+        and value.operator == "of"
+        and not is_word(value.left, "base_answer")
+    )
+
 
 def _binary(*operators: str) -> Callable[[Expression], bool]:
     return lambda value: isinstance(value, Binary) and value.operator in operators
@@ -229,6 +248,7 @@ FORMS: dict[Any, Form] = {
     schema.Predicate: Form(lambda v: True, Forms.predicate),
     schema.ClampValue: Form(lambda v: True, Forms.clamp),
     schema.LogProb: Form(lambda v: isinstance(v, Call), Forms.logprob),
-    schema.AnswerOf: Form(_binary("of"), Forms.answer_of),
+    schema.BehaviorOf: Form(_of_behavior, Forms.behavior_of),
+    schema.AnswerOf: Form(lambda v: _binary("of")(v) and not _of_behavior(v), Forms.answer_of),
 }
 """How the annotations of `schema.FORMS` are read."""

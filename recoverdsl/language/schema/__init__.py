@@ -47,6 +47,7 @@ from recoverdsl.language.schema.forms import (
     WORDS,
     And,
     AnswerOf,
+    BehaviorOf,
     ClampValue,
     Comparison,
     Detector,
@@ -75,6 +76,7 @@ from recoverdsl.language.schema.forms import (
     TopToken,
     Word,
     leaves,
+    tokens_of,
 )
 from recoverdsl.language.schema.functions import (
     Adam,
@@ -116,4 +118,4 @@ from recoverdsl.language.schema.vocabulary import (
     says,
 )
 
-__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FORMS", "FUNCTIONS", "KINDS", "METRICS", "PLACES", "PLURALS", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "DataSource", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "LogitComparison", "MeanWhen", "Metric", "Model", "ModelSource", "MostLikely", "NextToken", "Not", "Objective", "Operator", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Preserve", "Probability", "Protect", "PyPI", "Rank", "Ref", "Release", "Sae", "SaeSource", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "TextIs", "Top", "TopToken", "Wilson", "Word", "block", "function", "function_name", "leaves", "says"]  # fmt: skip
+__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FORMS", "FUNCTIONS", "KINDS", "METRICS", "PLACES", "PLURALS", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Attack", "Attribute", "Attribution", "Behavior", "BehaviorOf", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "DataSource", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "LogitComparison", "MeanWhen", "Metric", "Model", "ModelSource", "MostLikely", "NextToken", "Not", "Objective", "Operator", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Preserve", "Probability", "Protect", "PyPI", "Rank", "Ref", "Release", "Sae", "SaeSource", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "TextIs", "Top", "TopToken", "Wilson", "Word", "block", "function", "function_name", "leaves", "says", "tokens_of"]  # fmt: skip

@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from recoverdsl.language.schema.forms import (
     AnswerOf,
+    BehaviorOf,
     ClampValue,
     Limit,
     Objective,
@@ -258,8 +259,11 @@ class Control:
         default=None,
         metadata=says("`random_direction`: δ of the same norm, drawn at random.", key="with"),
     )
-    target: AnswerOf | None = field(
-        default=None, metadata=says("Another goal for the same attack.")
+    target: AnswerOf | BehaviorOf | Annotated[str, Ref("behavior")] | None = field(
+        default=None,
+        metadata=says(
+            "Another goal for the same attack: an answer or a behavior of another example, or another behavior."
+        ),
     )
     on: Literal["defended", "undefended"] = field(
         default="defended", metadata=says("`undefended`: reach the `target` without the clamp.")

@@ -208,6 +208,18 @@ def leaves(predicate: Predicate) -> Iterator[Comparison | Detector | TextIs | Ne
             yield predicate
 
 
+def tokens_of(leaf: object) -> tuple[str, ...]:
+    """Return the texts of the tokens that a condition names, in the order in which they are written."""
+    match leaf:
+        case TopToken(token) | Rank(token) | Probability(token):
+            return (token,)
+        case MostLikely(choices, token):
+            return (*choices, token)
+        case LogitComparison(terms):
+            return tuple(term.token for term in terms)
+    return ()
+
+
 @frozen
 class SetTo:
     """`to = -5.0`: the clamped feature takes this value; 0 is ablation."""
@@ -253,6 +265,14 @@ class AnswerOf:
     of: Literal["another_example"]
 
 
+@frozen
+class BehaviorOf:
+    """`names_the_recipient of another_example`: the behavior, with the columns that it names filled from another row."""
+
+    behavior: Annotated[str, Ref("behavior")]
+    of: Literal["another_example"]
+
+
 Objective = Annotated[str, Ref("behavior")] | LogProb
 """The goal of an attack: the score of a behavior, by its name, or `logprob(base_answer)`."""
 
@@ -267,6 +287,7 @@ FORMS: dict[Any, str] = {
     ClampValue: "a number, `3 * activation` or `1.0 * mean_when(data)`",
     LogProb: "`logprob(base_answer)`",
     AnswerOf: "`base_answer of another_example`",
+    BehaviorOf: "a behavior `of another_example`",
 }
 """The annotations that ask for an expression form, each with what it asks for."""
 
@@ -298,7 +319,10 @@ WORDS: dict[str, Word] = {
     "judge": Word("The figure of the behavior's own `judge`, from 0 to 1.", (Predicate,), "judge > 0.5"),
     "activation": Word("The clamped feature's own value, where the clamp acts.", (ClampValue,), "activation"),
     "base_answer": Word("The text that the model gives without the clamp.", (AnswerOf,), "base_answer of another_example"),
-    "another_example": Word("Another example of the data, whose answer is unlike the own one.", (AnswerOf,), "base_answer of another_example"),
+    "another_example": Word(
+        "Another valid flip, whose answer or tokens are unlike the own ones.",
+        (AnswerOf, BehaviorOf), "base_answer of another_example",
+    ),
 }  # fmt: skip
 """The words that are values in the forms, beside positions and detectors."""
 

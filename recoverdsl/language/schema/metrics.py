@@ -104,9 +104,9 @@ METRICS: dict[str, Metric] = {
         unit="residual stream", over="the valid flips for which the search found one", search=True,
     ),
     "budget_ratio": Metric(
-        "For a control with another target: the smallest norm that reaches it over the smallest that reaches the base answer, "
+        "For a control with another target: the smallest norm that reaches it over the smallest that reaches the attack's own, "
         "per example; one that was not reached counts with the largest norm that was tried.",
-        over="the valid flips whose base answer some norm reached", search=True,
+        over="the valid flips whose own target some norm reached", search=True,
     ),
     "steps": Metric(
         "Optimization steps until the behavior was back.", unit="steps",

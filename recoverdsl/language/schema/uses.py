@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recoverdsl.language.schema import Attack, Attribution, Contrast, LogProb, Spec, Top
+from recoverdsl.language.schema import (
+    Attack,
+    Attribution,
+    BehaviorOf,
+    Contrast,
+    Control,
+    LogProb,
+    Spec,
+    Top,
+)
 
 
 def behavior_of(spec: Spec, attack: Attack) -> str | None:
@@ -40,8 +49,21 @@ def tested(spec: Spec) -> list[str]:
 
 def used(spec: Spec) -> list[str]:
     """Return the behaviors that are tested, or that something else reads, in order."""
-    names = {*tested(spec), *ranked_by(spec)}
+    targets = {target_of(control) for control in spec.controls.values()}
+    names = {*tested(spec), *ranked_by(spec), *targets}
     return [name for name in spec.behaviors if name in names]
+
+
+def target_of(control: Control) -> str | None:
+    """Return the behavior that a control has as its target, if it has one."""
+    target = control.target
+    return (
+        target.behavior
+        if isinstance(target, BehaviorOf)
+        else target
+        if isinstance(target, str)
+        else None
+    )
 
 
 def ranked_by(spec: Spec) -> Iterator[str]:

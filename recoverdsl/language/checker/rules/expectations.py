@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recoverdsl.language.checker.rules.meaning import GENERATE, Meaning
 from recoverdsl.language.diagnostics import Edit, Help, replace
-from recoverdsl.language.schema import METRICS, Attack, Control, Expectation
+from recoverdsl.language.schema import METRICS, AnswerOf, Attack, Control, Expectation
 from recoverdsl.language.schema.budgets import suffix_of
 
 _SEARCHED = ("smallest_norm", "budget_ratio")
@@ -103,7 +103,9 @@ def _searched(
             why="a target that no norm reached counts with the largest that was tried",
             help="write `>` or `>=`",
         )
-    if control and control.target and control.on == "undefended":
+    answers = control is not None and isinstance(control.target, AnswerOf)
+    searched = metric == "smallest_norm" and not answers
+    if control and control.target and control.on == "undefended" and not searched:
         meaning.lacks(
             "REC405",
             f"no smallest norm is searched for `{subject}`, which runs without the clamp",
