@@ -34,8 +34,9 @@ def seconds_per_example(output: Output) -> dict[str, dict[str, float]]:
     """
     taken: dict[str, dict[str, float]] = {"attack": {}, "control": {}}
     for table, key in output.graph.tables.items():
-        if table.kind in taken and output.valid_flips:
-            seconds = output.results[key].seconds / len(output.valid_flips)
+        flips = output.flips(key)
+        if table.kind in taken and flips:
+            seconds = output.results[key].seconds / len(flips)
             taken[table.kind][table.name] = float(f"{seconds:.3g}")
     return taken
 

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.tables import example_rows, failed, observed
 from recoverdsl.compiler.attacks import budgets_of_expectations
-from recoverdsl.compiler.steps import RunBase, SelectFeatures
+from recoverdsl.compiler.graph import Observed
+from recoverdsl.compiler.steps import SelectFeatures
 from recoverdsl.engine.steps.feature_records import SelectedFeatures
 from recoverdsl.engine.steps.output import Output
 from recoverdsl.engine.steps.strength import StrengthRecord
-from recoverdsl.language.schema import Control, Spec
+from recoverdsl.language.schema import AnswerOf, BehaviorOf, Control, Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.canonical import digest
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
+from recoverdsl.language.schema.uses import behavior_of
 from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
 from recoverdsl.measure.checks import CHECKS, Evidence, flags
-from recoverdsl.measure.summary import Planned, judge, summarize
+from recoverdsl.measure.summary import Planned, Summary, judge, summarize
 from recoverdsl.measure.table import to_frame
 from recoverdsl.measure.verdict import decide
 from recoverdsl.sources.registry import source_of
@@ -42,7 +44,6 @@ def assemble(
     """
     spec = claim.spec
     frame = to_frame(example_rows(output, ids))
-    base = observed(output, RunBase)
     preserve = {
         name: function_name(attack.preserve) if attack.preserve else None
         for name, attack in spec.attacks.items()
@@ -55,13 +56,13 @@ def assemble(
         # Of a single attack it would be the same row again.
         strongest=covered if asked or len(covered) > 1 else (),
         attacks={
-            name: Planned(limits_of(spec, attack), preserve[name])
+            name: Planned(limits_of(spec, attack), preserve[name], behavior=behavior_of(spec, attack))
             for name, attack in spec.attacks.items()
         },
         controls={
             name: Planned(
                 limits_of(spec, spec.attacks[control.of]), preserve[control.of], control.of,
-                _method(control),
+                _method(control), behavior_of(spec, spec.attacks[control.of]),
             )
             for name, control in spec.controls.items()
         },
@@ -75,14 +76,14 @@ def assemble(
         at for at in budgets_of_expectations(spec) if not spec.attacks[at.attack].checks
     )
     found = flags(Evidence(frame, summary.attacks, summary.controls, searches, unchecked))
+    counts = {
+        name: _counts(output, observed, _outcomes_of(frame, summary, name))
+        for name, observed in output.graph.behaviors.items()
+    }
     result = results.Result(
         spec=results.SpecIdentity(claim.path.name, digest(spec), spec.audit),
-        counts=results.Counts(
-            examples=len(base),
-            base_holds=sum(row.holds for row in base),
-            valid_flips=len(output.valid_flips),
-            failed=summary.failed + len(failed(output)),
-        ),
+        counts=next(iter(counts.values())),
+        behaviors=counts if len(counts) > 1 else {},
         attacks=summary.attacks,
         controls=summary.controls,
         attributions=summary.attributions,
@@ -108,11 +109,37 @@ def assemble(
     return result, frame
 
 
+def _outcomes_of(frame: pd.DataFrame, summary: Summary, behavior: str) -> pd.DataFrame:
+    """Return the rows of the attacks and controls that test a behavior."""
+    outcomes = {**summary.attacks, **summary.controls}
+    names = [name for name, outcome in outcomes.items() if outcome.behavior == behavior]
+    return frame[frame["name"].isin(names)]
+
+
+def _counts(output: Output, behavior: Observed, rows: pd.DataFrame) -> results.Counts:
+    """Return how many examples of a behavior are left after each condition.
+
+    Args:
+        rows: those of the attacks and controls that test it.
+    """
+    base = observed(output, behavior.base)
+    tried = rows.loc[rows["failed"].notna(), "example"].nunique()
+    return results.Counts(
+        examples=len(base),
+        base_holds=sum(row.holds for row in base),
+        valid_flips=len(output.flips(behavior.flips)),
+        failed=int(tried) + len(failed(output, behavior)),
+    )
+
+
 def _steps(spec: Spec, output: Output, ids: Mapping[str, str]) -> dict[str, Any]:
     """Return the entries about the steps in the record of the environment."""
     clamped = next((spec.protects[i.protect].saes for i in spec.intervenes.values()), ())
     return {
-        "failed": {ids[example]: why for example, why in failed(output).items()},
+        "failed": {
+            ids[example]: why
+            for example, why in failed(output, *output.graph.behaviors.values()).items()
+        },
         "features": {
             key: {
                 sae: _selected(output.record(key, SelectedFeatures), number)
@@ -137,4 +164,9 @@ def _selected(features: SelectedFeatures, sae: int) -> dict[str, Any]:
 def _method(control: Control) -> str:
     if control.method:
         return control.method
-    return "another_example" if control.on == "defended" else "another_example_undefended"
+    kind = "another_behavior"
+    if isinstance(control.target, AnswerOf):
+        kind = "another_example"
+    elif isinstance(control.target, BehaviorOf):
+        kind = "another_row"
+    return kind if control.on == "defended" else f"{kind}_undefended"

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 
 from attrs import evolve
 
-from recoverdsl.compiler.steps import RunBase, RunDefended, Step
+from recoverdsl.compiler.graph import Observed
 from recoverdsl.engine.behavior.observation import Observations
 from recoverdsl.engine.steps.output import Output
+from recoverdsl.engine.steps.target_records import ChosenTargets
 from recoverdsl.measure.keys import PartKey
-from recoverdsl.measure.rows import ExampleRow, Observation, Recovery
+from recoverdsl.measure.rows import ExampleRow, Observation, Recovery, WithoutDelta
 
 
 def example_rows(output: Output, ids: Mapping[str, str]) -> Iterator[ExampleRow]:
@@ -20,18 +21,26 @@ def example_rows(output: Output, ids: Mapping[str, str]) -> Iterator[ExampleRow]
     Args:
         ids: id of each example to the one that artifacts hold; see `audit.texts.shown_ids`.
     """
-    base, defended = (observed(output, kind) for kind in (RunBase, RunDefended))
     for table, key in output.graph.tables.items():
-        for index, rows in zip(output.valid_flips, _recoveries(output, key), strict=True):
+        pairs = zip(_without_delta(output, key), _recoveries(output, key), strict=True)
+        for without, rows in pairs:
             for part, draw, recovery in rows:
-                yield ExampleRow(
-                    key=table,
-                    part=part,
-                    draw=draw,
-                    score_base=base[index].score,
-                    score_defended=defended[index].score,
-                    recovery=evolve(recovery, example=ids[recovery.example]),
-                )
+                shown = evolve(recovery, example=ids[recovery.example])
+                yield ExampleRow(key=table, part=part, draw=draw, without=without, recovery=shown)
+
+
+def _without_delta(output: Output, key: str) -> list[WithoutDelta]:
+    """Return the figures that the goal of a step has without δ, for each valid flip."""
+    flips, inputs = output.flips(key), output.graph[key].inputs
+    if flips and "targets" in inputs:
+        chosen = output.record(inputs["targets"], ChosenTargets).rows
+        return [one.without or WithoutDelta() for one in chosen]
+    kept = output.graph[inputs["flips"]].inputs
+    base, defended = (observed(output, kept[role]) for role in ("base", "defended"))
+    return [
+        WithoutDelta.of((before.score, after.score), before.target, after.target)
+        for before, after in ((base[index], defended[index]) for index in flips)
+    ]
 
 
 def _recoveries(
@@ -50,14 +59,17 @@ def _recoveries(
     ]
 
 
-def observed(output: Output, kind: type[Step]) -> tuple[Observation, ...]:
-    """Return the rows of the steps of a kind that observes the behavior, one for each example."""
-    return tuple(
-        row for key in output.graph.keys_of(kind) for row in output.record(key, Observations).rows
-    )
+def observed(output: Output, key: str | None) -> tuple[Observation, ...]:
+    """Return the rows of a step that observes a behavior, one for each example; none without a step."""
+    return output.record(key, Observations).rows if key else ()
 
 
-def failed(output: Output) -> dict[str, str]:
-    """Return the ids of the examples that failed without or with the clamp, with the reason."""
-    rows = (*observed(output, RunBase), *observed(output, RunDefended))
+def failed(output: Output, *behaviors: Observed) -> dict[str, str]:
+    """Return the ids of the examples that failed without or with the clamp, with the reason.
+
+    Args:
+        behaviors: the steps that observe the behaviors in question.
+    """
+    keys = [key for behavior in behaviors for key in (behavior.base, behavior.defended)]
+    rows = [row for key in keys for row in observed(output, key)]
     return {row.example: row.failed for row in rows if row.failed}

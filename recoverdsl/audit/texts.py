@@ -61,7 +61,7 @@ def texts(resources: Resources, output: Output, ids: Mapping[str, str]) -> tuple
             if replay.answers is None:
                 continue
             written, suffixes = _decoded(replay.answers, decode), replay.suffix_ids_BN
-            for at, index in enumerate(output.valid_flips):
+            for at, index in enumerate(output.flips(key)):
                 revealed.append(
                     evolve(
                         revealed[index], kind=table.kind, name=table.name, limit=table.limit, text=written[at],
@@ -76,12 +76,11 @@ def texts(resources: Resources, output: Output, ids: Mapping[str, str]) -> tuple
 def _written(
     output: Output, kind: type[Step], decode: Callable[[list[int]], str]
 ) -> list[str] | None:
-    """Return the text of each example in a step that observes the behavior; None if none is
-    generated."""
-    for key in output.graph.keys_of(kind):
-        answers = output.record(key, Observations).answers
-        return None if answers is None else _decoded(answers, decode)
-    return None
+    """Return the text of each example in a step that observes a behavior by its text; None if there is
+    none."""
+    found = (output.record(key, Observations).answers for key in output.graph.keys_of(kind))
+    answers = next((answers for answers in found if answers is not None), None)
+    return None if answers is None else _decoded(answers, decode)
 
 
 def _decoded(answers: Answers, decode: Callable[[list[int]], str]) -> list[str]:

@@ -11,6 +11,8 @@ from recoverdsl.compiler.steps import (
     Defense,
     Place,
     RandomDirections,
+    ReachAnswer,
+    ReachBehavior,
     Recover,
     Stage,
     Step,
@@ -62,16 +64,27 @@ def budgets_of_expectations(spec: Spec) -> list[Budget]:
 
 
 def control_step(
-    spec: Spec, control: schema.Control, defense: Defense, behavior: Behavior, limit: float
+    spec: Spec,
+    control: schema.Control,
+    defense: Defense,
+    behavior: Behavior,
+    limit: float,
+    target: ReachBehavior | None,
 ) -> Step:
-    """Return the step that runs a control at one limit of its attack."""
+    """Return the step that runs a control at one limit of its attack.
+
+    Args:
+        target: the goal of a control that has a behavior as its target.
+    """
     attack = spec.attacks[control.of]
     if control.method == "random_direction":
         recover = recover_step(spec, attack, defense, behavior, limit)
         return RandomDirections(_without_search(recover), control.draws, control.seed)
     acting = None if control.on == "undefended" else defense
     recover = recover_step(spec, attack, acting, behavior, limit)
-    return evolve(recover, goal="another_answer") if control.target else recover
+    if isinstance(recover.goal, ReachAnswer):
+        return evolve(recover, goal=evolve(recover.goal, example="another"))
+    return evolve(recover, goal=target or recover.goal)
 
 
 def recover_step(
@@ -101,8 +114,7 @@ def recover_step(
         stages=stages,
         # Renaming a block must change no digest.
         preserve=attack.preserve and evolve(attack.preserve, protect=""),
-        goal="own_answer" if answer else "score",
-        target_tokens=answer.tokens if answer else None,
+        goal=ReachAnswer(tokens=answer.tokens) if answer else ReachBehavior(behavior),
         stop=attack.stop,
         forward_passes=attack.forward_passes or budget.forward_passes,
         restarts=attack.restarts,

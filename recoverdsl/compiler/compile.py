@@ -9,8 +9,9 @@ from attrs import evolve, field, frozen
 
 from recoverdsl.compiler import steps
 from recoverdsl.compiler.attacks import attack_steps, budgets_of_expectations, control_step
-from recoverdsl.compiler.graph import Graph
+from recoverdsl.compiler.graph import Graph, Observed
 from recoverdsl.compiler.steps import (
+    ChooseTargets,
     Defense,
     FindSmallestNorm,
     JudgeExpectations,
@@ -23,6 +24,7 @@ from recoverdsl.compiler.steps import (
     MultipleOfMean,
     RankByAttribution,
     RankByContrast,
+    ReachBehavior,
     Recover,
     RunBase,
     RunDefended,
@@ -35,6 +37,7 @@ from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.parts import Part, part_named
+from recoverdsl.language.schema.uses import behavior_of, target_of, tested
 from recoverdsl.measure.keys import Budget, RowKind, TableKey, limit_text
 
 SEARCH_STEPS = 16
@@ -80,42 +83,83 @@ class _Compiler:
         model_key = add(
             f"load model {model_name}", LoadModel(self.pin(model), model.dtype), of_block=model_name
         )
-        (behavior_name, behavior_block), *_ = spec.behaviors.items()
-        behavior = self._behavior(behavior_block)
-        data_key = self._data(examples_of(spec))
-        base = add(f"run base, {behavior_name}", RunBase(behavior), model=model_key, data=data_key)
+        self.common.update(model=model_key, data=self._data(examples_of(spec)))
+        for name in tested(spec):
+            self.graph.behaviors[name] = Observed(self._base(name))
         if not spec.intervenes:
             return self.graph
         (intervene_name, intervene), *_ = spec.intervenes.items()
-        self.common.update(model=model_key, data=data_key)
-        self._select(intervene.protect, base)
+        self._select(intervene.protect)
         defense = self._defense(intervene_name, intervene)
-        defended = add(
-            f"run defended, {intervene_name}", RunDefended(defense, behavior), **self.common
-        )
-        flips = add("keep valid flips", KeepValidFlips(), base=base, defended=defended)
-        self.common.update(flips=flips)
-        if behavior.generate is not None:
-            self.common.update(base=base)
+        for name in self.graph.behaviors:
+            self._flips(name, intervene_name, defense)
 
         for name, attack in spec.attacks.items():
-            for attacking in attack_steps(spec, name, defense, behavior):
-                key = add(attacking.key, attacking.step, **self.common)
+            inputs = self._inputs(attack)
+            for attacking in attack_steps(spec, name, defense, self._tested_by(attack)):
+                key = add(attacking.key, attacking.step, **inputs)
                 self.graph.tables[TableKey("attack", name, attacking.limit)] = key
             if attack.find:
                 self._find("smallest_norm", name, attack.find, key)
         for name, control in spec.controls.items():
-            self._control(name, control, defense, behavior)
+            self._control(name, control, defense)
         for name, attribute in spec.attributes.items():
             self._attribute(name, attribute)
         for budget in budgets_of_expectations(spec):
             self._try_harder(budget)
         tables = {str(table): key for table, key in self.graph.tables.items()}
-        measure = add(
-            "measure", Measure(dict(spec.measures)), base=base, defended=defended, flips=flips, **tables,
-        )  # fmt: skip
+        measure = add("measure", Measure(dict(spec.measures)), **self._observed(), **tables)
         add("judge", JudgeExpectations(spec.expects), measure=measure)
         return self.graph
+
+    # --- Behaviors --------------------------------------------------------------------------------
+
+    def _base(self, name: str) -> str:
+        """Add the step that runs a behavior without the clamp, and return its key."""
+        step = RunBase(self._behavior(self.spec.behaviors[name]))
+        inputs = {role: self.common[role] for role in ("model", "data")}
+        return self.graph.add(f"run base, {name}", step, **inputs)
+
+    def _flips(self, name: str, intervene: str, defense: Defense) -> None:
+        """Add the steps that run a behavior under the clamp and keep its valid flips."""
+        # With one behavior, keys are as short as they always were.
+        of = f", {name}" if len(self.graph.behaviors) > 1 else ""
+        base = self.graph.behaviors[name].base
+        step = RunDefended(defense, self._behavior(self.spec.behaviors[name]))
+        defended = self.graph.add(f"run defended, {intervene}{of}", step, **self.common)
+        flips = self.graph.add(
+            f"keep valid flips{of}", KeepValidFlips(), base=base, defended=defended
+        )
+        self.graph.behaviors[name] = Observed(base, defended, flips)
+
+    def _tested_by(self, attack: schema.Attack) -> steps.Behavior:
+        """Return the behavior that an attack tests."""
+        return self._behavior(self.spec.behaviors[self._name_of(attack)])
+
+    def _name_of(self, attack: schema.Attack) -> str:
+        name = behavior_of(self.spec, attack)
+        assert name is not None
+        return name
+
+    def _inputs(self, attack: schema.Attack) -> dict[str, str]:
+        """Return the inputs of the steps of an attack, and of all that starts from it."""
+        name = self._name_of(attack)
+        observed = self.graph.behaviors[name]
+        assert observed.flips is not None
+        inputs = {**self.common, "flips": observed.flips}
+        if self.spec.behaviors[name].generate is not None:
+            inputs["base"] = observed.base
+        return inputs
+
+    def _observed(self) -> dict[str, str]:
+        """Return the steps that observe behaviors by their roles as inputs of the measures."""
+        roles: dict[str, str] = {}
+        for number, (name, observed) in enumerate(self.graph.behaviors.items()):
+            of = f" {name}" if number else ""
+            assert observed.defended is not None
+            assert observed.flips is not None
+            roles |= {f"base{of}": observed.base, f"defended{of}": observed.defended, f"flips{of}": observed.flips}  # fmt: skip
+        return roles
 
     # --- Blocks -----------------------------------------------------------------------------------
 
@@ -147,7 +191,7 @@ class _Compiler:
             judge=steps.Judge(self.pin(judge), judge.label, judge.with_prompt) if judge else None,
         )
 
-    def _select(self, name: str, base: str) -> None:
+    def _select(self, name: str) -> None:
         """Add the SAEs and the selection of features, and make both inputs of the steps that follow."""
         spec, protect = self.spec, self.spec.protects[name]
         for number, sae_name in enumerate(protect.saes):
@@ -168,16 +212,16 @@ class _Compiler:
             return
         by, inputs = select.by, dict(self.common)
         if isinstance(by, schema.Attribution):
-            score = spec.behaviors[by.behavior].score
-            assert score is not None
-            ranking: steps.Step = RankByAttribution(score, by.at)
+            ranked_by = spec.behaviors[by.behavior]
+            ranking: steps.Step = RankByAttribution(ranked_by.score or ranked_by.holds, by.at)
             if by.over:
                 inputs["data"] = self._data(by.over)
         else:
             assert isinstance(by, schema.Contrast)
             ranking = RankByContrast()
             inputs["texts"] = self._data(by.texts)
-            inputs["against"] = base if by.against in spec.behaviors else self._data(by.against)
+            is_behavior = by.against in spec.behaviors
+            inputs["against"] = self._base(by.against) if is_behavior else self._data(by.against)
         ranked = self.graph.add(f"rank features {name}", ranking, **inputs)
         chosen = SelectFeatures(count=select.count, each=select.each)
         self.common["features"] = self.graph.add(key, chosen, **saes, ranking=ranked)
@@ -195,27 +239,38 @@ class _Compiler:
     # --- Attacks ----------------------------------------------------------------------------------
 
     def _find(self, kind: RowKind, name: str, find: schema.SmallestNorm, found: str) -> None:
-        step = self._recovery(found)
+        step, inputs = self._recovery(found), self.graph[found].inputs
         self.graph.tables[TableKey(kind, name, step.limit)] = self.graph.add(
             f"find smallest norm, {name}", FindSmallestNorm(step, find.within, SEARCH_STEPS, find.starts),
-            **{**self.common, "found": found},
+            **{**inputs, "found": found},
         )  # fmt: skip
 
-    def _control(
-        self, name: str, control: schema.Control, defense: Defense, behavior: steps.Behavior
-    ) -> None:
+    def _control(self, name: str, control: schema.Control, defense: Defense) -> None:
         attack = self.spec.attacks[control.of]
+        inputs, target = self._inputs(attack), self._target(control)
+        if target is not None:
+            choose = ChooseTargets(defense, target)
+            inputs["targets"] = self.graph.add(f"choose targets, {name}", choose, **inputs)
         for limit in limits_of(self.spec, attack):
-            step = control_step(self.spec, control, defense, behavior, limit)
-            key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **self.common)
+            step = control_step(self.spec, control, defense, self._tested_by(attack), limit, target)
+            key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **inputs)
             self.graph.tables[TableKey("control", name, limit)] = key
             if isinstance(step, steps.RandomDirections) and step.recover.preserve:
                 free = evolve(step, recover=evolve(step.recover, preserve=None))
                 at = f"control {name} without its constraint at norm {limit_text(limit)}"
                 table = TableKey("unconstrained_control", name, limit)
-                self.graph.tables[table] = self.graph.add(at, free, **self.common)
-        if attack.find and control.target and control.on == "defended":
+                self.graph.tables[table] = self.graph.add(at, free, **inputs)
+        if attack.find and (target or (control.target and control.on == "defended")):
             self._find("smallest_norm_control", name, attack.find, key)
+
+    def _target(self, control: schema.Control) -> ReachBehavior | None:
+        """Return the goal of a control that has a behavior as its target."""
+        name = target_of(control)
+        if name is None:
+            return None
+        another = isinstance(control.target, schema.BehaviorOf)
+        behavior = self._behavior(self.spec.behaviors[name])
+        return ReachBehavior(behavior, "another" if another else "own")
 
     def _attribute(self, name: str, attribute: schema.Attribute) -> None:
         limit = limits_of(self.spec, self.spec.attacks[name])[-1]
@@ -225,7 +280,7 @@ class _Compiler:
         )
         self.graph.tables[TableKey("part", name, limit)] = self.graph.add(
             f"split {name}", SplitDelta(self._recovery(found), parts),
-            **{**self.common, "found": found},
+            **{**self.graph[found].inputs, "found": found},
         )  # fmt: skip
 
     def _try_harder(self, budget: Budget) -> None:
@@ -236,7 +291,7 @@ class _Compiler:
         step = TryHarder(self._recovery(found), checks, seed=0)
         self.graph.strength[budget] = self.graph.add(
             f"try harder, {budget.attack} at norm {limit_text(step.recover.limit)}", step,
-            **{**self.common, "found": found},
+            **{**self.graph[found].inputs, "found": found},
         )  # fmt: skip
 
     def _recovery(self, key: str) -> Recover:

@@ -40,6 +40,16 @@ class Node:
 
 
 @frozen
+class Observed:
+    """The keys of the steps that observe a behavior."""
+
+    base: str
+    defended: str | None = None
+    """None without a clamp."""
+    flips: str | None = None
+
+
+@frozen
 class Graph:
     """Nodes in an order in which each comes after its inputs."""
 
@@ -50,6 +60,9 @@ class Graph:
     """Budget of an attack to the key of the step that tries harder there."""
     tables: dict[TableKey, str] = field(factory=dict)
     """Table of examples to the key of the step that computes its rows, in the order of the spec."""
+
+    behaviors: dict[str, Observed] = field(factory=dict)
+    """Behavior that is tested to the steps that observe it, in the order of the spec."""
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())

@@ -79,6 +79,29 @@ class Defense:
 
 
 @frozen
+class ReachBehavior:
+    """The goal that a behavior holds, read from the next token."""
+
+    behavior: Behavior
+    example: Literal["own", "another"] = "own"
+    """Whose values fill the columns that it names."""
+
+
+@frozen
+class ReachAnswer:
+    """The goal that an answer of the undefended model is written."""
+
+    example: Literal["own", "another"] = "own"
+    """Whose answer it is."""
+    tokens: int | None = None
+    """How many tokens of the answer are the target; None: all."""
+
+
+Goal = ReachBehavior | ReachAnswer
+"""What δ is searched for."""
+
+
+@frozen
 class Place:
     """A site of δ and the positions there."""
 
@@ -146,7 +169,8 @@ class RankByAttribution(Step):
     """The effect of every feature of every SAE on a score, over the examples."""
 
     version = 1
-    score: Score
+    score: Score | Predicate
+    """The score of a behavior, or the condition whose margin is its score."""
     positions: Positions
 
 
@@ -202,6 +226,16 @@ class KeepValidFlips(Step):
     stored = False
 
 
+@frozen
+class ChooseTargets(Step):
+    """Per valid flip, the row that fills another target, one that holds neither without nor under the
+    clamp."""
+
+    version = 1
+    defense: Defense
+    goal: ReachBehavior
+
+
 # --- With δ ---------------------------------------------------------------------------------------
 
 
@@ -209,18 +243,17 @@ class KeepValidFlips(Step):
 class Recover(Step):
     """One attack at one limit, over the valid flips.
 
-    As a control it has another goal, the answer of another example, or no defense.
+    As a control it has another goal than its behavior, or no defense.
     """
 
     version = 8
     defense: Defense | None
     behavior: Behavior
+    """The behavior that is tested, over whose valid flips it runs."""
+    goal: Goal
     stages: tuple[Stage, ...]
     preserve: schema.Preserve | None = None
     """The constraint that preserves the protected features, without the name of their block."""
-    goal: Literal["score", "own_answer", "another_answer"] = "score"
-    target_tokens: int | None = None
-    """How many tokens of the answer are the target; None: all."""
     stop: Literal["recovered", "never"] = "recovered"
     forward_passes: int | None = None
     """How many may be spent on an example; None: as many as the steps take."""
@@ -333,7 +366,7 @@ def columns_after_prompt(step: Recover) -> int:
 
     The last generated token is never read by the model, so no δ can act there.
     """
-    if step.goal == "score":
+    if isinstance(step.goal, ReachBehavior):
         return 0
     assert step.behavior.generate is not None
     return step.behavior.generate - 1

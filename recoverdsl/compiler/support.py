@@ -8,9 +8,10 @@ from itertools import combinations, product
 
 from recoverdsl.errors import NotYetError, SpecError
 from recoverdsl.language import schema
-from recoverdsl.language.schema import Spec
+from recoverdsl.language.schema import Spec, leaves
 from recoverdsl.language.schema.budgets import suffix_of
-from recoverdsl.language.schema.tested import candidates
+from recoverdsl.language.schema.tested import candidates, named_data
+from recoverdsl.language.schema.uses import tested, used
 
 
 def refuse_unsupported(spec: Spec) -> None:
@@ -47,20 +48,20 @@ def _line(spec: Spec, path: str) -> str:
 
 
 def examples_of(spec: Spec) -> str:
-    """Return the data block whose rows are the examples: the one that the behavior names with `over`, or
+    """Return the data block whose rows are the examples: the one that a behavior names with `over`, or
     the only one that is used for nothing else.
 
     Raises:
         SpecError: several blocks are possible.
     """
-    behavior = next(iter(spec.behaviors.values()))
-    if behavior.over:
-        return behavior.over
+    first = tested(spec)[0]
+    if named := named_data(spec):
+        return named
     left = candidates(spec)
     if len(left) != 1:
         raise SpecError(
             f"expected one data block of examples, found {' and '.join(left or spec.data)}",
-            where=f"behavior {next(iter(spec.behaviors))}",
+            where=f"behavior {first}",
             help=f"add `over = {(left or list(spec.data))[0]}` to the behavior",
         )
     return left[0]
@@ -69,15 +70,22 @@ def examples_of(spec: Spec) -> str:
 def _missing(spec: Spec) -> Iterator[tuple[str, str]]:
     """Yield the path and the kind of every part that this version cannot run."""
     yield from _several(spec)
-    for name, behavior in spec.behaviors.items():
-        path = f"behavior.{name}"
+    for name in used(spec):
+        path, behavior = f"behavior.{name}", spec.behaviors[name]
+        if behavior.over not in (None, examples_of(spec)):
+            yield f"{path}.over", "behaviors over different examples"
         if behavior.generate is None:
-            if behavior.score is None:
-                yield path, "a behavior without a score"
-            elif behavior.score.positions != schema.Positions(("last_token",)):
+            if behavior.score and behavior.score.positions != schema.Positions(("last_token",)):
                 yield f"{path}.score", "a score at other positions than last_token"
         elif behavior.score is not None:
             yield f"{path}.score", "a score of a behavior that is judged by its text"
+        else:
+            for key, predicate in (("holds", behavior.holds), ("removed", behavior.removed)):
+                if predicate and any(isinstance(x, schema.NextToken) for x in leaves(predicate)):
+                    yield (
+                        f"{path}.{key}",
+                        "the next token, in a behavior that is judged by its text",
+                    )
     for name, protect in spec.protects.items():
         by = protect.select.by if isinstance(protect.select, schema.Top) else None
         if isinstance(by, schema.Contrast) and by.texts not in spec.data:
@@ -98,12 +106,14 @@ def _missing(spec: Spec) -> Iterator[tuple[str, str]]:
 def _several(spec: Spec) -> Iterator[tuple[str, str]]:
     for blocks, kind, what in (
         (spec.models, "model", "more than one model"),
-        (spec.behaviors, "behavior", "more than one behavior"),
         (spec.protects, "protect", "more than one set of protected features"),
         (spec.intervenes, "intervene", "more than one clamp"),
     ):
         for name in list(blocks)[1:]:
             yield f"{kind}.{name}", what
+    generating = [name for name in used(spec) if spec.behaviors[name].generate]
+    for name in generating[1:]:
+        yield f"behavior.{name}", "more than one behavior that is judged by its text"
     if spec.attacks and not spec.intervenes:
         yield f"attack.{next(iter(spec.attacks))}", "an attack without an intervene block"
 
@@ -111,10 +121,9 @@ def _several(spec: Spec) -> Iterator[tuple[str, str]]:
 def _attack(spec: Spec, name: str, attack: schema.Attack) -> Iterator[tuple[str, str]]:
     path = f"attack.{name}"
     answer = isinstance(attack.maximize, schema.LogProb)
-    generates = any(behavior.generate for behavior in spec.behaviors.values())
     if suffix_of(attack) and not answer:
         yield f"{path}.maximize", "a suffix that maximizes anything but logprob(base_answer)"
-    if not answer and generates:
+    if isinstance(attack.maximize, str) and spec.behaviors[attack.maximize].generate:
         yield f"{path}.maximize", "the score of a behavior that is judged by its text"
     clamped = {intervene.protect for intervene in spec.intervenes.values()}
     if attack.preserve is not None and attack.preserve.protect not in clamped:

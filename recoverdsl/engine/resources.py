@@ -24,6 +24,7 @@ from recoverdsl.errors import UnavailableError
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.parts import Part, part_named
+from recoverdsl.language.schema.uses import used
 from recoverdsl.measure.phrases import load_phrases
 from recoverdsl.sources.data import Example, load_examples
 from recoverdsl.sources.fetcher import Fetcher
@@ -169,7 +170,7 @@ class Resources:
     @cached_property
     def judges(self) -> Judges:
         """The judges of a generated text."""
-        (behavior,) = self.spec.behaviors.values()
+        behavior = _judged(self.spec)
         phrases = find_path(self.fetcher, behavior.phrases.path) if behavior.phrases else None
         classifier = None
         if behavior.judge is not None:
@@ -225,6 +226,12 @@ def _audited(spec: Spec) -> tuple[schema.Data, Part]:
     return spec.data[name], part_named(spec.data, name)
 
 
+def _judged(spec: Spec) -> schema.Behavior:
+    """Return the one behavior that is judged by its text; the first if there is none."""
+    behaviors = [spec.behaviors[name] for name in used(spec)]
+    return next((behavior for behavior in behaviors if behavior.generate), behaviors[0])
+
+
 def _saes(spec: Spec) -> list[tuple[str, schema.Sae]]:
     (intervene,) = spec.intervenes.values()
     return [(name, spec.saes[name]) for name in spec.protects[intervene.protect].saes]
@@ -236,7 +243,7 @@ _DEPENDS_ON: dict[str, Callable[[Spec], object]] = {
     "prompts": lambda spec: (spec.models, _audited(spec), spec.behaviors),
     "opened_thinking": lambda spec: (spec.models, _audited(spec)),
     "prompt_parts": lambda spec: (spec.models, _audited(spec)),
-    "judges": lambda spec: [(b.phrases, b.judge) for b in spec.behaviors.values()],
+    "judges": lambda spec: (_judged(spec).phrases, _judged(spec).judge),
     "autoencoders": lambda spec: (spec.models, _saes(spec)),
 }
 """Attribute of `Resources` to the parts of a spec on which it depends."""

@@ -75,7 +75,9 @@ LITERALS: dict[str, Role] = {
     **dict.fromkeys(["like", "from", "by"], Role.LINK),
     **dict.fromkeys(["or", "and", "not", "at", "except", "of", "in"], Role.OPERATOR_WORD),
     **dict.fromkeys(["true", "false"], Role.TRUTH),
-    **dict.fromkeys(["<=", ">=", "==", "<", ">", "..", "+", "-", "*", "/", "="], Role.OPERATOR),
+    **dict.fromkeys(
+        ["<=", ">=", "==", "!=", "<", ">", "..", "+", "-", "*", "/", "="], Role.OPERATOR
+    ),
     **dict.fromkeys(["(", ")", "[", "]", "{", "}", ",", ";", "."], Role.PUNCTUATION),
 }
 """The grammar's other terminals, by their text."""

@@ -58,6 +58,20 @@ What [`measure`](blocks.md#measure) reports and [`expect`](blocks.md#expect) spe
 S are the protected features, z_def what the SAE reads from the defended state, z_rec what it reads from the state with δ. Norms are Frobenius norms over all perturbed positions and sites of an example.
 """
 
+_MARGINS = """\
+Conditions on the next token are read at the last token of the prompt. A score follows from each, which an attack raises where the behavior gives none: the margin by which it holds, above 0 where it does and below 0 where it does not.
+
+| condition | margin |
+|:--|:--|
+| `top_token == t` | logit of t − largest logit of another token |
+| `rank(t) <= k` | logit of t − k-th largest logit of another token |
+| `probability(t) >= p` | log-probability of t − log p |
+| `most_likely(…) == t` | logit of t − largest logit of the others that are listed |
+| `logit(t) > logit(u)` | left side − right side |
+| `a and b`, `a or b` | the smaller, the larger of their margins |
+| `not a` | the margin of a, negated |
+"""
+
 FORMS: Mapping[str, tuple[tuple[Any, ...], tuple[str, ...]]] = {
     "Sites": ((schema.Site,), ("layers", "input", "output")),
     "Token positions": ((schema.Positions,), ()),
@@ -65,12 +79,27 @@ FORMS: Mapping[str, tuple[tuple[Any, ...], tuple[str, ...]]] = {
     "Limits": ((schema.Limit,), ("norm",)),
     "Rows": ((schema.Rows,), ()),
     "Scores": ((schema.Score, schema.Term), ("logit", "logprob")),
-    "Conditions": ((schema.Comparison, schema.Detector), ("score", "judge")),
+    "Conditions": (
+        (
+            schema.TopToken,
+            schema.Rank,
+            schema.Probability,
+            schema.MostLikely,
+            schema.LogitComparison,
+            schema.Comparison,
+            schema.TextIs,
+            schema.Detector,
+        ),
+        ("top_token", "rank", "probability", "most_likely", "score", "judge", "text"),
+    ),
     "Clamp values": (
         (schema.SetTo, schema.ScaleBy, schema.MeanWhen),
         ("activation", "mean_when"),
     ),
-    "Goals": ((schema.LogProb, schema.AnswerOf), ("base_answer", "another_example")),
+    "Goals": (
+        (schema.LogProb, schema.AnswerOf, schema.BehaviorOf),
+        ("base_answer", "another_example"),
+    ),
 }
 """Section of the expressions page to the forms that it describes and the words that it explains."""
 
@@ -198,7 +227,7 @@ def _expressions() -> Iterator[str]:
             for word, where in schema.POSITIONS.items():
                 yield f"| `{word}` | {where.clamped or 'not allowed'} | {where.perturbed or 'not allowed'} |\n"
         if title == "Conditions":
-            yield "\nConditions are joined by `and`, `or` and `not`; `and` binds before `or`. The detectors:\n\n"
+            yield f"\n{_MARGINS}\n\nConditions are joined by `and`, `or` and `not`; `and` binds before `or`, and `!=` is `not` with `==`. The detectors:\n\n"
             for word, doc in schema.DETECTORS.items():
                 yield f"- `{word}`: {doc}\n"
             yield "\nThe words that are compared:\n"

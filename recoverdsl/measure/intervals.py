@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from attrs import frozen
@@ -121,9 +121,13 @@ def fewest_values(confidence: float) -> int:
 
 
 def bootstrap(
-    values: ArrayLike, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+    values: ArrayLike,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    of: Literal["mean", "median"] = "mean",
 ) -> Estimate:
-    """Estimate a mean, with the percentile bootstrap interval.
+    """Estimate a mean or a median, with the percentile bootstrap interval.
 
     Args:
         values: one figure per example. Those that are not finite are undefined and left out.
@@ -132,7 +136,7 @@ def bootstrap(
         seed: of the resampling; the same values and seed give the same interval.
 
     Returns:
-        The mean. If no value is defined the estimate is undefined; if they are all equal (or there
+        The mean or median. If no value is defined the estimate is undefined; if they are all equal (or there
         is one), the interval has no width. See `fewest_values` for how many it takes to claim
         anything.
 
@@ -148,9 +152,10 @@ def bootstrap(
     if np.ptp(defined) == 0:
         only = float(defined[0])
         return Estimate(only, only, only, len(defined))
+    middle = np.median if of == "median" else np.mean
     interval = stats.bootstrap(
         (defined,),
-        np.mean,
+        middle,
         confidence_level=confidence,
         n_resamples=resamples,
         batch=200,
@@ -158,7 +163,7 @@ def bootstrap(
         # Newer releases call this `rng`, and still take the name that the oldest supported knows.
         random_state=np.random.default_rng(seed),
     ).confidence_interval
-    return Estimate(float(defined.mean()), float(interval.low), float(interval.high), len(defined))
+    return Estimate(float(middle(defined)), float(interval.low), float(interval.high), len(defined))
 
 
 def largest(values: ArrayLike) -> Estimate:

@@ -74,6 +74,8 @@ class AttackResult:
     preserve: str | None = None
     """The constraint that preserves the protected features (`orthogonal`, `jacobian`, …); None
     without one. Of the row `strongest`, the one that all of its attacks have, or `several`."""
+    behavior: str | None = None
+    """The behavior that it tests, over whose valid flips its figures are."""
     covers: tuple[str, ...] = field(default=(), kw_only=True)
     """For the row `strongest`, the attacks of which it is the worst case, example by example."""
 
@@ -96,8 +98,9 @@ class ControlResult(AttackResult):
     of: str = field(default="", kw_only=True)
     """The attack whose place and budget it has."""
     method: str = field(default="", kw_only=True)
-    """`random_direction`, `another_example` (an unrelated target), or `another_example_undefended`
-    (the same without the clamp)."""
+    """`random_direction`, `another_example` (the answer of another example), `another_row` (a behavior
+    with the values of another example), `another_behavior` (of the same example), or one of these
+    three with `_undefended`: the same without the clamp."""
 
 
 @frozen
@@ -145,7 +148,7 @@ class Result:
     spec: SpecIdentity
     """Which spec was run."""
     counts: Counts
-    """How many examples are left after each condition."""
+    """How many examples are left after each condition; of several behaviors, those of the first."""
     attacks: dict[str, AttackResult]
     """Attack to its figures, in the order of the spec."""
     controls: dict[str, ControlResult]
@@ -154,6 +157,8 @@ class Result:
     """In the order of the spec, each with the outcome that stands; see `verdict.decide`."""
     inputs: tuple[Input, ...]
     """Weights and data, by their digests."""
+    behaviors: dict[str, Counts] = field(factory=dict)
+    """Behavior that is tested to its counts, in the order of the spec; empty if there is only one."""
     attributions: dict[str, tuple[PartResult, ...]] = field(factory=dict)
     """Attack to the parts of its δ, in the order of the spec."""
     intervals: dict[str, IntervalUsed] = field(factory=dict)

@@ -12,6 +12,8 @@ from recoverdsl.measure.texts import TextFigures
 NOT_A_NUMBER = "a score, logit or gradient was not a finite number"
 """The reason that an example failed if a figure of it overflowed."""
 
+_RANK = "Rank of the target token among all next tokens, 1 the most likely,"
+
 
 @frozen(kw_only=True)
 class WrittenText:
@@ -21,6 +23,16 @@ class WrittenText:
     judge: float | None = column(
         "Probability that the spec's classifier gives, in [0, 1].", default=None
     )
+
+
+@frozen(kw_only=True)
+class TargetPlace:
+    """The place of the behavior's target among all tokens that may follow the prompt."""
+
+    rank: int
+    """1 is the most likely."""
+    probability: float
+    """In [0, 1]."""
 
 
 @frozen(kw_only=True)
@@ -34,6 +46,8 @@ class Observation:
     removed: bool
     """Whether a defense counts as having removed it."""
     score: float | None = None
+    target: TargetPlace | None = None
+    """None where the behavior has no single target token."""
     text: WrittenText | None = None
     answer_tokens: int | None = None
     """Tokens of the text."""
@@ -65,6 +79,13 @@ class Recovery:
     category: str | None = column("Category of the example, where the data has one.")
     recovered: bool = column("Whether the behavior is back under the clamp.")
     score_recovered: float = column("Score under the clamp with δ.")
+    rank_recovered: int | None = column(
+        f"{_RANK} under the clamp with δ; for a control with another target, of that one.",
+        default=None,
+    )
+    probability_recovered: float | None = column(
+        "Probability of the same token there, in [0, 1].", default=None
+    )
     reached: bool = column(
         "Whether the attack's own goal was reached: the behavior's score, or every token of the target the most likely one."
     )
@@ -86,6 +107,44 @@ class Recovery:
 
 
 @frozen(kw_only=True)
+class WithoutDelta:
+    """The score and the target token of a row's goal without δ."""
+
+    score_base: float | None = column(
+        "Score without the clamp; null if the behavior has none. For a control with another behavior as its target, of that one.",
+        default=None,
+    )
+    score_defended: float | None = column("Score under the clamp.", default=None)
+    rank_base: int | None = column(
+        f"{_RANK} without the clamp; null if the behavior has no single target token.", default=None
+    )
+    rank_defended: int | None = column("Rank of the target token under the clamp.", default=None)
+    probability_base: float | None = column(
+        "Probability of the target token without the clamp, in [0, 1].", default=None
+    )
+    probability_defended: float | None = column(
+        "Probability of the target token under the clamp, in [0, 1].", default=None
+    )
+
+    @classmethod
+    def of(
+        cls,
+        scores: tuple[float | None, float | None],
+        base: TargetPlace | None,
+        defended: TargetPlace | None,
+    ) -> WithoutDelta:
+        """Return the figures from the scores without and with the clamp, and the places there."""
+        return cls(
+            score_base=scores[0],
+            score_defended=scores[1],
+            rank_base=base.rank if base else None,
+            rank_defended=defended.rank if defended else None,
+            probability_base=base.probability if base else None,
+            probability_defended=defended.probability if defended else None,
+        )
+
+
+@frozen(kw_only=True)
 class ExampleRow:
     """A row of `examples.parquet`: one per valid flip, kind, name and limit, and per random draw.
 
@@ -99,8 +158,5 @@ class ExampleRow:
     draw: int | None = column(
         "Number of the random draw, from 0; null where nothing is drawn.", default=None
     )
-    score_base: float | None = column(
-        "Score without the clamp; null if the behavior has none.", default=None
-    )
-    score_defended: float | None = column("Score under the clamp.", default=None)
+    without: WithoutDelta
     recovery: Recovery

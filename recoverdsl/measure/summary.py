@@ -36,6 +36,8 @@ class Planned:
     """For a control, the attack."""
     method: str = ""
     """For a control, its kind; see `ControlResult.method`."""
+    behavior: str | None = None
+    """See `AttackResult.behavior`."""
 
 
 @frozen
@@ -68,7 +70,8 @@ def summarize(
     undefined estimate with n = 0: a result, not an error. `unconstrained_recovery_rate` is there if
     directions were also drawn without the constraint, `smallest_norm` if a search ran,
     `budget_ratio` if one ran for an attack and a control of it under the clamp, and figures of texts
-    if any were generated.
+    if any were generated, and `target_rank` and `target_probability` if the behavior has one target
+    token.
 
     Args:
         rows: the table of `measure.table.SCHEMA`.
@@ -97,7 +100,9 @@ def summarize(
     return Summary(
         attacks={
             name: AttackResult(
-                *_figures(rows, "attack", name, plan, intervals), preserve=plan.preserve
+                *_figures(rows, "attack", name, plan, intervals),
+                preserve=plan.preserve,
+                behavior=plan.behavior,
             )
             for name, plan in planned.items()
         }
@@ -106,6 +111,7 @@ def summarize(
             name: ControlResult(
                 *_figures(rows, "control", name, plan, intervals),
                 preserve=plan.preserve,
+                behavior=plan.behavior,
                 of=plan.of,
                 method=plan.method,
             )
@@ -210,7 +216,7 @@ def _figures(
         norms = searched.loc[searched["recovered"], "norm"]
         metrics["smallest_norm"] = _estimate("smallest_norm", norms, intervals["smallest_norm"])
         # Without the clamp, the other answer is elicited from another model than the base answer.
-        if kind == "control" and plan.method != "another_example_undefended":
+        if kind == "control" and not plan.method.endswith("_undefended"):
             ratios = budget_ratios(rows, name, plan.of)
             metrics["budget_ratio"] = _estimate("budget_ratio", ratios, intervals["budget_ratio"])
         metrics = {metric: metrics[metric] for metric in METRICS if metric in metrics}
@@ -267,13 +273,13 @@ def _metrics(
         free: the outcomes of random directions without the constraint, if there are any.
     """
     texts, draws = bool(done["opening"].notna().any()), _draws(done)
-    metrics = {
-        name: _estimate(
-            name, done.loc[done["recovered"] > 0, name] if metric.recovered_only else done[name], intervals[name], draws
-        )
-        for name, metric in METRICS.items()
-        if not metric.search and (texts or not metric.generated)
-    }  # fmt: skip
+    targets = bool(done["rank_recovered"].notna().any())
+    metrics = {}
+    for name, metric in METRICS.items():
+        if metric.search or (metric.generated and not texts) or (metric.next_token and not targets):
+            continue
+        over = done[done["recovered"] > 0] if metric.recovered_only else done
+        metrics[name] = _estimate(name, over[metric.column or name], intervals[name], draws)
     if free is not None and len(free):
         rate = "unconstrained_recovery_rate"
         metrics[rate] = _estimate(rate, free["recovered"], intervals[rate], _draws(free))
@@ -310,7 +316,9 @@ def _estimate(
         if draws is not None:
             return wilson_of_shares(array, draws, interval.confidence)
         return wilson(int(array.sum()), len(array), interval.confidence)
-    found = bootstrap(array, interval.confidence, interval.resamples, interval.seed)
+    middle = METRICS[metric].aggregate
+    assert middle != "max"
+    found = bootstrap(array, interval.confidence, interval.resamples, interval.seed, of=middle)
     return evolve(found, draws=draws) if METRICS[metric].rate else found
 
 

@@ -213,6 +213,11 @@ def control_sentence(control: ControlResult, attack: AttackResult | None = None)
         "another_example": f"spends the budget of {of} on reaching another example's answer",
         "another_example_undefended": f"spends the budget of {of} on reaching another example's answer "
         "without the clamp",
+        "another_row": f"spends the budget of {of} on the behavior with the values of another example",
+        "another_row_undefended": f"spends the budget of {of} on the behavior with the values of another "
+        "example, without the clamp",
+        "another_behavior": f"spends the budget of {of} on another behavior",
+        "another_behavior_undefended": f"spends the budget of {of} on another behavior, without the clamp",
     }.get(control.method) or f"spends the budget of {of} on something that should not work"
     found = finding(control, attack)
     return f"{what}, {_budgets(control)}.{f' {found}' if found else ''}"
@@ -282,7 +287,11 @@ def _control(control: ControlResult, at: float | None) -> str:
             return f"random directions of that norm do so in {count(rate)}"
         case "another_example":
             return f"the same budget also elicits another example's answer in {count(rate)}"
-        case "another_example_undefended":
+        case "another_row":
+            return f"the same budget also puts the values of another example there in {count(rate)}"
+        case "another_behavior":
+            return f"the same budget also elicits another behavior in {count(rate)}"
+        case method if method.endswith("_undefended"):
             # This control says nothing about the clamp, and the headline is about the clamp.
             return ""
         case _:

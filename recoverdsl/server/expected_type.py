@@ -19,6 +19,7 @@ FUNCTION_NAMES = {cls: name for name, cls in schema.FUNCTIONS.items()}
 
 _ARITHMETIC = ("+", "-", "*", "/")
 COMPARISONS = ("<", "<=", ">", ">=")
+SAMES = ("==", "!=")
 
 
 @frozen
@@ -107,6 +108,9 @@ def parameters(function: str, types: Sequence[Any] = ()) -> tuple[Sequence[Param
     if schema.LogProb in forms and schema.LogProb in types:
         first, *rest = _fields(schema.LogProb)
         return [evolve(first, named=False), *rest], schema.LogProb
+    if function == "most_likely":
+        tokens = hints(schema.MostLikely)["choices"]
+        return [Parameter("tokens", tokens, True, named=False)], None
     if schema.ClampValue in forms:
         return [Parameter("data", hints(schema.MeanWhen)["data"], True, named=False)], None
     return [Parameter("token", hints(schema.Term)["token"], True, named=False)], None
@@ -249,8 +253,11 @@ def _narrow(one: Any, before: list[str]) -> Iterator[tuple[Any, list[str]]]:
             yield Literal["except"], []
     elif one is schema.Predicate:
         words = _after(before, ("and", "or", "not"))
-        if words and (words[-1] in schema.DETECTORS or (words[1:2] and words[1] in COMPARISONS)):
+        compared = [word for word in words[:-1] if word in (*COMPARISONS, *SAMES)]
+        if words and (words[-1] in schema.DETECTORS or compared):
             yield Literal["and", "or"], []
+        if words[:1] in (["logit"], ["logprob"]) and words[-1] in (*COMPARISONS, *_ARITHMETIC):
+            yield schema.Term, []
         yield one, words
     elif one is schema.Param:
         yield Literal["in"] if before else one, []
@@ -264,7 +271,9 @@ def _narrow(one: Any, before: list[str]) -> Iterator[tuple[Any, list[str]]]:
             yield float, value
             if value:
                 yield Literal["by"], []
-    elif one is schema.AnswerOf and before[1:2] == ["of"]:
+    elif (one is schema.AnswerOf and before[:2] == ["base_answer", "of"]) or (
+        one is schema.BehaviorOf and before[1:2] == ["of"] and before[0] != "base_answer"
+    ):
         yield hints(one)["of"], before[2:]
     elif one in (schema.ClampValue, schema.Term, int, float):
         yield one, _after(before, _ARITHMETIC)

@@ -19,6 +19,7 @@ from recoverdsl.server.document import Document
 from recoverdsl.server.expected_type import (
     COMPARISONS,
     FUNCTION_NAMES,
+    SAMES,
     Expected,
     argument_doc,
     parameters,
@@ -116,7 +117,13 @@ def _continuations(one: Any, before: Sequence[str], cursor: Cursor) -> Iterator[
         following = ("<=",)
     elif one is schema.Expectation and before[-1] == "()":
         following = COMPARISONS
-    elif one is schema.AnswerOf and before == ["base_answer"]:
+    elif one is schema.Predicate and before in (["top_token"], ["text"], ["most_likely", "()"]):
+        following = SAMES
+    elif one is schema.Predicate and before[-1] == "()" and len(before) == 2:
+        following = COMPARISONS
+    elif (
+        one is schema.BehaviorOf and len(before) == 1 and before[0] in names(cursor, ["behavior"])
+    ) or (one is schema.AnswerOf and before == ["base_answer"]):
         following = ("of",)
     yield from (Offer(word, Kind.Operator) for word in following)
 

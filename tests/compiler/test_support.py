@@ -8,7 +8,7 @@ import pytest
 
 from recoverdsl.compiler.compile import compile_spec
 from recoverdsl.compiler.graph import Graph
-from recoverdsl.compiler.steps import Recover
+from recoverdsl.compiler.steps import ReachAnswer, Recover
 from recoverdsl.errors import NotYetError, SpecError
 from recoverdsl.language import check, schema
 from tests.run import answers, claims
@@ -48,7 +48,7 @@ def test_the_specs_of_the_tests_are_not_refused(generated: str) -> None:
     assert {type(step.preserve) for step in attacks} == {
         type(None), schema.Jacobian, schema.JacobianSketch, schema.ByConstruction,
     }  # fmt: skip
-    assert {step.goal for step in attacks} == {"own_answer", "another_answer"}
+    assert {step.goal for step in attacks} == {ReachAnswer("own"), ReachAnswer("another")}
     assert {len(step.stages) for step in attacks} == {1, 2}
     assert any(step.defense is None for step in attacks)
 

@@ -14,6 +14,7 @@ from recoverdsl.compiler.steps import (
     Defense,
     Place,
     RandomDirections,
+    ReachBehavior,
     Recover,
     Stage,
 )
@@ -83,9 +84,10 @@ def recovery(
 ) -> Recover:
     """Return an attack in the null space of the features, at every token but the first."""
     place = Place(BOUNDARY, "input", positions)
+    behavior = evolve(BEHAVIOR, score=score)
     return Recover(
         **{
-            "defense": DEFENSE, "behavior": evolve(BEHAVIOR, score=score),
+            "defense": DEFENSE, "behavior": behavior, "goal": ReachBehavior(behavior),
             "stages": (Stage((place,), Adam(0.05), steps, limit),), "preserve": Orthogonal(""),
             **changes,
         }

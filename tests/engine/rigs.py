@@ -17,7 +17,7 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from recoverdsl.compiler.steps import Behavior, Defense, Place, Recover, Stage
+from recoverdsl.compiler.steps import Behavior, Defense, Place, ReachAnswer, Recover, Stage
 from recoverdsl.engine.attack.geometry import normalized
 from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.attack.problem_factory import ProblemFactory
@@ -203,11 +203,11 @@ class Rig:
     def problems(self) -> ProblemFactory:
         return ProblemFactory(self.resources)
 
-    def recover(self, *stages: Stage, **changes: Any) -> Recover:
+    def recover(self, *stages: Stage, target_tokens: int | None = None, **changes: Any) -> Recover:
         return Recover(
             **{
                 "defense": self.defense, "behavior": self.behavior, "stages": stages or (stage(),),
-                "goal": "own_answer", **changes,
+                "goal": ReachAnswer(tokens=target_tokens), **changes,
             }
         )  # fmt: skip
 
@@ -225,8 +225,8 @@ class Rig:
         """Return the first stage's problem, with the undefended answers as targets."""
         indices = list(range(len(self.prompts))) if indices is None else indices
         targets = None
-        if step.goal != "score":
-            targets = self.answers(indices).first(step.target_tokens)
+        if isinstance(step.goal, ReachAnswer):
+            targets = self.answers(indices).first(step.goal.tokens)
         return self.problems().problem(step, self.protected, indices, targets)
 
     def batch(self, indices: list[int] | None = None) -> FlipBatch:

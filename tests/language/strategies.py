@@ -189,6 +189,10 @@ class Draw:
             left, right = (self.predicate(known, deep - 1) for _ in range(2))
             return f"({left}) {kind} ({right})"
         word = self.one(*known)
+        if word == "score" and self.draw(st.booleans()):
+            return str(self.one(*NEXT_TOKEN))
+        if word == "refuses" and self.draw(st.booleans()):
+            return str(self.one('text == "{answer}"', 'text != ""'))
         if word in ("score", "judge"):
             return f"{word} {self.one('<', '<=', '>', '>=')} {self.one('0.5', '20%' if word == 'judge' else '-3')}"
         return str(word)
@@ -295,6 +299,12 @@ CALLS: dict[type, dict[str, str]] = {
 }  # fmt: skip
 """Arguments that the rules of meaning ask for."""
 
+NEXT_TOKEN = (
+    'top_token == " {io}"', 'top_token != "a"', 'rank(" {io}") <= 3', 'rank("a") > 1', 'probability("{io}") >= 50%',
+    'most_likely("A", "B") == "{gold}"', 'logit("a") > logit("b") + 2 * logprob("c")', '-logprob("a") / 2 < 1.5',
+)  # fmt: skip
+"""Conditions on the next token."""
+
 FORMS: dict[Any, Callable[[Draw], str]] = {
     schema.Site: lambda d: f"model_0.layers[{d.one('0', '14', '2 * 3', '30 / 2')}].{d.one('input', 'output')}",
     schema.Positions: lambda d: d.positions("every_token", "first", "last_token"),
@@ -307,6 +317,7 @@ FORMS: dict[Any, Callable[[Draw], str]] = {
     schema.Predicate: lambda d: d.predicate(["score"]),
     schema.ClampValue: lambda d: d.one("-5.0", "0", "2 * activation", "-activation", "1.5 * mean_when(data_0)"),
     schema.LogProb: lambda d: "logprob(base_answer)",
+    schema.BehaviorOf: lambda d: "behavior_0 of another_example",
     schema.AnswerOf: lambda d: "base_answer of another_example",
 }  # fmt: skip
 

@@ -179,7 +179,9 @@ def test_the_full_spec_uses_every_option_that_came_later() -> None:
     ],
 )
 def test_mistakes_of_judging(attribute: str, code: str) -> None:
-    assert codes(SMALL + f"behavior b {{ generate = greedy(4); {attribute} }}\n") == [code]
+    found = codes(SMALL + f"behavior b {{ generate = greedy(4); {attribute} }}\n")
+    # Nothing uses it.
+    assert [one for one in found if one != "REC421"] == [code]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def planted() -> pd.DataFrame:
     rows += [
         row(
             str(i), recovered=i < 8, steps=i, zero_reactivation=i >= 3, violation=i * 1e-9,
-            drift=math.nan if i == 9 else i / 10,
+            rank_recovered=2**i, probability_recovered=i / 100, drift=math.nan if i == 9 else i / 10,
         )
         for i in range(10)
     ]  # fmt: skip
@@ -58,6 +58,11 @@ def test_planted_figures_come_back() -> None:
     assert m["drift"].value == pytest.approx(0.4)
     assert m["drift"].n == 9
     assert m["steps"].value == 3.5
+    # Of 1, 2, 4, … 512 the middle, whatever the largest are.
+    assert m["target_rank"].value == 24
+    assert 1 <= m["target_rank"].low <= 24 <= m["target_rank"].high <= 512
+    assert m["target_probability"].value == pytest.approx(0.045)
+    assert "target_rank" not in attack.budgets[0].metrics
     assert (m["violation"].value, m["violation"].low) == (pytest.approx(9e-9), None)
     assert (m["smallest_norm"].value, m["smallest_norm"].n) == (2.5, 4)
     assert list(m) == [
@@ -78,6 +83,8 @@ def test_with_texts_and_searches_every_metric_is_there() -> None:
         "base_like": True,
         "strict_base_like": False,
         "degenerate": False,
+        "rank_recovered": 2,
+        "probability_recovered": 0.25,
     }
     rows = [row(str(i), **text) for i in range(4)]
     rows += [row(str(i), "other", kind="control", **text) for i in range(4)]

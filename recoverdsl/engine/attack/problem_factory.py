@@ -9,13 +9,13 @@ import torch
 from attrs import define, evolve, field
 from torch import Tensor
 
-from recoverdsl.compiler.steps import Place, Recover, columns_after_prompt
+from recoverdsl.compiler.steps import Place, ReachBehavior, Recover, columns_after_prompt
 from recoverdsl.engine.attack.constraints import kind_of
 from recoverdsl.engine.attack.geometry import span
 from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.behavior.generation import Answers
-from recoverdsl.engine.behavior.objectives import AnswerGoal, Goal, ScoreGoal
-from recoverdsl.engine.behavior.observation import score_of
+from recoverdsl.engine.behavior.objectives import AnswerGoal, Goal
+from recoverdsl.engine.behavior.observation import goal_of
 from recoverdsl.engine.defense.autoencoders import boundary_of
 from recoverdsl.engine.defense.intervention import Delta
 from recoverdsl.engine.defense.protected_features import Protected
@@ -38,22 +38,29 @@ class ProblemFactory:
     recent: OrderedDict[object, AttackProblem] = field(factory=OrderedDict)
 
     def problem(
-        self, step: Recover, protected: Protected, indices: list[int], targets: Answers | None
+        self,
+        step: Recover,
+        protected: Protected,
+        indices: list[int],
+        targets: Answers | None,
+        filled: Sequence[int] | None = None,
     ) -> AttackProblem:
         """Return the problem of the first stage of a step.
 
         Args:
+            filled: the examples whose values fill the columns of a goal that is a behavior; its own
+                for each if not given.
             targets: the answers that are to be reached, for a goal that is an answer.
 
         Raises:
             UnavailableError: δ would act nowhere, or has no room.
         """
         key = (
-            step.defense, tuple(stage.places for stage in step.stages), step.preserve, step.goal,
-            step.target_tokens, protected.key, tuple(indices),
+            step.defense, step.behavior, tuple(stage.places for stage in step.stages), step.preserve, step.goal,
+            protected.key, tuple(indices), tuple(filled or ()),
         )  # fmt: skip
         if key not in self.recent:
-            self.recent[key] = self._build(step, protected, indices, targets)
+            self.recent[key] = self._build(step, protected, indices, targets, filled or indices)
             while len(self.recent) > 1 and sum(map(_bytes, self.recent.values())) > KEPT_BYTES:
                 self.recent.popitem(last=False)
         self.recent.move_to_end(key)
@@ -87,14 +94,18 @@ class ProblemFactory:
 
     @torch.no_grad()
     def _build(
-        self, step: Recover, protected: Protected, indices: list[int], targets: Answers | None
+        self,
+        step: Recover,
+        protected: Protected,
+        indices: list[int],
+        targets: Answers | None,
+        filled: Sequence[int],
     ) -> AttackProblem:
         family = self.resources.model.family
         tokens = self.resources.tokens(indices)
         goal: Goal
-        if step.goal == "score":
-            objective = score_of(self.resources, step.behavior.score, indices)
-            goal = ScoreGoal(objective, step.behavior.holds, tokens.prompt - 1)
+        if isinstance(step.goal, ReachBehavior):
+            goal = goal_of(self.resources, step.goal.behavior, filled, tokens.prompt - 1)
         else:
             assert targets is not None and step.behavior.generate is not None
             labels_BA, mask_BA = target_labels(targets)
@@ -116,7 +127,7 @@ class ProblemFactory:
         acts_BT = torch.stack(everywhere).any(0).any(1)
         for index, acts in zip(indices, acts_BT.any(1).tolist(), strict=True):
             # A target of one token is predicted by the prompt: that example fails, and not the run.
-            if not acts and step.goal == "score":
+            if not acts and isinstance(step.goal, ReachBehavior):
                 raise UnavailableError(
                     "the attack perturbs no position of this prompt",
                     where=f"example {self.resources.examples[index].id}",

@@ -4,14 +4,14 @@ of texts."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from recoverdsl.engine.behavior.objectives import Objective
 from recoverdsl.engine.defense.autoencoders import Autoencoder, Features
 from recoverdsl.engine.defense.intervention import Intervention
+from recoverdsl.engine.model.families import Family
 from recoverdsl.engine.model.forward import Tokens, embed, run_layers
 from recoverdsl.engine.model.positions import position_mask
 from recoverdsl.engine.resources import Resources, Text
@@ -19,10 +19,16 @@ from recoverdsl.language.schema import Positions
 
 
 def attribution(
-    resources: Resources, goal: Objective, positions: Positions, indices: list[int]
+    resources: Resources,
+    goal: Callable[[Family, Tensor], Tensor],
+    positions: Positions,
+    indices: list[int],
 ) -> tuple[list[Tensor], Tensor]:
     """Return activation × gradient of every feature, summed over positions and examples: (d_sae,)
     per SAE.
+
+    Args:
+        goal: returns the score (B,) from the states before the final norm at the last tokens.
 
     Examples with an effect that is not a finite number are left out; the second tensor, (B,), is
     true at the others.

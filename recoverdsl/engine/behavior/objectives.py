@@ -3,7 +3,6 @@ answer."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -11,17 +10,11 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from recoverdsl.engine.behavior.conditions import Condition
+from recoverdsl.engine.behavior.example_tokens import token_ids
 from recoverdsl.engine.model.families import Family
-from recoverdsl.errors import UnavailableError
-from recoverdsl.language.schema import And, Comparison, Not, Or, Predicate, Score
+from recoverdsl.language.schema import Score
 from recoverdsl.sources.data import Example
-
-_OPERATORS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "<": torch.lt,
-    "<=": torch.le,
-    ">": torch.gt,
-    ">=": torch.ge,
-}
 
 
 class Goal(Protocol):
@@ -68,19 +61,32 @@ class Objective:
 
 @frozen(eq=False)
 class ScoreGoal:
-    """The score of a behavior at the prompt's last token, in `column`; reached when the behavior
-    holds."""
+    """A behavior at the prompt's last token, in `column`; reached when its condition holds.
 
-    objective: Objective
-    predicate: Predicate
-    column: int
+    Its score is the objective, or without one the margin of the condition.
+    """
+
+    objective: Objective | None
+    condition: Condition
+    column: int = 0
+    target_B: Tensor | None = None
+    """The token that the behavior is about, where it has one."""
 
     def __call__(self, family: Family, h_BQD: Tensor, first: int) -> tuple[Tensor, Tensor]:
-        score_B = self.objective(family, h_BQD[:, self.column - first])
-        return score_B, holds(self.predicate, score_B.detach())
+        return self.at(family, h_BQD[:, self.column - first])
+
+    def at(self, family: Family, h_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores and whether the behavior holds from the states of that column, (B, d_model)."""
+        if self.objective is None:
+            return self.condition(family, h_BD)
+        score_B = self.objective(family, h_BD)
+        _, holds_B = self.condition(family, h_BD, score_B.detach())
+        return score_B, holds_B
 
     def take(self, rows: Tensor) -> ScoreGoal:
-        return ScoreGoal(self.objective.take(rows), self.predicate, self.column)
+        objective = self.objective and self.objective.take(rows)
+        target_B = None if self.target_B is None else self.target_B[rows]
+        return ScoreGoal(objective, self.condition.take(rows), self.column, target_B)
 
 
 @frozen(eq=False)
@@ -113,26 +119,6 @@ class AnswerGoal:
         return AnswerGoal(self.labels_BA[rows], self.mask_BA[rows], self.column)
 
 
-def fill(text: str, example: Example) -> str:
-    """Return a text with each `{column}` replaced by the example's value; no other formatting is
-    understood.
-
-    Raises:
-        UnavailableError: the data has no such column.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        try:
-            return example.fields[match[1]]
-        except KeyError:
-            raise UnavailableError(
-                f"the data has no column '{match[1]}', which {text!r} names",
-                why=f"columns: {', '.join(example.fields)}",
-            ) from None
-
-    return re.sub(r"\{(\w+)\}", value, text)
-
-
 def objective(
     score: Score,
     examples: Sequence[Example],
@@ -147,18 +133,8 @@ def objective(
     Raises:
         UnavailableError: a term's text is not one token of this model.
     """
-    tokens = []
-    for example in examples:
-        row = []
-        for term in score.terms:
-            ids = encode(fill(term.token, example))
-            if len(ids) != 1:
-                raise UnavailableError(
-                    f"{term.quantity}({term.token!r}) is {len(ids)} tokens of this model in example {example.id}",
-                    help="choose words that are one token, with their leading space",
-                )
-            row.append(ids[0])
-        tokens.append(row)
+    named = [(f"{term.quantity}({term.token!r})", term.token) for term in score.terms]
+    tokens = token_ids(named, examples, encode)
     return Objective(
         weights_K=torch.tensor([term.weight for term in score.terms], device=device),
         tokens_BK=torch.tensor(tokens, device=device),
@@ -166,19 +142,3 @@ def objective(
             [term.quantity == "logprob" for term in score.terms], device=device
         ),
     )
-
-
-def holds(predicate: Predicate, score_B: Tensor) -> Tensor:
-    """Return whether the behavior is present, (B,) boolean. A score that is not a number never holds.
-
-    Raises:
-        TypeError: the predicate names a detector, which reads a text.
-    """
-    if isinstance(predicate, Comparison):
-        return _OPERATORS[predicate.operator](score_B, predicate.right)
-    if isinstance(predicate, Not):
-        return ~holds(predicate.of, score_B) & score_B.isfinite()
-    if isinstance(predicate, And | Or):
-        parts = torch.stack([holds(part, score_B) for part in predicate.parts])
-        return parts.all(0) if isinstance(predicate, And) else parts.any(0)
-    raise TypeError("detectors read a text, not a score")

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from attrs import frozen
 from torch import Tensor
 
 from recoverdsl.compiler.steps import Behavior
+from recoverdsl.engine.behavior.conditions import Condition, condition_of
+from recoverdsl.engine.behavior.example_tokens import fill, token_ids
 from recoverdsl.engine.behavior.generation import Answers, generate
-from recoverdsl.engine.behavior.objectives import Objective, holds, objective
+from recoverdsl.engine.behavior.objectives import Objective, ScoreGoal, objective
+from recoverdsl.engine.behavior.target_token import places, target_of
 from recoverdsl.engine.defense.intervention import Intervention
+from recoverdsl.engine.model.families import Family
 from recoverdsl.engine.model.forward import embed, run_layers
 from recoverdsl.engine.model.judge import presence
 from recoverdsl.engine.resources import Resources
 from recoverdsl.language import schema
-from recoverdsl.measure.rows import NOT_A_NUMBER, Observation
+from recoverdsl.measure.rows import NOT_A_NUMBER, Observation, TargetPlace
+from recoverdsl.sources.data import Example
 
 
 @frozen(eq=False)
@@ -41,11 +47,49 @@ def observe(
     return Observations(tuple(judge(resources, behavior, indices, answers)), answers=answers)
 
 
-def score_of(resources: Resources, score: schema.Score | None, indices: Sequence[int]) -> Objective:
-    """Return the score of a behavior for some examples."""
-    assert score is not None
+def score_of(
+    resources: Resources, score: schema.Score | schema.Predicate, indices: Sequence[int]
+) -> Callable[[Family, Tensor], Tensor]:
+    """Return the score of a behavior for some examples, or the margin of its condition."""
+    if isinstance(score, schema.Score):
+        return _objective(resources, score, indices)
+    return _condition(resources, score, indices).margin
+
+
+def goal_of(
+    resources: Resources, behavior: Behavior, indices: Sequence[int], column: int = 0
+) -> ScoreGoal:
+    """Return a behavior that is read from the logits, as the goal of some examples.
+
+    Args:
+        indices: the examples whose values fill the columns that the behavior names.
+        column: that of the prompts' last token.
+    """
+    objective = _objective(resources, behavior.score, indices) if behavior.score else None
+    condition = _condition(resources, behavior.holds, indices)
+    return ScoreGoal(objective, condition, column, _target(resources, behavior, indices))
+
+
+def _target(resources: Resources, behavior: Behavior, indices: Sequence[int]) -> Tensor | None:
+    """Return the token that a behavior is about in some examples, (B,)."""
+    text = target_of(behavior)
+    if text is None:
+        return None
+    examples = [resources.examples[index] for index in indices]
+    ids = token_ids([(repr(text), text)], examples, resources.model.encode_text)
+    return torch.tensor(ids, dtype=torch.long, device=resources.device)[:, 0]
+
+
+def _objective(resources: Resources, score: schema.Score, indices: Sequence[int]) -> Objective:
     examples = [resources.examples[index] for index in indices]
     return objective(score, examples, resources.model.encode_text, resources.device)
+
+
+def _condition(
+    resources: Resources, predicate: schema.Predicate, indices: Sequence[int]
+) -> Condition:
+    examples = [resources.examples[index] for index in indices]
+    return condition_of(predicate, examples, resources.model.encode_text, resources.device)
 
 
 def write(
@@ -72,14 +116,16 @@ def judge(
         bases: the text that each is compared with.
     """
     read = resources.judged_text
+    written = [read(ids) for ids in answers.lists()]
     texts = resources.judges.figures(
         [resources.examples[index].prompt for index in indices],
-        [read(ids) for ids in answers.lists()],
+        written,
         [read(ids) for ids in bases.lists()] if bases else None,
     )
     rows = []
     for at, index in enumerate(indices):
-        present, removed = presence(behavior, texts[at])
+        says = partial(_says, written[at], resources.examples[index])
+        present, removed = presence(behavior, texts[at], says)
         rows.append(
             Observation(
                 example=resources.examples[index].id,
@@ -94,6 +140,11 @@ def judge(
     return rows
 
 
+def _says(written: str, example: Example, text: str) -> bool:
+    """Return whether a text was written, with the example's own words in place of columns."""
+    return written.strip() == fill(text, example).strip()
+
+
 def _observe_score(
     resources: Resources, behavior: Behavior, indices: list[int], intervention: Intervention
 ) -> Observations:
@@ -104,20 +155,28 @@ def _observe_score(
             family, embed(family, tokens), tokens, start=0, stop=family.n_layers,
             edits=intervention.edits(tokens),
         )  # fmt: skip
-        score_B: Tensor = score_of(resources, behavior.score, indices)(family, h_BTD[:, -1])
-    present_B = holds(behavior.holds, score_B)
-    removed_B = ~present_B if behavior.removed is None else holds(behavior.removed, score_B)
+        h_BD = h_BTD[:, -1]
+        goal = goal_of(resources, behavior, indices)
+        score_B, present_B = goal.at(family, h_BD)
+        removed_B = ~present_B
+        if behavior.removed is not None:
+            removed = _condition(resources, behavior.removed, indices)
+            _, removed_B = removed(family, h_BD, score_B)
+    targets: Sequence[TargetPlace | None] = [None] * len(indices)
+    if goal.target_B is not None:
+        targets = places(family, h_BD, goal.target_B)
     rows = tuple(
         Observation(
             example=resources.examples[index].id,
             category=resources.examples[index].category,
             score=float(score),
+            target=target,
             holds=bool(present),
             removed=bool(removed),
             failed=None if score.isfinite() else NOT_A_NUMBER,
         )
-        for index, score, present, removed in zip(
-            indices, score_B, present_B, removed_B, strict=True
+        for index, score, target, present, removed in zip(
+            indices, score_B, targets, present_B, removed_B, strict=True
         )
     )
     return Observations(rows, score_B=score_B)

@@ -12,7 +12,7 @@ from attrs import frozen
 from recoverdsl.compiler.steps import Behavior
 from recoverdsl.errors import SpecError, UnavailableError
 from recoverdsl.language import schema
-from recoverdsl.language.schema import And, Comparison, Detector, Not, Or, Predicate
+from recoverdsl.language.schema import And, Comparison, Detector, Not, Or, Predicate, TextIs
 from recoverdsl.measure.columns import cells
 from recoverdsl.measure.phrases import Phrases
 from recoverdsl.measure.rows import WrittenText
@@ -63,22 +63,32 @@ class Judges:
         ]
 
 
-def presence(behavior: Behavior, text: WrittenText) -> tuple[bool, bool]:
+def presence(
+    behavior: Behavior, text: WrittenText, says: Callable[[str], bool] = lambda text: False
+) -> tuple[bool, bool]:
     """Return whether a text shows the behavior, and whether it counts as removed.
 
     Thinking without an answer, cut by the limit of tokens, counts as neither: it says nothing of the
     answer that would have followed.
+
+    Args:
+        says: returns whether the text is the one that `text == "…"` gives.
     """
     if text.figures.opening == "thinking":
         return False, False
-    holds = text_holds(behavior.holds, text)
+    holds = text_holds(behavior.holds, text, says)
     if behavior.removed is None:
         return holds, not holds
-    return holds, text_holds(behavior.removed, text)
+    return holds, text_holds(behavior.removed, text, says)
 
 
-def text_holds(predicate: Predicate, text: WrittenText) -> bool:
+def text_holds(
+    predicate: Predicate, text: WrittenText, says: Callable[[str], bool] = lambda text: False
+) -> bool:
     """Return whether a condition on a text is met, from the figures that are kept of it.
+
+    Args:
+        says: returns whether the text is the one that `text == "…"` gives.
 
     Raises:
         TypeError: the predicate is no condition on a text.
@@ -88,12 +98,14 @@ def text_holds(predicate: Predicate, text: WrittenText) -> bool:
             return bool(cells(text)[name])
         case Comparison(left, operator, right):
             return _OPERATORS[operator](float(cells(text)[left]), right)
+        case TextIs(wanted):
+            return says(wanted)
         case Not(inner):
-            return not text_holds(inner, text)
+            return not text_holds(inner, text, says)
         case And(parts):
-            return all(text_holds(part, text) for part in parts)
+            return all(text_holds(part, text, says) for part in parts)
         case Or(parts):
-            return any(text_holds(part, text) for part in parts)
+            return any(text_holds(part, text, says) for part in parts)
     raise TypeError(f"not a condition: {predicate}")
 
 

@@ -6,15 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from torch import Tensor
 
-from recoverdsl.compiler.steps import Recover, columns_after_prompt
-from recoverdsl.engine.attack.problem import AttackProblem
+from recoverdsl.compiler.steps import ReachAnswer, Recover, columns_after_prompt
+from recoverdsl.engine.attack.problem import AttackProblem, Trace
 from recoverdsl.engine.attack.problem_factory import positioned_delta, stored_delta
 from recoverdsl.engine.attack.search import Outcome
 from recoverdsl.engine.behavior.generation import Answers
+from recoverdsl.engine.behavior.objectives import ScoreGoal
 from recoverdsl.engine.behavior.observation import judge, write
+from recoverdsl.engine.behavior.target_token import places
 from recoverdsl.engine.defense.intervention import Delta, Intervention
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.model.forward import Tokens, embed, run_layers
@@ -29,10 +31,16 @@ from recoverdsl.measure.features import (
     feature_figures,
 )
 from recoverdsl.measure.keys import PartKey
-from recoverdsl.measure.rows import NOT_A_NUMBER, Effort, GeneratedFigures, Recovery
+from recoverdsl.measure.rows import NOT_A_NUMBER, Effort, GeneratedFigures, Recovery, TargetPlace
 
 NO_UNLIKE_ANSWER = "no other example has an answer that is unlike its own"
 """Why an example failed for whose control there is no target."""
+
+NO_UNLIKE_TOKENS = "no other valid flip has a target that is unlike its own and not there already"
+"""Why an example failed for whose control no other row fills the target."""
+
+THERE_ALREADY = "the target is there already, without the clamp or under it"
+"""Why an example failed whose control has nothing to reach."""
 
 NO_POSITION = "the target leaves no token at which δ could act"
 """Why an example failed whose target is too short."""
@@ -47,8 +55,10 @@ class FlipBatch:
     """The undefended model's answers, where the behavior is judged by a text."""
     others: Answers | None = None
     """Its answers to other examples, unlike their own: one for each."""
-    alone: Sequence[int] = ()
-    """Places in the batch of examples for which no other example has an unlike answer."""
+    filled: Sequence[int] | None = None
+    """The example whose values fill the columns of the goal, for each: another one, for a control."""
+    missing: Mapping[int, str] = field(factory=dict)
+    """Places in the batch of examples that a control has no target for, with the reason."""
 
 
 @frozen(eq=False)
@@ -92,12 +102,12 @@ def evaluate(
         efforts: the cost of the search for each example.
     """
     rows = []
-    for at, (delta, features) in enumerate(
+    for at, (delta, features, target) in enumerate(
         zip(*_figures(problem, outcome.delta_BLQD), strict=True)
     ):
         failed = NOT_A_NUMBER if outcome.failed_B[at] else None
-        if step.goal == "another_answer" and at in batch.alone:
-            failed = NO_UNLIKE_ANSWER
+        if at in batch.missing:
+            failed = batch.missing[at]
         elif not problem.where_BLQ[at].any():
             failed = NO_POSITION
         example = resources.examples[batch.indices[at]]
@@ -108,6 +118,8 @@ def evaluate(
                 recovered=bool(outcome.recovered_B[at]),
                 reached=bool(outcome.recovered_B[at]),
                 score_recovered=float(outcome.score_B[at]),
+                rank_recovered=target.rank if target else None,
+                probability_recovered=target.probability if target else None,
                 steps=int(outcome.steps_B[at]),
                 effort=efforts[at] if efforts else None,
                 delta=delta,
@@ -132,7 +144,7 @@ def _with_texts(
     resources: Resources, step: Recover, rows: list[Recovery], batch: FlipBatch, answers: Answers
 ) -> list[Recovery]:
     """Return the rows judged by the texts that were generated."""
-    other = step.goal == "another_answer"
+    other = isinstance(step.goal, ReachAnswer) and step.goal.example == "another"
     targets = batch.others if other else batch.bases
     judged = judge(resources, step.behavior, batch.indices, answers, targets)
     return [
@@ -153,10 +165,18 @@ def _with_texts(
 @torch.no_grad()
 def _figures(
     problem: AttackProblem, delta_BLQD: Tensor
-) -> tuple[list[DeltaFigures], list[FeatureFigures]]:
-    """Return figures over the perturbed positions, on the prompt and the target."""
-    whole = evolve(problem, bases={}, fixed_BLQD=None)
-    states = whole.states(delta_BLQD)
+) -> tuple[list[DeltaFigures], list[FeatureFigures], list[TargetPlace | None]]:
+    """Return figures over the perturbed positions, on the prompt and the target, and the place of the
+    token that the goal is about."""
+    whole, goal = evolve(problem, bases={}, fixed_BLQD=None), problem.goal
+    targets: list[TargetPlace | None] = [None] * len(problem)
+    if isinstance(goal, ScoreGoal) and goal.target_B is not None:
+        trace, family = Trace(), problem.family
+        h_BQD = whole.run(delta_BLQD, family.n_layers, trace)
+        states = {site: trace.final[site] for site in problem.features}
+        targets = places(family, h_BQD[:, goal.column - problem.first], goal.target_B)
+    else:
+        states = whole.states(delta_BLQD)
     monitored = _monitored(problem, problem.h_def, states)
     perturbed = [
         Perturbed(
@@ -167,7 +187,8 @@ def _figures(
     ]  # fmt: skip
     # A vector for all generated tokens also acts where the target has none; features are not read there.
     acts_BQ = problem.touched_BQ | (delta_BLQD != 0).any(dim=3).any(dim=1)
-    return delta_figures(perturbed, acts_BQ), feature_figures(monitored, problem.touched_BQ)
+    features = feature_figures(monitored, problem.touched_BQ)
+    return delta_figures(perturbed, acts_BQ), features, targets
 
 
 @torch.no_grad()

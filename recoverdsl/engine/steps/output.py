@@ -54,8 +54,10 @@ class Output:
         assert found is None or isinstance(found, TableRecord), f"{key} makes no rows"
         return found
 
-    @property
-    def valid_flips(self) -> Sequence[int]:
-        """Indices of the examples whose behavior the clamp removed; none if the graph has no clamp."""
-        keys = self.graph.keys_of(KeepValidFlips)
-        return self.record(keys[0], ValidFlips).indices if keys else ()
+    def flips(self, key: str | None) -> Sequence[int]:
+        """Return the indices of the valid flips that a step keeps or is over; none without a step."""
+        if key is None:
+            return ()
+        node = self.graph[key]
+        kept = key if isinstance(node.step, KeepValidFlips) else node.inputs["flips"]
+        return self.record(kept, ValidFlips).indices

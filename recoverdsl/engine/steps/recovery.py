@@ -8,7 +8,7 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from recoverdsl.compiler.steps import FindSmallestNorm, Recover, Stage
+from recoverdsl.compiler.steps import FindSmallestNorm, ReachAnswer, Recover, Stage
 from recoverdsl.engine.attack import search
 from recoverdsl.engine.attack.constraints import constraint_of
 from recoverdsl.engine.attack.fast_minimum_norm import least_of_basins
@@ -195,10 +195,11 @@ def problem_of(
     problems: ProblemFactory, step: Recover, protected: Protected, batch: FlipBatch
 ) -> AttackProblem:
     """Return the problem of a step's first stage for some valid flips."""
-    targets = batch.others if step.goal == "another_answer" else batch.bases
-    if targets is not None:
-        targets = targets.first(step.target_tokens)
-    return problems.problem(step, protected, batch.indices, targets)
+    targets = None
+    if isinstance(step.goal, ReachAnswer):
+        targets = batch.bases if step.goal.example == "own" else batch.others
+        targets = targets and targets.first(step.goal.tokens)
+    return problems.problem(step, protected, batch.indices, targets, batch.filled)
 
 
 def limits(problem: AttackProblem, limit: float) -> Tensor:

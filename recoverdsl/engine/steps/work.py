@@ -8,15 +8,16 @@ import torch
 from attrs import define, field
 
 from recoverdsl.compiler.graph import Node
-from recoverdsl.compiler.steps import RunBase
+from recoverdsl.compiler.steps import FindSmallestNorm, Recover, RunBase
 from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.behavior.observation import Observations
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources, Text
-from recoverdsl.engine.steps.evaluation import FlipBatch
+from recoverdsl.engine.steps.evaluation import NO_UNLIKE_ANSWER, FlipBatch
 from recoverdsl.engine.steps.feature_records import ActivationSums, SelectedFeatures
 from recoverdsl.engine.steps.output import Output, ValidFlips
+from recoverdsl.engine.steps.target_records import ChosenTargets
 from recoverdsl.measure.texts import base_like
 from recoverdsl.store.records import on_device
 
@@ -85,10 +86,28 @@ class Work:
         """
         flips = self.flips(node)
         indices = [flips[at] for at in batch]
+        if "targets" in node.inputs:
+            targets = self.output.record(node.inputs["targets"], ChosenTargets).rows
+            chosen = [targets[at] for at in batch]
+            filled = [
+                index if one.row is None else one.row
+                for index, one in zip(indices, chosen, strict=True)
+            ]
+            missing = {at: one.missing for at, one in enumerate(chosen) if one.missing}
+            return FlipBatch(indices, filled=filled, missing=missing)
         if "base" not in node.inputs:
             return FlipBatch(indices)
         answers = self.output.record(node.inputs["base"], Observations).answers
         assert answers is not None
+        step = node.step
+        goal = (
+            step.goal
+            if isinstance(step, Recover)
+            else step.recover.goal
+            if isinstance(step, FindSmallestNorm)
+            else None
+        )
+        another = goal is not None and goal.example == "another"
         others = [self._unlike_answer(answers, flips, at) for at in batch]
         rows = [
             index if other is None else other for index, other in zip(indices, others, strict=True)
@@ -99,7 +118,9 @@ class Work:
             indices,
             answers.take(torch.tensor(indices, device=device)),
             answers.take(torch.tensor(rows, device=device)),
-            [at for at, other in enumerate(others) if other is None],
+            missing={
+                at: NO_UNLIKE_ANSWER for at, other in enumerate(others) if other is None and another
+            },
         )
 
     def _unlike_answer(self, answers: Answers, flips: tuple[int, ...], at: int) -> int | None:

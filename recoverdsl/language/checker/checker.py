@@ -25,7 +25,7 @@ from recoverdsl.language.checker.rules import check_meaning
 from recoverdsl.language.checker.scope import SAME_SPACE, Scope, lost_names, substitute, symbol_of
 from recoverdsl.language.checker.statements import read_measure, read_sweep
 from recoverdsl.language.checker.values import INVALID, Values
-from recoverdsl.language.diagnostics import Collector, Diagnostic, Edit, Help, TooManyError, replace
+from recoverdsl.language.diagnostics import Collector, Edit, Help, TooManyError, replace
 from recoverdsl.language.schema.fields import hints, keys, value_words
 from recoverdsl.language.schema.strongest import STRONGEST
 from recoverdsl.language.schema.vocabulary import article
@@ -59,9 +59,9 @@ def check_tree(
         statements = add_kinds(tree.statements, report)
         tree = evolve(tree, statements=Meant(report, schema.KINDS).statements(statements))
         spec = _check(tree, report, index)
-        if not _errors(report):
+        if not report.errors:
             swept = _check_points(tree, spec, report)
-            if not _errors(report):
+            if not report.errors:
                 return spec, swept
     except TooManyError:
         return None, ()
@@ -75,10 +75,6 @@ def _check(tree: Tree, report: Collector, index: Index) -> schema.Spec:
         if isinstance(statement, nodes.Param):
             index.define(Symbol("param", statement.name.text), statement.name, statement)
     return _Checker(substitute(tree, params, index), report, index).check(values)
-
-
-def _errors(report: Collector) -> list[Diagnostic]:
-    return [d for d in report.found if d.severity == "error"]
 
 
 def _check_points(tree: Tree, spec: schema.Spec, report: Collector) -> tuple[SpecAt, ...]:
@@ -99,7 +95,7 @@ def _check_points(tree: Tree, spec: schema.Spec, report: Collector) -> tuple[Spe
         here = Collector(tree.file, tree.text)
         there = at_point(tree, point, here)
         found = _check(there, here, Index())
-        for d in _errors(here):
+        for d in here.errors:
             if (d.code, d.span, d.message) not in said:
                 said.add((d.code, d.span, d.message))
                 why = f"at a point of the sweep `{point.sweep}`: {point}"

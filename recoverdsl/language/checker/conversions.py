@@ -29,7 +29,7 @@ from recoverdsl.language.syntax.printer import print_expression, quote
 _TRUTHS = {"true": "true", "yes": "true", "on": "true", "1": "true",
            "false": "false", "no": "false", "off": "false", "0": "false"}  # fmt: skip
 _NOTHING = frozenset({"none", "null", "nil", "nan", "undefined"})
-_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
+_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
 
 def meant_by(annotation: Any, value: Expression, scope: Scope) -> Help | str | None:

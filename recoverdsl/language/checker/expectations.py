@@ -145,7 +145,7 @@ def _meant(condition: Expression, values: Values) -> Help | str | None:
     if not isinstance(condition, Binary):
         return None
     operator, left, right = condition.operator, condition.left, condition.right
-    if operator == "==":
+    if operator in ("==", "!="):
         return "write `<=` or `>=`: a measured figure is hardly ever equal to a number"
     if operator not in _COMPARISONS:
         return None

@@ -6,8 +6,7 @@ or function call would do.
 
 from __future__ import annotations
 
-import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -16,31 +15,27 @@ from attrs import frozen
 
 from recoverdsl.language import schema
 from recoverdsl.language.checker.arithmetic import fold, is_arithmetic
+from recoverdsl.language.checker.conditions import Conditions, all_numbers, is_word
 from recoverdsl.language.checker.conversions import (
     ascending,
     meant_by,
     meant_objective,
     without_percent,
 )
-from recoverdsl.language.checker.scope import Scope
-from recoverdsl.language.diagnostics import Help
+from recoverdsl.language.diagnostics import Help, replace
 from recoverdsl.language.diagnostics.suggestions import help_with_word, suggest
 from recoverdsl.language.syntax.nodes import (
-    Argument,
     Binary,
     Call,
     Expression,
     Index,
     List,
-    Number,
     Path,
-    String,
     Unary,
     Word,
 )  # fmt: skip
 
 _COMPARISONS = ("<", "<=", ">", ">=")
-_COMPARED = {"score": "compare it: `score > 0`", "judge": "compare it: `judge > 0.5`"}
 
 
 @frozen
@@ -51,28 +46,8 @@ class Form:
     read: Callable[[Forms, Expression], Any]
 
 
-class Forms:
+class Forms(Conditions):
     """The readers of the forms. Each returns None once it has reported what is wrong."""
-
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-
-    def wrong_type(self, value: Expression, what: str, wanted: str, *annotations: Any) -> Any:
-        """Report that something else is needed here."""
-        raise NotImplementedError
-
-    def number(self, kind: type, value: Expression, what: str, meta: Mapping[str, Any]) -> Any:
-        """Return a number, with its unit and range checked."""
-        raise NotImplementedError
-
-    def _add(
-        self,
-        code: str,
-        message: str,
-        at: Expression | Word | Argument,
-        help: Help | str | None = None,
-    ) -> None:
-        self.scope.report.add(code, message, at.span, help=help)
 
     def site(self, value: Expression) -> schema.Site | None:
         parts = value.parts if isinstance(value, Path) else ()
@@ -151,7 +126,11 @@ class Forms:
         return schema.Perturbation(place, positions) if place and positions else None
 
     def limit(self, value: Expression) -> schema.Limit | None:
-        if not isinstance(value, Binary) or value.operator != "<=" or not _is(value.left, "norm"):
+        if (
+            not isinstance(value, Binary)
+            or value.operator != "<="
+            or not is_word(value.left, "norm")
+        ):
             self.wrong_type(value, "`limit`", schema.FORMS[schema.Limit], schema.Limit)
             return None
         items = value.right.items if isinstance(value.right, List) else (value.right,)
@@ -186,124 +165,10 @@ class Forms:
             return None
         return schema.Rows(first, last)
 
-    # --- Scores and predicates ----------------------------------------------------------------
-
-    def score(self, value: Expression) -> schema.Score | None:
-        if not isinstance(value, Binary) or value.operator != "at":
-            self._add(
-                "REC301",
-                "`score` needs the position that it is read at",
-                value,
-                "add `at last_token`",
-            )
-            return None
-        terms: list[schema.Term] = []
-        sound = self._terms(value.left, Fraction(1), terms)
-        positions = self.positions(value.right)
-        return schema.Score(tuple(terms), positions) if sound and positions else None
-
-    def _terms(self, value: Expression, weight: Fraction, into: list[schema.Term]) -> bool:
-        match value:
-            case Binary("+" | "-" as sign, left, right):
-                one = self._terms(left, weight, into)
-                return self._terms(right, weight if sign == "+" else -weight, into) and one
-            case Unary("-", operand):
-                return self._terms(operand, -weight, into)
-            case Binary("*", left, right) if is_arithmetic(left) != is_arithmetic(
-                right
-            ) or _all_numbers(left):
-                factor, rest = (left, right) if _all_numbers(left) else (right, left)
-                number = fold(factor, self.scope.report)
-                return number is not None and self._terms(rest, weight * number.plain, into)
-            case Binary("/", left, right):
-                number = fold(value.right, self.scope.report)
-                if number is not None and not number.value:
-                    self._add("REC309", "this divides by zero", right, "divide by another number")
-                    return False
-                return number is not None and self._terms(left, weight / number.plain, into)
-            case Call(Word("logit" | "logprob" as quantity), arguments):
-                return self._term(value, quantity, [a.value for a in arguments], weight, into)
-        self._add(
-            "REC301", "a score is a sum of `logit(\"…\")` and `logprob(\"…\")`", value,
-            help_with_word(value.function.span, value.function.text, ("logit", "logprob")) if isinstance(value, Call) else None,
-        )  # fmt: skip
-        return False
-
-    def _term(
-        self,
-        call: Call,
-        quantity: Any,
-        given: list[Expression],
-        weight: Fraction,
-        into: list[schema.Term],
-    ) -> bool:
-        if len(given) != 1 or call.arguments[0].name or not isinstance(given[0], String):
-            help: Help | str | None = f'such as `{quantity}(" {{io}}")`'
-            if len(given) == 1 and not call.arguments[0].name:
-                help = meant_by(str, given[0], self.scope) or help
-            self._add("REC301", f"`{quantity}` needs one token, as a text in quotes", call, help)
-            return False
-        text = given[0].value
-        try:
-            columns = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
-        except ValueError:
-            columns = [""]
-        if not text or not all(name.isidentifier() for name in columns):
-            self._add(
-                "REC310", "expected a token with columns of the data in braces", given[0],
-                "write `{io}` for a column, and `{{` for a brace",
-            )  # fmt: skip
-            return False
-        into.append(schema.Term(float(weight), quantity, text))
-        return True
-
-    def predicate(self, value: Expression) -> Any:
-        match value:
-            case Unary("not", operand):
-                inner = self.predicate(operand)
-                return inner and schema.Not(inner)
-            case Binary("and" | "or" as operator):
-                parts = [self.predicate(part) for part in _chain(value, operator)]
-                cls = schema.And if operator == "and" else schema.Or
-                return cls(tuple(parts)) if all(parts) else None
-            case Binary("<" | "<=" | ">" | ">=" as operator, left, right):
-                return self._comparison(operator, left, right)
-            case Path() if value.name:
-                if value.name in schema.DETECTORS:
-                    return schema.Detector(value.name)
-                help = _COMPARED.get(value.name) or help_with_word(
-                    value.span, value.name, schema.DETECTORS, "known here"
-                )
-                self._add("REC211", f"there is no detector `{value.name}`", value, help)
-                return None
-        help = "such as `score > 0` or `not refuses`"
-        if isinstance(value, Binary) and value.operator == "==":
-            help = "numbers are compared with `<`, `<=`, `>` or `>=`"
-        self._add("REC301", "expected a condition", value, help)
-        return None
-
-    def _comparison(self, operator: Any, left: Expression, right: Expression) -> Any:
-        name = left.name if isinstance(left, Path) else None
-        if name == "judge":
-            share = {"unit": "fraction", "at_least": 0, "at_most": 1}
-            read = self.number(float, right, "`judge`", share)
-            return schema.Comparison(name, operator, read) if isinstance(read, float) else None
-        if name != "score" and name not in schema.DETECTORS:
-            self._add(
-                "REC301", "only `score` and `judge` can be compared", left, "such as `score > 0`"
-            )
-            return None
-        number = fold(right, self.scope.report)
-        if number and number.percent:
-            message = "a score is not a share, so it takes no `%`"
-            self._add("REC303", message, right, without_percent(right))
-            return None
-        return number and schema.Comparison(name, operator, float(number.value))
-
     # --- Clamp values, objectives, targets ----------------------------------------------------
 
     def clamp(self, value: Expression) -> Any:
-        if _all_numbers(value):
+        if all_numbers(value):
             number = fold(value, self.scope.report)
             if number and number.percent:
                 message = "an activation is not a share, so it takes no `%`"
@@ -315,9 +180,9 @@ class Forms:
             factor, rest = Fraction(-1), value.operand
         if isinstance(rest, Binary) and rest.operator == "*":
             left, right = (
-                (rest.left, rest.right) if _all_numbers(rest.left) else (rest.right, rest.left)
+                (rest.left, rest.right) if all_numbers(rest.left) else (rest.right, rest.left)
             )
-            if _all_numbers(left):
+            if all_numbers(left):
                 number = fold(left, self.scope.report)
                 if number is None:
                     return None
@@ -337,7 +202,7 @@ class Forms:
 
     def logprob(self, value: Expression) -> Any:
         match value:
-            case Call(Word("logprob"), (first, *others)) if _is(first.value, "base_answer"):
+            case Call(Word("logprob"), (first, *others)) if is_word(first.value, "base_answer"):
                 wrong = [
                     a for i, a in enumerate(others) if i or (a.name and a.name.text != "tokens")
                 ]
@@ -357,29 +222,30 @@ class Forms:
 
     def answer_of(self, value: Expression) -> Any:
         match value:
-            case Binary("of", left, right) if _is(left, "base_answer") and _is(
+            case Binary("of", left, right) if is_word(left, "base_answer") and is_word(
                 right, "another_example"
             ):
                 return schema.AnswerOf("another_example")
         return self.wrong_type(value, "`target`", schema.FORMS[schema.AnswerOf]) and None
 
+    def behavior_of(self, value: Expression) -> Any:
+        match value:
+            case Binary("of", Path((Word(name) as word,)), right):
+                if not is_word(right, "another_example"):
+                    help = replace(right.span, "another_example")
+                    self._add("REC301", "a target is `of another_example`", right, help)
+                    return None
+                found = self.scope.find(name, word.span, ("behavior",))
+                return schema.BehaviorOf(name, "another_example") if found else None
+        return self.wrong_type(value, "`target`", schema.FORMS[schema.BehaviorOf]) and None
 
-def _is(value: Expression, name: str) -> bool:
-    return isinstance(value, Path) and value.name == name
 
-
-def _all_numbers(value: Expression) -> bool:
-    if isinstance(value, Binary):
-        return value.operator in "+-*/" and _all_numbers(value.left) and _all_numbers(value.right)
-    if isinstance(value, Unary):
-        return value.operator == "-" and _all_numbers(value.operand)
-    return isinstance(value, Number)
-
-
-def _chain(value: Expression, operator: str) -> list[Expression]:
-    if isinstance(value, Binary) and value.operator == operator:
-        return [*_chain(value.left, operator), *_chain(value.right, operator)]
-    return [value]
+def _of_behavior(value: Expression) -> bool:
+    return (
+        isinstance(value, Binary)
+        and value.operator == "of"
+        and not is_word(value.left, "base_answer")
+    )
 
 
 def _binary(*operators: str) -> Callable[[Expression], bool]:
@@ -396,6 +262,7 @@ FORMS: dict[Any, Form] = {
     schema.Predicate: Form(lambda v: True, Forms.predicate),
     schema.ClampValue: Form(lambda v: True, Forms.clamp),
     schema.LogProb: Form(lambda v: isinstance(v, Call), Forms.logprob),
-    schema.AnswerOf: Form(_binary("of"), Forms.answer_of),
+    schema.BehaviorOf: Form(_of_behavior, Forms.behavior_of),
+    schema.AnswerOf: Form(lambda v: _binary("of")(v) and not _of_behavior(v), Forms.answer_of),
 }
 """How the annotations of `schema.FORMS` are read."""

@@ -90,9 +90,10 @@ CODES: dict[str, Code] = {
     "REC415": Code("keep without a suffix"),
     "REC416": Code("several limits in a stage"),
     "REC417": Code("no δ"),
-    "REC418": Code("target without an answer"),
+    "REC418": Code("target not for this attack"),
     "REC419": Code("position not for this"),
     "REC420": Code("too many points"),
+    "REC421": Code("behavior not used", "warning"),
     "REC430": Code("features ranked on the tested prompts", "warning"),
     "REC431": Code("rest of other rows"),
 }

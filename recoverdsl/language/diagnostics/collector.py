@@ -69,6 +69,11 @@ class Collector:
         return (span.source.text if span.source else self.text)[span.start : span.end]
 
     @property
+    def errors(self) -> list[Diagnostic]:
+        """Return what keeps the spec from running."""
+        return [d for d in self.found if d.severity == "error"]
+
+    @property
     def unread(self) -> bool:
         """Tell whether the text could not be read at all, so that nothing more can be said of it."""
         return self.full or any(d.code in ("REC107", "REC108") for d in self.found)

@@ -21,7 +21,7 @@ _SYNONYMS = {
     "on": "at", "but": "except", "without": "except", "minus": "except", "assert": "expect",
     "let": "param", "extends": "like", "using": "by", "with": "by", "as": "by",
 }  # fmt: skip
-_COMPARISONS = frozenset(["<", "<=", ">", ">=", "=="])
+_COMPARISONS = frozenset(["<", "<=", ">", ">=", "==", "!="])
 
 
 @frozen

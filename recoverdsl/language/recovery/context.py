@@ -7,7 +7,26 @@ from lark import Token
 _OPENS = frozenset(["{", "}", ";"])
 _PARTS = frozenset(["(", ","])
 _OPERANDS = frozenset(
-    ["=", "(", ",", "[", "<", "<=", ">", ">=", "==", "+", "-", "*", "/", "..", "and", "or", "not"]
+    [
+        "=",
+        "(",
+        ",",
+        "[",
+        "<",
+        "<=",
+        ">",
+        ">=",
+        "==",
+        "!=",
+        "+",
+        "-",
+        "*",
+        "/",
+        "..",
+        "and",
+        "or",
+        "not",
+    ]
 )
 _NO_EQUALS = frozenset(["RECOVERDSL", "AUDIT", "EXPECT"])
 

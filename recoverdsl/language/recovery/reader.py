@@ -364,6 +364,7 @@ JOINING = frozenset(
         ">",
         ">=",
         "==",
+        "!=",
     ]
 )
 """The signs between values, so that a statement does not end before or after it."""

@@ -145,12 +145,13 @@ SIGNS = {
 }  # fmt: skip
 """The signs and words of this language, each with the signs that others write for it."""
 
-_COMPARE = "compare numbers with `<`, `<=`, `>` or `>=`"
+_COMPARE = "compare numbers with `<`, `<=`, `>` or `>=`, and texts with `==` or `!=`"
 _JOINED = "expected `=` between a name and its value, found `{0}`"
 
 
 def _any(signs: str) -> str:
-    return "|".join(map(re.escape, signs.split()))
+    # `!=` is a sign of this language.
+    return "|".join(map(re.escape, signs.split())).replace("!", "!(?!=)")
 
 
 def _spaced(word: str) -> Text:
@@ -167,7 +168,7 @@ _HEAD = rf"(?=[ \t\r]*(?:like[ \t\r]+{_NAME}[ \t\r]*)?\{{)"
 OTHER_SIGNS = (
     Row(r"(?:(?<=\w)[?$§~]|(?<=[^\W\d])\^)(?=[\s,)\]=]|\Z)", "", "REC103", "`{0}` has no meaning here", "remove it"),
     Row(r"=>", "<=", "REC116", "expected `{1}`, found `{0}`", where=Context.follows_norm),
-    Row("!=|≠|<>", None, "REC116", "expected a comparison, found `{0}`", _COMPARE),
+    Row("≠|<>", None, "REC116", "expected a comparison, found `{0}`", _COMPARE),
     Row(r"\*\*|\^", None, "REC116", "expected a number, found a power", "write the number out"),
     Row(rf"\$\{{({_NAME})\}}|\$({_NAME})", lambda m: m[1] or m[2], "REC116", "expected the name of a param alone, found `{0}`"),
     Row(r"(?:=|:=|:)(?!=)(?![ \t\r]*\{)", "", "REC114", "expected a value, found `{0}`", "remove it", Context.needs_no_equals),

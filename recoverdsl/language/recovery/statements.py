@@ -21,7 +21,7 @@ _LONGEST = 200
 
 _KINDS = {"NAME": "a name", "NUMBER": "a number", "STRING": "a text in quotes", "$END": "the end of the line"}  # fmt: skip
 _OPERATORS = frozenset(
-    ["or", "and", "at", "except", "of", "..", "<", "<=", ">", ">=", "==", "+", "-", "*", "/"]
+    ["or", "and", "at", "except", "of", "..", "<", "<=", ">", ">=", "==", "!=", "+", "-", "*", "/"]
 )
 _VALUE = frozenset({"NUMBER", "STRING", "NAME", "LPAR", "LSQB", "TRUE", "FALSE"})
 

@@ -47,26 +47,37 @@ from recoverdsl.language.schema.forms import (
     WORDS,
     And,
     AnswerOf,
+    BehaviorOf,
     ClampValue,
     Comparison,
     Detector,
     Limit,
+    LogitComparison,
     LogProb,
     MeanWhen,
+    MostLikely,
+    NextToken,
     Not,
     Objective,
+    Operator,
     Or,
     Perturbation,
     Position,
     Positions,
     Predicate,
+    Probability,
+    Rank,
     Rows,
     ScaleBy,
     Score,
     SetTo,
     Site,
     Term,
+    TextIs,
+    TopToken,
     Word,
+    leaves,
+    tokens_of,
 )
 from recoverdsl.language.schema.functions import (
     Adam,
@@ -111,4 +122,4 @@ from recoverdsl.language.schema.vocabulary import (
     says,
 )
 
-__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FORMS", "FUNCTIONS", "KINDS", "METRICS", "PLACES", "PLURALS", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Apgd", "Attack", "Attribute", "Attribution", "Behavior", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "DataSource", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "MeanWhen", "Metric", "Model", "ModelSource", "Not", "Objective", "Optimizer", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Preserve", "Protect", "PyPI", "Ref", "Release", "RestOf", "Rows", "Sae", "SaeSource", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "Top", "Wilson", "Word", "block", "function", "function_name", "says"]  # fmt: skip
+__all__ = ["BLOCKS", "CALLS", "DETECTORS", "FORMS", "FUNCTIONS", "KINDS", "METRICS", "PLACES", "PLURALS", "POSITIONS", "STATEMENTS", "WORDS", "Adam", "And", "AnswerOf", "Apgd", "Attack", "Attribute", "Attribution", "Behavior", "BehaviorOf", "Bootstrap", "Budget", "ByConstruction", "ClampValue", "Classifier", "Comparison", "Contrast", "Control", "Data", "DataSource", "Detector", "Expectation", "Features", "File", "Folder", "Gcg", "Gradient", "Greedy", "HuggingFace", "Interval", "Intervene", "Jacobian", "JacobianSketch", "Limit", "LogProb", "LogitComparison", "MeanWhen", "Metric", "Model", "ModelSource", "MostLikely", "NextToken", "Not", "Objective", "Operator", "Optimizer", "Or", "Orthogonal", "Param", "Perturbation", "Position", "Positions", "Predicate", "Preserve", "Probability", "Protect", "PyPI", "Rank", "Ref", "Release", "RestOf", "Rows", "Sae", "SaeSource", "ScaleBy", "Score", "SetTo", "Site", "SmallestNorm", "Spec", "Stage", "Sweep", "Template", "Term", "TextIs", "Top", "TopToken", "Wilson", "Word", "block", "function", "function_name", "leaves", "says", "tokens_of"]  # fmt: skip

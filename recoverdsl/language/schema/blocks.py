@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from recoverdsl.language.schema.forms import (
     AnswerOf,
+    BehaviorOf,
     ClampValue,
     Limit,
     Objective,
@@ -118,7 +119,12 @@ class Behavior:
     holds: Predicate = field(
         metadata=says("When the behavior is present.", source="behavior predicate B")
     )
-    score: Score | None = field(default=None, metadata=says("A figure read from the logits."))
+    score: Score | None = field(
+        default=None,
+        metadata=says(
+            "A figure read from the logits, which an attack raises; if not given, the margin by which `holds` is met."
+        ),
+    )
     generate: Greedy | None = field(default=None, metadata=says("Judge a generated text instead."))
     removed: Predicate | None = field(
         default=None,
@@ -296,8 +302,11 @@ class Control:
             key="with",
         ),
     )
-    target: AnswerOf | None = field(
-        default=None, metadata=says("Another goal for the same attack.")
+    target: AnswerOf | BehaviorOf | Annotated[str, Ref("behavior")] | None = field(
+        default=None,
+        metadata=says(
+            "Another goal for the same attack: an answer or a behavior of another example, or another behavior."
+        ),
     )
     on: Literal["defended", "undefended"] = field(
         default="defended", metadata=says("`undefended`: reach the `target` without the clamp.")

@@ -93,10 +93,12 @@ def metric(name: str) -> str:
     """Return a metric by its name."""
     known = schema.METRICS[name]
     lines = [_unit(known.unit)] if known.unit else []
-    lines.append(f"The {'largest' if known.aggregate == 'max' else 'mean'} over {known.over}.")
+    aggregate = "largest" if known.aggregate == "max" else known.aggregate
+    lines.append(f"The {aggregate} over {known.over}.")
     interval = describe(schema.Interval if known.rate else schema.Bootstrap)
     lines.append(f"Interval: {'none' if known.aggregate == 'max' else interval}.")
     lines += ["Only of generated text."] if known.generated else []
+    lines += ["Only of the next token."] if known.next_token else []
     lines += [f"In the paper: {known.source}."] if known.source else []
     return f"**{name}**, a metric\n\n{known.doc}\n\n" + "\n".join(f"- {line}" for line in lines)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from attrs import field, frozen
@@ -94,13 +95,17 @@ class Score:
     positions: Positions
 
 
+Operator = Literal["<", "<=", ">", ">="]
+"""How a figure is compared with its bound."""
+
+
 @frozen
 class Comparison:
     """`score > 0`, `judge > 0.5`: a figure of the behavior and its bound."""
 
     left: str
     """`score` or `judge`."""
-    operator: Literal["<", "<=", ">", ">="]
+    operator: Operator
     right: float
 
 
@@ -119,6 +124,68 @@ DETECTORS: dict[str, str] = {
 
 
 @frozen
+class TextIs:
+    """`text == "{answer}"`: the generated text is this one. `{column}` names a column of the data.
+
+    White space at the beginning and at the end of both is left out; all that is between is compared
+    exactly, upper and lower case included. A text that was cut off after `tokens` is compared as far
+    as it was written.
+    """
+
+    text: str
+
+
+@frozen
+class TopToken:
+    """`top_token == " {io}"`: this token alone is the most likely next one; a tie is not enough."""
+
+    token: str
+
+
+@frozen
+class Rank:
+    """`rank(" {io}") <= 3`: the place of a token among all tokens, by their logits; 1 is the most likely.
+
+    Tokens with the same logit all take the last of their places, so that rank 1 is `top_token`.
+    """
+
+    token: str
+    operator: Operator
+    bound: int
+
+
+@frozen
+class Probability:
+    """`probability(" {io}") >= 50%`: the probability that the model gives to a token."""
+
+    token: str
+    operator: Operator
+    bound: float
+
+
+@frozen
+class MostLikely:
+    """`most_likely("A", "B", "C", "D") == "{gold}"`: of these tokens, this one alone has the largest logit."""
+
+    choices: tuple[str, ...]
+    token: str
+
+
+@frozen
+class LogitComparison:
+    """`logit(" {io}") > logit(" {s}")`: two sums of logits or log-probabilities, or one and a number."""
+
+    terms: tuple[Term, ...]
+    """The left side less the right one."""
+    operator: Operator
+    bound: float = 0.0
+
+
+NextToken = TopToken | Rank | Probability | MostLikely | LogitComparison
+"""A condition on the token that follows the prompt."""
+
+
+@frozen
 class Not:
     of: Predicate
 
@@ -133,8 +200,32 @@ class Or:
     parts: tuple[Predicate, ...]
 
 
-Predicate = Comparison | Detector | Not | And | Or
-"""When a behavior is present: `score > 0`, or `not refuses and not opens_with_safety_cue`."""
+Predicate = Comparison | Detector | TextIs | NextToken | Not | And | Or
+"""When a behavior is present: `top_token == " {io}"`, or `not refuses and not opens_with_safety_cue`."""
+
+
+def leaves(predicate: Predicate) -> Iterator[Comparison | Detector | TextIs | NextToken]:
+    """Yield the conditions that a predicate joins, in the order in which they are written."""
+    match predicate:
+        case Not(inner):
+            yield from leaves(inner)
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from leaves(part)
+        case _:
+            yield predicate
+
+
+def tokens_of(leaf: object) -> tuple[str, ...]:
+    """Return the texts of the tokens that a condition names, in the order in which they are written."""
+    match leaf:
+        case TopToken(token) | Rank(token) | Probability(token):
+            return (token,)
+        case MostLikely(choices, token):
+            return (*choices, token)
+        case LogitComparison(terms):
+            return tuple(term.token for term in terms)
+    return ()
 
 
 @frozen
@@ -182,6 +273,14 @@ class AnswerOf:
     of: Literal["another_example"]
 
 
+@frozen
+class BehaviorOf:
+    """`names_the_recipient of another_example`: the behavior, with the columns that it names filled from another row."""
+
+    behavior: Annotated[str, Ref("behavior")]
+    of: Literal["another_example"]
+
+
 Objective = Annotated[str, Ref("behavior")] | LogProb
 """The goal of an attack: the score of a behavior, by its name, or `logprob(base_answer)`."""
 
@@ -193,10 +292,11 @@ FORMS: dict[Any, str] = {
     Limit: "a budget, such as `norm <= 20`",
     Rows: "rows from one to another, such as `0..127`",
     Score: 'a score, such as `logit(" {io}") at last_token`',
-    Predicate: "a condition, such as `score > 0`",
+    Predicate: 'a condition, such as `top_token == " {io}"` or `score > 0`',
     ClampValue: "a number, `3 * activation` or `1.0 * mean_when(data)`",
     LogProb: "`logprob(base_answer)`",
     AnswerOf: "`base_answer of another_example`",
+    BehaviorOf: "a behavior `of another_example`",
 }
 """The annotations that ask for an expression form, each with what it asks for."""
 
@@ -216,19 +316,36 @@ class Word:
 
 WORDS: dict[str, Word] = {
     "norm": Word("The norm of δ: Frobenius, over all perturbed positions and sites of one example.", (Limit,), "norm <= 20"),
+    "top_token": Word(
+        "The token that is the most likely one after the prompt; `{…}` names a column of the data.",
+        (Predicate,), 'top_token == " {io}"',
+    ),
+    "text": Word(
+        "The generated text, without the white space around it; `{…}` names a column of the data.",
+        (Predicate,), 'text == "{answer}"',
+    ),
     "score": Word("The behavior's own `score`.", (Predicate,), "score > 0"),
     "judge": Word("The figure of the behavior's own `judge`, from 0 to 1.", (Predicate,), "judge > 0.5"),
     "activation": Word("The clamped feature's own value, where the clamp acts.", (ClampValue,), "activation"),
     "base_answer": Word("The text that the model gives without the clamp.", (AnswerOf,), "base_answer of another_example"),
-    "another_example": Word("Another example of the data, whose answer is unlike the own one.", (AnswerOf,), "base_answer of another_example"),
+    "another_example": Word(
+        "Another valid flip, whose answer or tokens are unlike the own ones.",
+        (AnswerOf, BehaviorOf), "base_answer of another_example",
+    ),
 }  # fmt: skip
 """The words that are values in the forms, beside positions and detectors."""
 
 CALLS: dict[str, Word] = {
-    "logit": Word("The logit of a token; `{…}` names a column of the data.", (Score,), 'logit(" {io}")'),
+    "logit": Word("The logit of a token; `{…}` names a column of the data.", (Score, Predicate), 'logit(" {io}")'),
     "logprob": Word(
-        "The log-probability: of a token in a score, of the base answer in `maximize`.",
-        (Score, LogProb), "logprob(base_answer)",
+        "The log-probability: of a token in a score or a condition, of the base answer in `maximize`.",
+        (Score, Predicate, LogProb), "logprob(base_answer)",
+    ),
+    "rank": Word("The place of a token among all next tokens; 1 is the most likely.", (Predicate,), 'rank(" {io}") <= 3'),
+    "probability": Word("The probability of a token as the next one, from 0 to 1.", (Predicate,), 'probability(" {io}") >= 50%'),
+    "most_likely": Word(
+        "The token with the largest logit among those that are listed.",
+        (Predicate,), 'most_likely("A", "B", "C", "D") == "{gold}"',
     ),
     "mean_when": Word("The mean of the clamped feature over a data block.", (ClampValue,), "mean_when(data)"),
 }  # fmt: skip

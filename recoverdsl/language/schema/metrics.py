@@ -16,13 +16,17 @@ class Metric:
     """A share of examples, which takes a Wilson interval; the others take a bootstrap."""
     unit: str | None = None
     source: str | None = None
-    aggregate: Literal["mean", "max"] = "mean"
+    aggregate: Literal["mean", "median", "max"] = "mean"
     generated: bool = False
     """Only of a text that a behavior generates."""
     over: str = "the valid flips for which the attack did not fail"
     """Which examples it divides by, or is the largest of."""
     all_of: tuple[str, ...] = ()
     """Flags of the example table that must all be true for an example to count; for rates."""
+    column: str | None = None
+    """The column of the example table that it is over, where that has another name."""
+    next_token: bool = False
+    """Only of a behavior that is about one token after the prompt."""
     recovered_only: bool = False
     """Whether the others have no such figure."""
     search: bool = False
@@ -33,6 +37,9 @@ class Metric:
 _DEFINED = "the valid flips for which it is defined"
 _WITH_DELTA = "the valid flips for which δ is searched or drawn; a suffix has none"
 _SEARCHED = "the valid flips for which something is searched; a random direction is not"
+_TARGETED = (
+    "the valid flips for which the attack did not fail, where the behavior has one target token"
+)
 
 METRICS: dict[str, Metric] = {
     "recovery_rate": Metric(
@@ -87,6 +94,15 @@ METRICS: dict[str, Metric] = {
         "Share of protected features, each counted at every perturbed position, that were ≤ 0 when defended and are > 0 when recovered.",
         unit="fraction", source="reactivated fraction",
     ),
+    "target_rank": Metric(
+        "Rank of the target token among all next tokens, with δ in place; 1 is the most likely. "
+        "The target is the token that the behavior names; of a sum of logits, the first that raises it.",
+        aggregate="median", over=_TARGETED, column="rank_recovered", next_token=True,
+    ),
+    "target_probability": Metric(
+        "Probability of the target token as the next one, with δ in place.",
+        unit="fraction", over=_TARGETED, column="probability_recovered", next_token=True,
+    ),
     "norm": Metric("‖δ‖_F.", unit="residual stream", source="C4", over=_WITH_DELTA),
     "relative_norm": Metric("‖δ‖_F / ‖h_def‖_F, both over the sites and positions where δ is not 0.", unit="fraction", source="relative norm", over=_WITH_DELTA),
     "violation": Metric(
@@ -101,9 +117,9 @@ METRICS: dict[str, Metric] = {
         unit="residual stream", over="the valid flips for which the search found one", search=True,
     ),
     "budget_ratio": Metric(
-        "For a control with another target: the smallest norm that reaches it over the smallest that reaches the base answer, "
+        "For a control with another target: the smallest norm that reaches it over the smallest that reaches the attack's own, "
         "per example; one that was not reached counts with the largest norm that was tried.",
-        over="the valid flips whose base answer some norm reached", search=True,
+        over="the valid flips whose own target some norm reached", search=True,
     ),
     "steps": Metric(
         "Optimization steps until the behavior was back.", unit="steps",

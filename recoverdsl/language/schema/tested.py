@@ -5,6 +5,7 @@ from __future__ import annotations
 from recoverdsl.language.schema.blocks import Spec
 from recoverdsl.language.schema.forms import MeanWhen
 from recoverdsl.language.schema.functions import Attribution, Contrast, Top
+from recoverdsl.language.schema.uses import tested, used
 
 
 def set_aside(spec: Spec) -> set[str]:
@@ -31,10 +32,16 @@ def candidates(spec: Spec) -> list[str]:
     return left or (list(spec.data) if len(spec.data) == 1 else [])
 
 
+def named_data(spec: Spec) -> str | None:
+    """Return the data block that a behavior names with `over`: the first that is tested, or else another
+    that is used. None if none does."""
+    names = [*tested(spec)[:1], *used(spec)] if spec.behaviors else []
+    return next((over for name in names if (over := spec.behaviors[name].over)), None)
+
+
 def tested_data(spec: Spec) -> str | None:
     """Return the data block whose rows are the tested examples; None if the spec does not tell."""
-    behavior = next(iter(spec.behaviors.values()), None)
-    if behavior and behavior.over:
-        return behavior.over if behavior.over in spec.data else None
+    if named := named_data(spec):
+        return named if named in spec.data else None
     found = candidates(spec)
     return found[0] if len(found) == 1 else None

@@ -8,7 +8,7 @@ DEEPEST = 60
 """How deep values and blocks nest. Everything after the parser may recurse without a guard."""
 
 _OPERATORS = frozenset(
-    ["or", "and", "not", "at", "except", "of", "..", "<", "<=", ">", ">=", "==", "+", "-", "*", "/", ".", "[", "="]
+    ["or", "and", "not", "at", "except", "of", "..", "<", "<=", ">", ">=", "==", "!=", "+", "-", "*", "/", ".", "[", "="]
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from recoverdsl.language.syntax.nodes import (
 )  # fmt: skip
 
 BINDING = {
-    "or": 1, "and": 2, "not": 3, "<": 4, "<=": 4, ">": 4, ">=": 4, "==": 4, "at": 5, "except": 6,
+    "or": 1, "and": 2, "not": 3, "<": 4, "<=": 4, ">": 4, ">=": 4, "==": 4, "!=": 4, "at": 5, "except": 6,
     "..": 7, "+": 8, "-": 8, "*": 9, "/": 9, "negative": 10, "of": 11,
 }  # fmt: skip
 """How tightly an operator holds its values; what is no operator holds tightest."""

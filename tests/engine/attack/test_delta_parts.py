@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recoverdsl.compiler.steps import SplitDelta, columns_after_prompt
+from recoverdsl.compiler.steps import ReachBehavior, SplitDelta, columns_after_prompt
 from recoverdsl.engine.attack.delta_parts import split
 from recoverdsl.engine.attack.problem import AttackProblem
 from recoverdsl.engine.behavior.generation import generate
@@ -258,9 +258,9 @@ def ways_of(part: DeltaPart, found: Recoveries) -> list[tuple[Tensor, Replay]]:
 def test_parts_of_a_scored_behavior_are_scored() -> None:
     made = rig()
     stages = [stage((2, LAST), limit=6.0, steps=20)]
-    found, record = replayed(made, stages=stages, behavior=SCORED, goal="score")
+    found, record = replayed(made, stages=stages, behavior=SCORED, goal=ReachBehavior(SCORED))
     assert any(row.recovered for row in found.rows)
-    problem = made.problem(made.recover(*stages, behavior=SCORED, goal="score"))
+    problem = made.problem(made.recover(*stages, behavior=SCORED, goal=ReachBehavior(SCORED)))
     for name in map(str, PARTS):
         for delta, replay in ways_of(record.parts[name], found):
             score_B, holds_B = problem.score(delta)

@@ -10,6 +10,7 @@ from attrs import evolve
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from recoverdsl.compiler.steps import ReachBehavior
 from recoverdsl.engine.attack.constraints import constraint_of
 from recoverdsl.engine.attack.constraints.free import Free
 from recoverdsl.engine.attack.constraints.jacobian import (
@@ -207,7 +208,7 @@ def reactivating() -> tuple[AttackProblem, Tensor, int]:
         sae.b_dec.zero_()
     made = rig(saes={2: sae}, chosen={2: [0, 1, 2, 3]}, to=SetTo(-1.0), prompts=SHORT)
     step = made.recover(
-        stage((2, LAST)), behavior=SCORED, goal="score", preserve=schema.Jacobian("")
+        stage((2, LAST)), behavior=SCORED, goal=ReachBehavior(SCORED), preserve=schema.Jacobian("")
     )
     problem = made.problem(step)
     direction = torch.zeros_like(problem.zero_BLQD)

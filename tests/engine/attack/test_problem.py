@@ -9,7 +9,7 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from recoverdsl.compiler.steps import Recover, Stage, columns_after_prompt
+from recoverdsl.compiler.steps import ReachBehavior, Recover, Stage, columns_after_prompt
 from recoverdsl.engine.attack.constraints import constraint_of
 from recoverdsl.engine.attack.constraints.by_construction import ByConstruction
 from recoverdsl.engine.attack.constraints.orthogonal import Orthogonal
@@ -111,7 +111,7 @@ def test_the_score_is_the_log_probability_of_the_plain_model(
 @each_family
 def test_the_score_of_a_behavior_is_that_of_the_plain_model(kind: str) -> None:
     made = rig(kind)
-    step = made.recover(stage((1, LAST), (3, LAST)), behavior=SCORED, goal="score")
+    step = made.recover(stage((1, LAST), (3, LAST)), behavior=SCORED, goal=ReachBehavior(SCORED))
     problem = made.problem(step)
     delta = some(problem)
     score_B, holds_B = problem.score(delta)

@@ -21,6 +21,7 @@ from recoverdsl.engine.attack.search import (
     recover,
     smallest_norm,
 )
+from recoverdsl.engine.behavior.conditions import Condition
 from recoverdsl.engine.behavior.objectives import Objective, ScoreGoal
 from recoverdsl.engine.defense.intervention import Intervention
 from recoverdsl.engine.model.families import Family
@@ -29,7 +30,7 @@ from recoverdsl.language.schema import Comparison
 from tests.bounds import GRADIENT, assert_near
 
 B, L, Q, D = 6, 1, 4, 16
-POSITIVE = Comparison("score", ">", 0.0)
+POSITIVE = Condition(Comparison("score", ">", 0.0))
 
 
 class Mix(nn.Module):

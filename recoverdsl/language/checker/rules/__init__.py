@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from recoverdsl.language.checker.rules.attacks import check_attack
-from recoverdsl.language.checker.rules.behaviors import check_behavior
+from recoverdsl.language.checker.rules.behaviors import check_behavior, check_uses
 from recoverdsl.language.checker.rules.controls import check_control, check_delta
 from recoverdsl.language.checker.rules.data import check_data
 from recoverdsl.language.checker.rules.expectations import check_expectation, check_metric
@@ -55,3 +55,5 @@ def check_meaning(
         check_metric(meaning, f"measure.{name}", name)
     for i, expectation in enumerate(spec.expects):
         check_expectation(meaning, f"expect.{i}", expectation)
+    if not (report.errors or partial or unread):
+        check_uses(meaning)

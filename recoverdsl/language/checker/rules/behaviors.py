@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from recoverdsl.language import schema
 from recoverdsl.language.checker.rules.meaning import GENERATE, Meaning
 from recoverdsl.language.checker.rules.sources import check_source
+from recoverdsl.language.schema.uses import used
 
 
 def check_behavior(meaning: Meaning, path: str, behavior: schema.Behavior) -> None:
@@ -23,6 +24,18 @@ def check_behavior(meaning: Meaning, path: str, behavior: schema.Behavior) -> No
         check_source(meaning, path, behavior.judge.source, None, "judge")
 
 
+def check_uses(meaning: Meaning) -> None:
+    """Warn of behaviors that nothing reads. Nobody can tell in a spec of which a part is not read."""
+    spec = meaning.spec
+    swept = {value for sweep in spec.sweeps.values() for axis in sweep.axes.values() for value in axis if isinstance(value, str)}  # fmt: skip
+    for name in spec.behaviors:
+        if name not in (*used(spec), *swept):
+            meaning.add(
+                "REC421", f"nothing uses the behavior `{name}`", f"behavior.{name}",
+                help=f"write an attack with `maximize = {name}`, or remove it",
+            )  # fmt: skip
+
+
 def _condition(
     meaning: Meaning, block: str, key: str, reads: set[str], behavior: schema.Behavior
 ) -> None:
@@ -34,18 +47,16 @@ def _condition(
         message = f"`{key}` compares a judge that this behavior does not have"
         help = 'add `judge = classifier(…, label = "…")`'
         meaning.lacks("REC413", message, path, block, help=help)
-    if reads & set(schema.DETECTORS) and behavior.generate is None:
+    if reads & {*schema.DETECTORS, "text"} and behavior.generate is None:
         message = f"`{key}` judges a text that this behavior does not generate"
         meaning.lacks("REC408", message, path, block, help=GENERATE)
 
 
 def _reads(predicate: schema.Predicate) -> Iterator[str]:
-    """Return what a condition reads: `score`, `judge`, or the names of detectors."""
-    match predicate:
-        case schema.Comparison(name) | schema.Detector(name):
-            yield name
-        case schema.Not(inner):
-            yield from _reads(inner)
-        case schema.And(parts) | schema.Or(parts):
-            for part in parts:
-                yield from _reads(part)
+    """Return what a condition reads of a behavior: `score`, `judge`, `text`, or the names of detectors."""
+    for leaf in schema.leaves(predicate):
+        match leaf:
+            case schema.Comparison(name) | schema.Detector(name):
+                yield name
+            case schema.TextIs():
+                yield "text"

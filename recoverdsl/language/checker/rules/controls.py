@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from recoverdsl.language import schema
 from recoverdsl.language.checker.rules.meaning import Meaning
+from recoverdsl.language.diagnostics import Help
 from recoverdsl.language.schema.budgets import suffix_of
+from recoverdsl.language.schema.uses import target_of
 
 _TARGET = "target = base_answer of another_example"
 
@@ -33,14 +37,8 @@ def check_control(meaning: Meaning, path: str, control: schema.Control) -> None:
                     related=(f"{path}.with", "the direction is here"),
                 )
     attack = meaning.spec.attacks.get(control.of)
-    if control.target and attack and not isinstance(attack.maximize, schema.LogProb):
-        meaning.add(
-            "REC418",
-            f"`{control.of}` does not maximize an answer that another could replace",
-            f"{path}.target",
-            help="give the attack `maximize = logprob(base_answer)`",
-            related=(f"attack.{control.of}.maximize", "it maximizes this"),
-        )
+    if control.target and attack:
+        _target(meaning, path, control, attack)
     check_delta(meaning, f"{path}.of", control.of, "controlled")
     if not control.method and not control.target:
         if control.on == "undefended":
@@ -49,6 +47,42 @@ def check_control(meaning: Meaning, path: str, control: schema.Control) -> None:
         else:
             help = f"add `with = random_direction` or `{_TARGET}`"
             meaning.lacks("REC412", "this control repeats the attack", path, path, help=help)
+
+
+def _target(meaning: Meaning, path: str, control: schema.Control, attack: schema.Attack) -> None:
+    """Report a target that the attack cannot have, or has already."""
+    where, related = f"{path}.target", (f"attack.{control.of}.maximize", "it maximizes this")
+    name = target_of(control)
+    if isinstance(attack.maximize, schema.LogProb) != (name is None):
+        message = f"`{control.of}` does not maximize an answer that another could replace"
+        help: Help | str = "give the attack `maximize = logprob(base_answer)`"
+        if name is not None:
+            message = f"`{control.of}` maximizes an answer, which a behavior cannot replace"
+            help = f"write `{_TARGET}`"
+        elif isinstance(attack.maximize, str):
+            help = f"{help}, or write `target = {attack.maximize} of another_example`"
+        meaning.add("REC418", message, where, help=help, related=related)
+        return
+    if name is None:
+        return
+    meaning.scored(name, where, "reached")
+    if isinstance(control.target, str) and name == attack.maximize:
+        message = f"this is the target of `{control.of}` itself"
+        help = meaning.in_place_of(name, where, f"{name} of another_example")
+        meaning.add("REC418", message, where, help=help, related=related)
+    behavior = meaning.spec.behaviors.get(name)
+    if isinstance(control.target, schema.BehaviorOf) and behavior and not _names_a_column(behavior):
+        meaning.add(
+            "REC418", f"`{name}` names no column, so it is the same for another example", where,
+            help=f'name a column of the data, such as `top_token == " {{io}}"`, or write `target = {name}`',
+            related=(f"behavior.{name}", f"`{name}` is defined here"),
+        )  # fmt: skip
+
+
+def _names_a_column(behavior: schema.Behavior) -> bool:
+    score = behavior.score.terms if behavior.score else ()
+    tokens = [term.token for term in score] + [token for leaf in schema.leaves(behavior.holds) for token in schema.tokens_of(leaf)]  # fmt: skip
+    return any(re.search(r"\{\w+\}", token) for token in tokens)
 
 
 def check_delta(meaning: Meaning, path: str, name: str, doing: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from recoverdsl.language.checker.rules.meaning import GENERATE, Meaning
 from recoverdsl.language.diagnostics import Edit, Help, replace
-from recoverdsl.language.schema import METRICS, Attack, Control, Expectation
+from recoverdsl.language.schema import METRICS, AnswerOf, Attack, Control, Expectation
 from recoverdsl.language.schema.budgets import suffix_of
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 
@@ -16,7 +16,14 @@ _UNCONSTRAINED = "unconstrained_recovery_rate"
 
 
 def check_metric(meaning: Meaning, path: str, name: str) -> None:
-    """Report a figure of generated text where none is generated."""
+    """Report a figure of generated text where none is generated, or of the next token where none is read."""
+    if METRICS[name].next_token and meaning.only_generates:
+        meaning.add(
+            "REC407",
+            f"`{name}` is of the next token, and every behavior is judged by its text",
+            path,
+            help='name a token in a behavior, such as `holds = top_token == " {io}"`',
+        )
     if METRICS[name].generated and not meaning.generates:
         meaning.add(
             "REC408",
@@ -175,7 +182,9 @@ def _searched(
             why="a target that no norm reached counts with the largest that was tried",
             help="write `>` or `>=`",
         )
-    if control and control.target and control.on == "undefended":
+    answers = control is not None and isinstance(control.target, AnswerOf)
+    searched = metric == "smallest_norm" and not answers
+    if control and control.target and control.on == "undefended" and not searched:
         meaning.lacks(
             "REC405",
             f"no smallest norm is searched for `{subject}`, which runs without the clamp",

@@ -18,6 +18,11 @@ GENERATE = "add `generate = greedy(tokens = 48)`"
 _START = Span(0, 0, 1, 1, 1, 1)
 
 
+def _has_margin(predicate: schema.Predicate) -> bool:
+    """Return whether a condition is on the next token alone, so that a score follows from it."""
+    return all(isinstance(leaf, schema.NextToken) for leaf in schema.leaves(predicate))
+
+
 class Meaning:
     """A spec under examination.
 
@@ -125,10 +130,18 @@ class Meaning:
         )
         return unread or any(behavior.generate for behavior in behaviors.values())
 
+    @property
+    def only_generates(self) -> bool:
+        """Tell whether every behavior generates a text, as far as one can tell."""
+        behaviors = self.spec.behaviors
+        written = [p for p in self.spec.spans if p.startswith("behavior.") and p.count(".") == 1]
+        whole = "behavior" not in self.unread and len(written) == len(behaviors) > 0
+        return whole and all(behavior.generate for behavior in behaviors.values())
+
     def scored(self, name: str, path: str, doing: str) -> None:
-        """Report a behavior that is used for the score that it does not have."""
+        """Report a behavior that is used for the score that it does not have, nor a margin."""
         behavior = self.spec.behaviors.get(name)
-        if behavior and behavior.score is None:
+        if behavior and behavior.score is None and not _has_margin(behavior.holds):
             block = f"behavior.{name}"
             self.lacks(
                 "REC407", f"`{name}` has no score that could be {doing}", path, block,
