@@ -51,7 +51,11 @@ def example() -> Result:
         counts=Counts(64, 60, 35, 1),
         attacks={
             "projected": AttackResult(
-                rate, 20.0, (BudgetResult(5.0, low), BudgetResult(20.0, rate)), "orthogonal"
+                rate,
+                20.0,
+                (BudgetResult(5.0, low), BudgetResult(20.0, rate)),
+                "orthogonal",
+                "names_it",
             )
         },
         controls={
@@ -61,12 +65,24 @@ def example() -> Result:
         },
         expectations=(judged(False),),
         inputs=(Input("mid", "sae", "abcd"),),
+        behaviors={"names_it": Counts(64, 60, 35, 1), "says_it": Counts(64, 20, 4, 0)},
         attributions={
             "projected": (PartResult("clamped", "alone", low), PartResult("5", "without", rate))
         },
         intervals={"recovery_rate": IntervalUsed("wilson", 0.95)},
         environment={"threads": 2, "device": "cpu", "versions": {"torch": "2", "attrs": "24"}},
     )
+
+
+def test_a_result_without_behaviors_is_still_read() -> None:
+    old = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    del old["behaviors"]
+    for outcome in (*old["attacks"].values(), *old["controls"].values()):
+        del outcome["behavior"]
+    read = from_json(json.dumps(old))
+    assert read.behaviors == {}
+    assert read.attacks["projected"].behavior is None
+    assert read.counts == example().counts
 
 
 def test_golden() -> None:
