@@ -48,7 +48,11 @@ def example() -> Result:
         counts=Counts(64, 60, 35, 1),
         attacks={
             "projected": AttackResult(
-                rate, 20.0, (BudgetResult(5.0, low), BudgetResult(20.0, rate)), "orthogonal"
+                rate,
+                20.0,
+                (BudgetResult(5.0, low), BudgetResult(20.0, rate)),
+                "orthogonal",
+                "names_it",
             )
         },
         controls={
@@ -58,6 +62,7 @@ def example() -> Result:
         },
         expectations=(judged("broken"), judged("undecided", by="estimate", value=None, n=0)),
         inputs=(Input("mid", "sae", "abcd"),),
+        behaviors={"names_it": Counts(64, 60, 35, 1), "says_it": Counts(64, 20, 4, 0)},
         attributions={
             "projected": (PartResult("clamped", "alone", low), PartResult("5", "without", rate))
         },
@@ -66,6 +71,17 @@ def example() -> Result:
         flags=(Flag("starved", "flag", "projected", 0.05, "At norm 20 …", 20.0),),
         environment={"threads": 2, "device": "cpu", "versions": {"torch": "2", "attrs": "24"}},
     )
+
+
+def test_a_result_without_behaviors_is_still_read() -> None:
+    old = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    del old["behaviors"]
+    for outcome in (*old["attacks"].values(), *old["controls"].values()):
+        del outcome["behavior"]
+    read = from_json(json.dumps(old))
+    assert read.behaviors == {}
+    assert read.attacks["projected"].behavior is None
+    assert read.counts == example().counts
 
 
 def test_golden() -> None:

@@ -382,12 +382,11 @@ def test_a_spec_that_cannot_run_yet_is_refused_with_every_place_and_its_line(com
     lines = FULL.read_text().splitlines()
     places = {
         "behavior.judged": "behavior judged",
-        "behavior.says_yes": "behavior says_yes",
+        "behavior.judged.over": "over = harmful",
         "protect.refusal.select": "contrast(",
         "protect.chosen": "protect chosen",
         "protect.picked": "protect picked",
         "intervene.double": "intervene double",
-        "attack.direct.maximize": "maximize = says_yes",
     }
     for path, text in places.items():
         number = next(i for i, line in enumerate(lines, 1) if text in line)

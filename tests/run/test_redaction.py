@@ -19,7 +19,7 @@ from attrs import frozen
 import recoverdsl
 from recoverdsl.audit.texts import shown_ids, texts
 from recoverdsl.compiler.graph import Graph
-from recoverdsl.compiler.steps import Behavior, KeepValidFlips, RunBase
+from recoverdsl.compiler.steps import Behavior, KeepValidFlips, Measure, RunBase
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.behavior.observation import Observations
 from recoverdsl.engine.steps.delta_split import DeltaPart, DeltaParts
@@ -317,6 +317,8 @@ def test_texts_of_parts_are_revealed_where_they_were_stored() -> None:
         },
     )
     graph.add("keep", KeepValidFlips())
+    # Of the step that made the table, only its flips are read.
+    graph.add("split", Measure({}), flips="keep")
     resources = SimpleNamespace(
         examples=[Example("r0", "why?", {})], model=SimpleNamespace(decode=str)
     )
