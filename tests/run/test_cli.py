@@ -144,7 +144,7 @@ def test_a_changed_limit_runs_only_the_steps_that_depend_on_it(
         "control noise without its constraint at norm 3",
     }
     assert (
-        f"The results of {len(states) - 2} of {len(states)} steps are from an earlier run."
+        f"The results of {len(states) - 3} of {len(states)} steps are from an earlier run."
         in done.out
     )
 
