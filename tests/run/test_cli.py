@@ -140,9 +140,13 @@ def test_a_changed_limit_runs_only_the_steps_that_depend_on_it(
     events = [json.loads(line) for line in (tmp_path / "out/events.jsonl").read_text().splitlines()]
     states = {event["step"]: event["state"] for event in events if event["event"] == "ended"}
     computed = {step for step, state in states.items() if state != "kept"}
-    assert computed == {"recover projected at norm 3", "control noise at norm 3"}
+    assert computed == {
+        "recover projected at norm 3",
+        "control noise at norm 3",
+        "control noise without its constraint at norm 3",
+    }
     assert (
-        f"The results of {len(states) - 2} of {len(states)} steps are from an earlier run."
+        f"The results of {len(states) - 3} of {len(states)} steps are from an earlier run."
         in done.out
     )
 
@@ -176,9 +180,9 @@ def test_a_plan_lists_the_steps_that_an_earlier_run_has_stored(
     after = cli("plan", bench.claim, "--store", bench.store)
     assert (before.code, after.code) == (0, 0)
     assert "kept" not in before.out
-    assert "12 of 12 steps to run." in before.out
+    assert "15 of 15 steps to run." in before.out
     assert "to run" not in after.out.replace("Nothing to run", "")
-    assert after.out.count("     kept  ") == 12
+    assert after.out.count("     kept  ") == 15
     assert not (tmp_path / "empty").exists()
 
 
@@ -386,6 +390,7 @@ def test_a_spec_that_cannot_run_yet_is_refused_with_every_place_and_its_line(com
         "protect.refusal.select": "contrast(",
         "protect.chosen": "protect chosen",
         "protect.picked": "protect picked",
+        "protect.ranked": "protect ranked",
         "intervene.double": "intervene double",
     }
     for path, text in places.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -180,6 +181,9 @@ def test_a_revealed_run_has_every_text(runs: Runs, wanted: set[str]) -> None:
     assert found["texts.jsonl"] == found["report.html"] == wanted
 
 
+KINDS = ["attack", "control", "unconstrained_control"]
+
+
 def test_the_lines_of_a_revealed_run_are_its_texts(runs: Runs) -> None:
     written = (runs.revealed / "texts.jsonl").read_text()
     assert written == to_lines(runs.run.texts)
@@ -189,14 +193,17 @@ def test_the_lines_of_a_revealed_run_are_its_texts(runs: Runs) -> None:
     # The judge found what these texts say.
     rows = pq.read_table(runs.revealed / "examples.parquet").to_pandas()
     lengths = {
-        (line["kind"], line["name"], line["limit"], line["example"]): len(line["text"].strip())
+        (line["kind"], line["name"], line["limit"], line["example"], line["draw"]): len(
+            line["text"].strip()
+        )
         for line in lines
-        if line["kind"] in ("attack", "control")
+        if line["kind"] in KINDS
     }
-    attacked = rows[rows["kind"].isin(["attack", "control"])]
+    attacked = rows[rows["kind"].isin(KINDS)]
     assert len(attacked) == len(lengths)
     for row in attacked.itertuples():
-        assert lengths[row.kind, row.name, row.limit, row.example] == row.characters
+        draw = None if pd.isna(row.draw) else int(row.draw)
+        assert lengths[row.kind, row.name, row.limit, row.example, draw] == row.characters
 
 
 def test_a_redacted_run_leaves_none_of_an_earlier_revealed_one(

@@ -124,17 +124,22 @@ def _save_saes(folder: Path, layers: Iterable[int], width: int, features: int) -
 
 
 def _ioi_model(
-    folder: Path, *_: object, width: int = WIDTH, features: int = 4608
+    folder: Path, *_: object, width: int = WIDTH, features: int = 4608, seed: int = 4
 ) -> Mapping[str, str]:
     """Prepare the audits of ioi.rec's kind: as many features as the shipped SAE has, and as many layers
     below it."""
     words = _ioi_words()
     model = models.llama(
-        seed=4, vocab_size=len(words) + 1, num_hidden_layers=17, hidden_size=width, intermediate_size=48,
+        seed=seed, vocab_size=len(words) + 1, num_hidden_layers=17, hidden_size=width, intermediate_size=48,
         initializer_range=1.5 * width**-0.5,
     )  # fmt: skip
     _save_saes(folder, [14], width, features)
     return _smollm2(folder, model, models.tokenizer(words))
+
+
+def _other_ioi_model(folder: Path, *_: object) -> Mapping[str, str]:
+    """Prepare the same with a model that the listed features do something in."""
+    return _ioi_model(folder, seed=5)
 
 
 def _wide_ioi_model(folder: Path, *_: object) -> Mapping[str, str]:
@@ -218,9 +223,9 @@ SMALL = {
     "budgets": Small(_ioi_model, {**_FEW, "spent.steps": "8", "unconstrained.with": "adam(lr = 1)"}),
     "features": Small(
         _wide_ioi_model,
-        {**_FEW, "projected.steps": "3", "projected.find": "smallest_norm(within = 50%)"},
+        {"prompts.limit": "8", "projected.steps": "3", "projected.find": "smallest_norm(within = 50%)"},
     ),
-    "chosen_features": Small(_ioi_model, {**_FEW, **_QUICK}),
+    "chosen_features": Small(_other_ioi_model, {**_FEW, **_QUICK}),
     "gpt2": Small(_gpt2_model, {**_FEW, **_QUICK}),
     "refusal": Small(
         _refusal_model,

@@ -169,7 +169,7 @@ def test_the_sweep_of_budgets_has_ten_points_that_share_what_they_can(run: Ran) 
     assert run.observer.loaded == {"loading model smollm2": 1, "loading SAE mid": 1}
     computed = {kind: n for (kind, state), n in run.observer.steps.items() if state == "computed"}
     assert computed == {
-        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 10,
+        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 20,
     }  # fmt: skip
     assert len({(r.counts, tuple(features(r)["mid"])) for r in run.results}) == 1
     # The budget is shared: each attack has the point's limit, and so has the control.

@@ -184,6 +184,38 @@ def largest_move(architecture: str, **config: Any) -> float:
     return float((features.encode(moved) - features.encode(h_BTD)).abs().max())
 
 
+@pytest.mark.parametrize("norms", [None, 1.0, 1.3], ids=["any", "1", "1.3"])
+def test_matching_pursuit_is_the_plain_loop_state_by_state(norms: float | None) -> None:
+    """Whatever else is in the batch, in float32 as in float64."""
+    made = sae("matching_pursuit")
+    if norms is not None:
+        made.W_dec.data = norms * torch.nn.functional.normalize(made.W_dec.data, dim=1)
+    autoencoder, ids = adopted(made), torch.tensor([40, 3, 8, 21])
+    h_BTD = 3 * torch.randn(4, 5, 24, generator=torch.Generator().manual_seed(0))
+    found = autoencoder.encode(h_BTD)
+    expected = torch.stack([torch.stack([pursuit(made, h_D) for h_D in h_TD]) for h_TD in h_BTD])
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
+    assert torch.equal(autoencoder.features(ids).encode(h_BTD), found[..., ids])
+    assert (found > 0).sum(-1).min() >= 3
+
+
+def pursuit(made: Any, h_D: torch.Tensor) -> torch.Tensor:
+    """Return the activations (64,) of a state in float64: the feature that the remainder has most of is
+    taken out of it, until that adds none to those that are there."""
+    W_dec = made.W_dec.double()
+    left_D = h_D.double() - made.b_dec.double()
+    z_F = torch.zeros(len(W_dec), dtype=torch.float64)
+    for _ in range(len(left_D)):
+        reads_F = W_dec @ left_D
+        best, there = int(reads_F.argmax()), int((z_F != 0).sum())
+        if reads_F[best] > 0:
+            z_F[best] += reads_F[best]
+            left_D = left_D - reads_F[best] * W_dec[best]
+        if int((z_F != 0).sum()) == there or left_D.norm() < made.cfg.residual_threshold:
+            break
+    return z_F
+
+
 # --- Loading ----------------------------------------------------------------------------------
 
 
