@@ -137,6 +137,8 @@ def show(
             f"{c.name} {c.forward_passes} forward passes, {c.gradient_steps} gradients, "
             f"{figure(seconds.get(c.kind, {}).get(c.name))} s"
             for c in spent
+            # `strongest` searches nothing itself.
+            if c.name in seconds.get(c.kind, {})
         )
         parts += [text(f"Mean cost per example: {'; '.join(listed)}.", "dim"), Text()]
     if result.environment.get("revealed"):
