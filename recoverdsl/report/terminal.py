@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from recoverdsl.language.schema.strongest import STRONGEST
 from recoverdsl.measure.results import Result
 from recoverdsl.measure.sweeps import SweepResult, axes_of
 from recoverdsl.report import parts as delta_parts
@@ -138,7 +139,7 @@ def show(
             f"{figure(seconds.get(c.kind, {}).get(c.name))} s"
             for c in spent
             # `strongest` searches nothing itself.
-            if c.name in seconds.get(c.kind, {})
+            if c.name != STRONGEST
         )
         parts += [text(f"Mean cost per example: {'; '.join(listed)}.", "dim"), Text()]
     if result.environment.get("revealed"):
