@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from recoverdsl.language.schema.strongest import STRONGEST
 from recoverdsl.measure.results import Result
 from recoverdsl.measure.sweeps import SweepResult, axes_of
 from recoverdsl.report import parts as delta_parts
@@ -149,6 +150,8 @@ def show(
             f"{c.name} {c.forward_passes} forward passes, {c.gradient_steps} gradients, "
             f"{figure(seconds.get(c.kind, {}).get(c.name))} s"
             for c in spent
+            # `strongest` searches nothing itself.
+            if c.name != STRONGEST
         )
         parts += [text(f"Mean cost per example: {'; '.join(listed)}.", "dim"), Text()]
     if result.environment.get("revealed"):
