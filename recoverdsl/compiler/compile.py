@@ -109,7 +109,8 @@ class _Compiler:
             self._try_harder(budget)
         tables = {str(table): key for table, key in self.graph.tables.items()}
         measure = add("measure", Measure(dict(spec.measures)), **self._observed(), **tables)
-        add("judge", JudgeExpectations(spec.expects), measure=measure)
+        harder = {str(budget): key for budget, key in self.graph.strength.items()}
+        add("judge", JudgeExpectations(spec.expects), measure=measure, **harder)
         return self.graph
 
     # --- Behaviors --------------------------------------------------------------------------------

@@ -49,6 +49,9 @@ class Budget:
     limit: float | None
     """Largest norm; None if there is no limit."""
 
+    def __str__(self) -> str:
+        return f"{self.attack} {'none' if self.limit is None else limit_text(self.limit)}"
+
 
 def limit_text(limit: float) -> str:
     """Return a limit as short text that reads back as the same number."""

@@ -129,6 +129,7 @@ def test_another_limit_changes_only_the_attack_at_it_and_what_takes_from_that() 
         "find smallest norm, projected",
         "control noise at norm 9",
         "control noise without its constraint at norm 9",
+        "try harder, projected at norm 9",
         "measure",
         "judge",
     }

@@ -131,8 +131,8 @@ def test_it_is_no_weaker_than_any_attack_at_any_limit() -> None:
 def test_an_expectation_can_be_about_it() -> None:
     summary = summarize(planted(), {}, attacks=PLANNED, strongest=("a", "b"))
     expected = Expectation("recovery_rate", STRONGEST, None, "<=", 0.4, "…")
-    (judged,) = judge([expected], summary.attacks, summary.controls)
-    assert judged.value == 0.5 and judged.passed is False
+    (judged,) = judge([expected], summary.attacks, summary.controls, summary.intervals)
+    assert judged.value == 0.5 and judged.outcome == "undecided"
 
 
 def test_suffixes_alone_have_a_worst_case_without_a_limit() -> None:

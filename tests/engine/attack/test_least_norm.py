@@ -9,7 +9,7 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from recoverdsl.compiler.steps import FindSmallestNorm, Place, Stage
+from recoverdsl.compiler.steps import FindSmallestNorm, Place, ReachBehavior, Stage
 from recoverdsl.engine.attack.constraints.free import Free
 from recoverdsl.engine.attack.fast_minimum_norm import (
     fast_minimum_norm,
@@ -201,7 +201,7 @@ def test_under_the_final_norm_it_is_the_distance_to_a_hyperplane(
     # A weak attack, whose δ is far from the least.
     attack = made.recover(
         Stage((Place(TOP - 1, "output", LAST),), Adam(0.5), 60, 40.0),
-        behavior=SCORED, goal="score", preserve=preserve,
+        behavior=SCORED, goal=ReachBehavior(SCORED), preserve=preserve,
     )  # fmt: skip
     batch = FlipBatch(list(range(len(made.prompts))))
     problems = made.problems()

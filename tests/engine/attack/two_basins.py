@@ -10,6 +10,7 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from recoverdsl.engine.attack.problem import AttackProblem
+from recoverdsl.engine.behavior.conditions import Condition
 from recoverdsl.engine.behavior.objectives import Objective, ScoreGoal
 from recoverdsl.engine.defense.intervention import Intervention
 from recoverdsl.engine.model.families import Family
@@ -77,6 +78,6 @@ def two_basins(near: float = 10.0, least: float = 4.0) -> TwoBasins:
         family=family, sites=(0,), first=0, prefix=NO_PREFIX, intervention=Intervention(), features={},
         tokens=Tokens(torch.zeros(EXAMPLES, 1, dtype=torch.long), torch.ones(EXAMPLES, 1, dtype=torch.bool)),
         h_def={0: h_BQD}, where_BLQ=torch.ones(EXAMPLES, 1, 1, dtype=torch.bool),
-        goal=ScoreGoal(objective, Comparison("score", ">", 0.0), 0),
+        goal=ScoreGoal(objective, Condition(Comparison("score", ">", 0.0)), 0),
     )  # fmt: skip
     return TwoBasins(problem, torch.full((EXAMPLES,), near), torch.full((EXAMPLES,), least))
