@@ -17,10 +17,13 @@ from recoverdsl.language.schema import AnswerOf, BehaviorOf, Control, Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.canonical import digest
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
+from recoverdsl.language.schema.unrelated import controls_of
 from recoverdsl.language.schema.uses import behavior_of
 from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
 from recoverdsl.measure.checks import CHECKS, Evidence, flags
+from recoverdsl.measure.keys import Budget
+from recoverdsl.measure.specificity import specificities, unspecific
 from recoverdsl.measure.summary import Planned, Summary, judge, summarize
 from recoverdsl.measure.table import to_frame
 from recoverdsl.measure.verdict import decide
@@ -50,6 +53,13 @@ def assemble(
     }
     covered = strongest_of(spec)
     asked = any(expectation.subject == STRONGEST for expectation in spec.expects)
+    controls = {
+        name: Planned(
+            limits_of(spec, spec.attacks[control.of]), preserve[control.of], control.of,
+            _method(control), behavior_of(spec, spec.attacks[control.of]),
+        )
+        for name, control in controls_of(spec).items()
+    }  # fmt: skip
     summary = summarize(
         frame,
         spec.measures,
@@ -59,13 +69,7 @@ def assemble(
             name: Planned(limits_of(spec, attack), preserve[name], behavior=behavior_of(spec, attack))
             for name, attack in spec.attacks.items()
         },
-        controls={
-            name: Planned(
-                limits_of(spec, spec.attacks[control.of]), preserve[control.of], control.of,
-                _method(control), behavior_of(spec, spec.attacks[control.of]),
-            )
-            for name, control in spec.controls.items()
-        },
+        controls=controls,
     )  # fmt: skip
     searches = {
         budget: output.record(key, StrengthRecord).rows
@@ -76,6 +80,7 @@ def assemble(
         at for at in budgets_of_expectations(spec) if not spec.attacks[at.attack].checks
     )
     found = flags(Evidence(frame, summary.attacks, summary.controls, searches, unchecked))
+    specific = specificities(frame, controls)
     counts = {
         name: _counts(output, observed, _outcomes_of(frame, summary, name))
         for name, observed in output.graph.behaviors.items()
@@ -91,6 +96,12 @@ def assemble(
             judge(spec.expects, summary.attacks, summary.controls, summary.intervals),
             largest={name: attack.limit for name, attack in summary.attacks.items()},
             flags=found,
+            unspecific=unspecific(specific, budgets_of_expectations(spec)),
+            covers={
+                Budget(STRONGEST, at.limit): at.covers for at in summary.attacks[STRONGEST].budgets
+            }
+            if STRONGEST in summary.attacks
+            else {},
         ),
         inputs=tuple(
             results.Input(name, kind, source_of(block).pin(claim.fetcher))
@@ -104,6 +115,7 @@ def assemble(
         intervals=summary.intervals,
         checks=tuple(CHECKS),
         flags=found,
+        specificities=specific,
         environment=environment | _steps(spec, output, ids),
     )
     return result, frame

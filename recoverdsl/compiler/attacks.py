@@ -22,6 +22,7 @@ from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of, suffix_of
 from recoverdsl.language.schema.metrics import RECOVERY
+from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 from recoverdsl.measure.keys import Budget, limit_text
 
 STEPS = 100
@@ -56,10 +57,18 @@ def budgets_of_expectations(spec: Spec) -> list[Budget]:
     """Return the budgets of attacks with a δ whose recovery an expectation is about, once each."""
     found: dict[Budget, None] = {}
     for e in spec.expects:
-        attack = spec.attacks.get(e.subject)
-        if attack and e.metric in RECOVERY and not suffix_of(attack):
-            limit = limits_of(spec, attack)[-1] if e.norm is None else e.norm
-            found[Budget(e.subject, limit)] = None
+        together = e.subject == STRONGEST
+        names = strongest_of(spec) if together else [e.subject]
+        limits = {
+            name: limits_of(spec, spec.attacks[name]) for name in names if name in spec.attacks
+        }
+        largest = max((norms[-1] for norms in limits.values() if norms), default=None)
+        for name, norms in limits.items():
+            if e.metric not in RECOVERY or suffix_of(spec.attacks[name]):
+                continue
+            limit = largest if e.norm is None else e.norm
+            if limit in norms:
+                found[Budget(name, limit)] = None
     return list(found)
 
 

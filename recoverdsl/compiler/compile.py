@@ -37,6 +37,7 @@ from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.parts import Part, part_named
+from recoverdsl.language.schema.unrelated import controls_of
 from recoverdsl.language.schema.uses import behavior_of, target_of, tested
 from recoverdsl.measure.keys import Budget, RowKind, TableKey, limit_text
 
@@ -101,7 +102,7 @@ class _Compiler:
                 self.graph.tables[TableKey("attack", name, attacking.limit)] = key
             if attack.find:
                 self._find("smallest_norm", name, attack.find, key)
-        for name, control in spec.controls.items():
+        for name, control in controls_of(spec).items():
             self._control(name, control, defense)
         for name, attribute in spec.attributes.items():
             self._attribute(name, attribute)

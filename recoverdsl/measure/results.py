@@ -15,6 +15,7 @@ from recoverdsl.errors import UsageError
 from recoverdsl.measure.expectation import ExpectationResult
 from recoverdsl.measure.former_results import FORMER, from_former
 from recoverdsl.measure.intervals import Estimate
+from recoverdsl.measure.paired_difference import Specificity
 from recoverdsl.measure.verdict import Flag, Verdict, verdict_of
 
 SCHEMA = "recoverdsl/result/2"
@@ -167,6 +168,8 @@ class Result:
     """Names of the checks that the attacks were put to."""
     flags: tuple[Flag, ...] = ()
     """What these checks found."""
+    specificities: tuple[Specificity, ...] = ()
+    """Each attack compared with its controls of another target, pair by pair."""
     environment: dict[str, Any] = field(factory=dict)
     """Versions, device, threads, dtype, batch sizes: plain JSON values."""
     schema: str = SCHEMA

@@ -14,6 +14,7 @@ from recoverdsl.language.schema import METRICS, Bootstrap, Expectation, Interval
 from recoverdsl.language.schema.strongest import STRONGEST
 from recoverdsl.measure.expectation import ExpectationResult, compared
 from recoverdsl.measure.intervals import Estimate, bootstrap, largest, wilson, wilson_of_shares
+from recoverdsl.measure.paired_difference import TARGETS
 from recoverdsl.measure.results import (
     AttackResult,
     BudgetResult,
@@ -69,7 +70,7 @@ def summarize(
     (a drift from zero) is left out and makes the metric's `n` smaller. No examples give an
     undefined estimate with n = 0: a result, not an error. `unconstrained_recovery_rate` is there if
     directions were also drawn without the constraint, `smallest_norm` if a search ran,
-    `budget_ratio` if one ran for an attack and a control of it under the clamp, and figures of texts
+    `budget_ratio` and `specificity` if one ran for an attack and a control of it under the clamp, and figures of texts
     if any were generated, and `target_rank` and `target_probability` if the behavior has one target
     token.
 
@@ -100,7 +101,7 @@ def summarize(
     return Summary(
         attacks={
             name: AttackResult(
-                *_figures(rows, "attack", name, plan, intervals),
+                *_figures(rows, "attack", name, plan, intervals, _rival(name, controls or {})),
                 preserve=plan.preserve,
                 behavior=plan.behavior,
             )
@@ -195,8 +196,13 @@ def _figures(
     name: str,
     plan: Planned,
     intervals: Mapping[str, Interval],
+    rival: str | None = None,
 ) -> tuple[dict[str, Estimate], float | None, tuple[BudgetResult, ...]]:
-    """Return the headline metrics, the largest limit and the budgets, as `AttackResult` takes them."""
+    """Return the headline metrics, the largest limit and the budgets, as `AttackResult` takes them.
+
+    Args:
+        rival: for an attack, the control with which its least norms are compared.
+    """
     done = outcomes(rows, kind, name)
     free = outcomes(rows, "unconstrained_control", name) if kind == "control" else done[:0]
     # From all rows, so that a limit at which everything failed is still reported, with n = 0.
@@ -219,8 +225,17 @@ def _figures(
         if kind == "control" and not plan.method.endswith("_undefended"):
             ratios = budget_ratios(rows, name, plan.of)
             metrics["budget_ratio"] = _estimate("budget_ratio", ratios, intervals["budget_ratio"])
+        if rival and len(outcomes(rows, "smallest_norm_control", rival)):
+            ratios = budget_ratios(rows, rival, name)
+            metrics["specificity"] = _estimate("specificity", ratios, intervals["specificity"])
         metrics = {metric: metrics[metric] for metric in METRICS if metric in metrics}
     return metrics, budgets[-1].limit if budgets else None, budgets
+
+
+def _rival(attack: str, controls: Mapping[str, Planned]) -> str | None:
+    """Return the control of an attack whose target is least related to its own; None without one."""
+    own = [name for name, plan in controls.items() if plan.of == attack and plan.method in TARGETS]
+    return min(own, key=lambda name: TARGETS.index(controls[name].method), default=None)
 
 
 def _strongest(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Literal
 
 from attrs import evolve, frozen
@@ -39,6 +40,7 @@ def decide(
     largest: Mapping[str, float | None],
     flags: Iterable[Flag] = (),
     unspecific: Mapping[Budget, str] | None = None,
+    covers: Mapping[Budget, Sequence[str]] | None = None,
 ) -> tuple[ExpectationResult, ...]:
     """Return the expectations with the outcomes that stand; `verdict_of` them is the verdict.
 
@@ -52,6 +54,8 @@ def decide(
         flags: the findings of the checks.
         unspecific: the budgets at which unrelated targets are reached as well, each with a sentence
             that says so.
+        covers: the attacks of which a row at a limit is the worst case: it is as strong as the strongest of
+            them, and as specific as the most specific.
     """
     raised = [flag for flag in flags if flag.kind == "flag"]
 
@@ -59,13 +63,16 @@ def decide(
         recovers = _recovers(e)
         if e.outcome == "undecided" or recovers is None or e.subject not in largest:
             return e
-        at = Budget(e.subject, largest[e.subject] if e.norm is None else e.norm)
+        limit = largest[e.subject] if e.norm is None else e.norm
+        covered = (covers or {}).get(Budget(e.subject, limit), (e.subject,))
+        budgets = [Budget(name, limit) for name in covered]
         if recovers == "much":
-            found = [why for why in [(unspecific or {}).get(at)] if why]
+            said = [unspecific[at] for at in budgets if at in unspecific] if unspecific else []
+            against = said[:1] if len(said) == len(budgets) else []
         else:
-            names = [flag.name for flag in raised if _is_up(flag, at)]
-            found = [_flagged(e.subject, names)] if names else []
-        return evolve(e, outcome="undecided", reason=found[0]) if found else e
+            names = [[flag.name for flag in raised if _is_up(flag, at)] for at in budgets]
+            against = [_flagged(e.subject, [*chain.from_iterable(names)])] if all(names) else []
+        return evolve(e, outcome="undecided", reason=against[0]) if against else e
 
     return tuple(map(standing, expectations))
 

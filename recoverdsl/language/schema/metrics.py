@@ -121,6 +121,12 @@ METRICS: dict[str, Metric] = {
         "per example; one that was not reached counts with the largest norm that was tried.",
         over="the valid flips whose own target some norm reached", search=True,
     ),
+    "specificity": Metric(
+        "For an attack: how many times the smallest norm that recovers an unrelated target takes, per example: that of the control "
+        "with the values of another example, or else with another behavior, over the attack's own; one that was not reached counts "
+        "with the largest norm that was tried.",
+        over="the valid flips whose own target some norm reached", search=True,
+    ),
     "steps": Metric(
         "Optimization steps until the behavior was back.", unit="steps",
         over="the valid flips that recovered", recovered_only=True,

@@ -11,7 +11,7 @@ from recoverdsl.language.schema import METRICS, AnswerOf, Attack, Control, Expec
 from recoverdsl.language.schema.budgets import suffix_of
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 
-_SEARCHED = ("smallest_norm", "budget_ratio")
+_SEARCHED = ("smallest_norm", "budget_ratio", "specificity")
 _UNCONSTRAINED = "unconstrained_recovery_rate"
 
 
@@ -174,7 +174,17 @@ def _searched(
             help="name a control with `target = base_answer of another_example`",
         )
         return
-    if metric == "budget_ratio" and expectation.operator in ("<", "<="):
+    if metric == "specificity" and control:
+        meaning.lacks(
+            "REC405",
+            f"expected an attack, found the control `{subject}`",
+            f"{path}.subject",
+            f"control.{subject}",
+            why="specificity compares an attack with what its budget does for an unrelated target",
+            help=f"write `specificity({control.of})`, or `budget_ratio({subject})`",
+        )
+        return
+    if metric in ("budget_ratio", "specificity") and expectation.operator in ("<", "<="):
         meaning.add(
             "REC405",
             "the ratio is at least what is found, so it cannot be shown to be small",

@@ -1,0 +1,109 @@
+"""The specificity of a budget: whether it recovers the behavior in more examples than it writes an unrelated
+target in.
+
+Both are searched alike, in the same examples, so they are compared pair by pair.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+import pandas as pd
+
+from recoverdsl.measure.keys import Budget, limit_text
+from recoverdsl.measure.paired_difference import (
+    TARGETS,
+    PairedDifference,
+    Specificity,
+    paired_difference,
+)
+from recoverdsl.measure.summary import Planned, outcomes
+
+
+def specificities(rows: pd.DataFrame, controls: Mapping[str, Planned]) -> tuple[Specificity, ...]:
+    """Return the comparison of each control that has another target under the clamp with its attack.
+
+    Args:
+        rows: the table of `measure.table.SCHEMA`.
+        controls: what was planned.
+    """
+    return tuple(
+        Specificity(
+            plan.of, name, plan.method,
+            tuple(_at_limits(rows, plan.of, name)), _most_specific(rows, plan.of, name),
+        )
+        for name, plan in controls.items()
+        if plan.method in TARGETS
+    )  # fmt: skip
+
+
+def compared_with(found: Iterable[Specificity], attack: str) -> Specificity | None:
+    """Return the comparison that says whether an attack's budget is specific; None if there is none."""
+    own = [one for one in found if one.attack == attack]
+    return min(own, key=lambda one: TARGETS.index(one.method), default=None)
+
+
+def unspecific(found: Iterable[Specificity], budgets: Iterable[Budget]) -> dict[Budget, str]:
+    """Return the budgets at which recovery is not shown to exceed an unrelated target, each with a
+    sentence that says why."""
+    found = tuple(found)
+    said = {}
+    for budget in budgets:
+        one = compared_with(found, budget.attack)
+        if one is None:
+            said[budget] = (
+                f"no unrelated target was tried with the budget of {budget.attack}, so nothing shows that it "
+                "would not write anything else: add a control with a `target`"
+            )
+            continue
+        at = next((pair for pair in one.budgets if _same(pair.norm, budget.limit)), None)
+        if at is None or at.low is None or at.low <= 0:
+            said[budget] = f"{_at(budget.limit)}{_too_close(at, one)}"
+    return said
+
+
+def _too_close(pair: PairedDifference | None, one: Specificity) -> str:
+    if pair is None or pair.difference is None:
+        return f"the unrelated target of {one.control} has no figure to compare with"
+    assert pair.low is not None and pair.high is not None
+    return (
+        f"the same search also reaches the unrelated target of {one.control} in {pair.other} of {pair.n}, "
+        f"and its own in {pair.own}: a difference of {100 * pair.difference:.0f} points, "
+        f"interval {100 * pair.low:.0f} to {100 * pair.high:.0f}"
+    )
+
+
+def _at_limits(rows: pd.DataFrame, attack: str, control: str) -> Iterator[PairedDifference]:
+    own, other = (outcomes(rows, *key) for key in (("attack", attack), ("control", control)))
+    for limit in sorted(set(own["limit"]) & set(other["limit"])):
+        one, two = (
+            done[done["limit"] == limit].set_index("example")["recovered"] > 0
+            for done in (own, other)
+        )
+        both = one.index.intersection(two.index)
+        yield paired_difference(one[both], two[both], None if math.isinf(limit) else limit)
+
+
+def _most_specific(rows: pd.DataFrame, attack: str, control: str) -> PairedDifference | None:
+    """Return the difference at the norm at which it is largest; of several the smallest."""
+    searched = (("smallest_norm", attack), ("smallest_norm_control", control))
+    own, other = (outcomes(rows, *key).set_index("example") for key in searched)
+    both = own.index.intersection(other.index)
+    if not len(both):
+        return None
+    least, rival = (
+        done.loc[both, "norm"].where(done.loc[both, "recovered"].astype(bool), math.inf)
+        for done in (own, other)
+    )
+    norms = sorted({float(norm) for norm in least if math.isfinite(norm)})
+    pairs = [paired_difference(least <= norm, rival <= norm, norm) for norm in norms]
+    return max(pairs, key=lambda pair: pair.difference or 0.0, default=None)
+
+
+def _same(one: float | None, other: float | None) -> bool:
+    return one == other if one is None or other is None else math.isclose(one, other)
+
+
+def _at(limit: float | None) -> str:
+    return "" if limit is None else f"at norm {limit_text(limit)} "
