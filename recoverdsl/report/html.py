@@ -30,6 +30,7 @@ from recoverdsl.report.evidence import cautions
 from recoverdsl.report.openings import OPENING_HEADINGS, categories, openings
 from recoverdsl.report.plots import part_bars, recovery_against_budget, recovery_against_drift
 from recoverdsl.report.revealed import Revealed, by_example
+from recoverdsl.report.specificity import specificity
 from recoverdsl.report.strength import strength
 from recoverdsl.report.words import clean, clean_line, figure, percent
 
@@ -123,6 +124,7 @@ def render_html(
         funnel=sentences.funnel(result),
         undecided=sentences.undecided(result),
         strength=strength(result),
+        specificity=specificity(result),
         cautions=cautions(result),
         method=sentences.method(result),
         attacks=attacks,
@@ -163,6 +165,7 @@ def render_fragment(result: Result) -> str:
         headline=sentences.headline(result),
         undecided=sentences.undecided(result),
         strength=strength(result),
+        specificity=specificity(result),
         cautions=cautions(result),
         headings=headings(result),
         table=table(result),

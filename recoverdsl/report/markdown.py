@@ -20,6 +20,7 @@ from recoverdsl.report.sentences import (
     method,
     undecided,
 )
+from recoverdsl.report.specificity import specificity
 from recoverdsl.report.strength import strength
 from recoverdsl.report.words import clean_line
 
@@ -44,7 +45,13 @@ def to_markdown(result: Result, examples: pd.DataFrame | None = None) -> str:
         "",
         *(
             line
-            for said in (*undecided(result), tried.summary, *tried.findings, *cautions(result))
+            for said in (
+                *undecided(result),
+                tried.summary,
+                *tried.findings,
+                *specificity(result),
+                *cautions(result),
+            )
             for line in (_escape(said), "")
         ),
         _escape(funnel(result)),

@@ -13,6 +13,7 @@ from recoverdsl.language.schema.budgets import suffix_of
 from recoverdsl.language.schema.metrics import RECOVERY
 from recoverdsl.measure.expectation import ExpectationResult
 from recoverdsl.measure.intervals import Estimate
+from recoverdsl.measure.paired_difference import TARGETS
 from recoverdsl.measure.results import AttackResult, ControlResult, Result
 from recoverdsl.report.cells import generates, is_suffix
 from recoverdsl.report.evidence import finding
@@ -78,11 +79,10 @@ def headline(result: Result) -> Headline:
     rate = attack.at(at).get("recovery_rate")
     limit = attack.limit if at is None else at
     clause = f"{_at(limit)}{_subject(attack)} recovers the behavior in {_examples(rate)}"
-    controls = [
-        _control(control, at)
-        for control in result.controls.values()
-        if control.of in (name, *attack.covers)
-    ]
+    own = [c for c in result.controls.values() if c.of in (name, *attack.covers)]
+    # Random directions of that size do little whatever the clamp hides, so an unrelated target says more.
+    targets = [control for control in own if control.method in TARGETS]
+    controls = [_control(control, at) for control in targets or own]
     return Headline(verdict, "; ".join([clause, *filter(None, controls)]))
 
 
@@ -286,11 +286,11 @@ def _control(control: ControlResult, at: float | None) -> str:
         case "random_direction":
             return f"random directions of that norm do so in {count(rate)}"
         case "another_example":
-            return f"the same budget also elicits another example's answer in {count(rate)}"
+            return f"the same search elicits another example's answer in {count(rate)}"
         case "another_row":
-            return f"the same budget also puts the values of another example there in {count(rate)}"
+            return f"the same search puts the values of another example there in {count(rate)}"
         case "another_behavior":
-            return f"the same budget also elicits another behavior in {count(rate)}"
+            return f"the same search elicits another behavior in {count(rate)}"
         case method if method.endswith("_undefended"):
             # This control says nothing about the clamp, and the headline is about the clamp.
             return ""
