@@ -68,7 +68,8 @@ def test_planted_figures_come_back() -> None:
     assert list(m) == [
         name
         for name, metric in METRICS.items()
-        if not metric.generated and name not in ("budget_ratio", "unconstrained_recovery_rate")
+        if not metric.generated
+        and name not in ("budget_ratio", "unconstrained_recovery_rate", "specificity")
     ]
     assert "smallest_norm" not in attack.budgets[-1].metrics
     assert summary.controls["noise"].metrics["recovery_rate"].value == 0.1
@@ -91,9 +92,10 @@ def test_with_texts_and_searches_every_metric_is_there() -> None:
     rows += [row(str(i), "other", kind="unconstrained_control", **text) for i in range(4)]
     rows += [row(str(i), kind="smallest_norm", norm=2.0 + i) for i in range(4)]
     rows += [row(str(i), "other", kind="smallest_norm_control", norm=8.0 + 4 * i) for i in range(3)]
-    summary = summarize(table.to_frame(rows), {}, controls={"other": Planned(of="a")})
+    planned = {"other": Planned(of="a", method="another_example")}
+    summary = summarize(table.to_frame(rows), {}, controls=planned)
     control = summary.controls["other"].metrics
-    assert list(control) == list(METRICS)
+    assert list(control) == [name for name in METRICS if name != "specificity"]
     assert list(summary.attacks["a"].metrics) == [
         n for n in METRICS if n not in ("budget_ratio", "unconstrained_recovery_rate")
     ]
