@@ -52,6 +52,24 @@ NEITHER: list[dict[str, Any]] = [
 ]
 
 
+def test_the_worst_case_over_attacks_is_as_strong_as_the_strongest_of_them() -> None:
+    covers = {Budget("strongest", 20.0): ("a", "b")}
+    claim = judged(outcome="met", subject="strongest")
+    for flagged, outcome in ((["a"], "met"), (["a", "b"], "undecided"), ([], "met")):
+        flags = [flag(name) for name in flagged]
+        (left,) = decide([claim], largest={"strongest": 20.0}, flags=flags, covers=covers)
+        assert left.outcome == outcome
+
+
+def test_and_as_specific_as_the_most_specific() -> None:
+    covers = {Budget("strongest", 20.0): ("a", "b")}
+    claim = judged(outcome="broken", subject="strongest")
+    for names, outcome in ((["a"], "broken"), (["a", "b"], "undecided"), ([], "broken")):
+        unspecific = {Budget(name, 20.0): f"{name} writes anything" for name in names}
+        (left,) = decide([claim], largest={"strongest": 20.0}, unspecific=unspecific, covers=covers)
+        assert left.outcome == outcome
+
+
 @pytest.mark.parametrize("of", LITTLE)
 def test_a_flag_takes_back_that_little_is_recovered(of: dict[str, Any]) -> None:
     (left,) = decide([judged(**of)], largest=LARGEST, flags=[flag()])
