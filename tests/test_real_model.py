@@ -20,35 +20,66 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "specs" / "ioi.rec"
-PROMPTS = 48
+PROMPTS = 24
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, cores: None) -> Any:
+    """Return a run of the first prompts, without the searches of least norms and the giver's name."""
     folder = tmp_path_factory.mktemp("ioi")
-    audit = recoverdsl.load(SPEC, set={"prompts.limit": str(PROMPTS)})
+    text = SPEC.read_text()
+    for begins, ends in (("# The same for the weaker", "# A large enough"), ("control giver", "# Random directions")):  # fmt: skip
+        text = text[: text.index(begins)] + text[text.index(ends) :]
+    text = text.replace('"saes/', f'"{SPEC.parent}/saes/')
+    text = "".join(line for line in text.splitlines(True) if "smallest_norm" not in line)
+    spec = folder / "ioi.rec"
+    spec.write_text(text)
+    audit = recoverdsl.load(
+        spec,
+        set={
+            "prompts.limit": str(PROMPTS), "ranking_prompts.rows": "128..175",
+            "projected.limit": "norm <= [10, 30]", "projected.steps": "60", "noise.draws": "2",
+        },
+        allow_outside=True,
+    )  # fmt: skip
     return audit.run(folder / "run", store=folder / "store")
 
 
 def test_the_clamp_flips_enough_prompts(run: Any) -> None:
     counts = run.result.counts
     assert counts.examples == PROMPTS
-    assert counts.base_holds >= 0.97 * PROMPTS
-    assert counts.valid_flips >= 0.40 * PROMPTS
+    assert counts.base_holds >= 0.80 * PROMPTS
+    assert counts.valid_flips >= 0.60 * PROMPTS
     assert counts.failed == 0
 
 
 def test_orthogonal_recovery_is_nearly_complete_and_leaves_the_features_alone(run: Any) -> None:
     metrics = run.result.attacks["projected"].metrics
     assert metrics["recovery_rate"].value >= 0.95
-    assert metrics["zero_reactivation_recovery"].value >= 0.99
+    assert metrics["zero_reactivation_recovery"].value >= 0.95
     assert metrics["drift"].value <= 1e-4
     assert metrics["drift"].n == run.result.counts.valid_flips
-    assert metrics["violation"].value <= 1e-5
+    assert metrics["violation"].value <= 1e-4
+
+
+def test_the_clamp_makes_the_recipient_unlikely_and_the_attack_the_top_token(run: Any) -> None:
+    rows = run.examples[(run.examples.kind == "attack") & (run.examples.limit == 30)]
+    assert (rows.rank_base == 1).all()
+    assert (rows.rank_defended > 1).all()
+    assert rows.rank_defended.median() > 10
+    assert (rows.rank_recovered[rows.recovered] == 1).all()
 
 
 def test_random_directions_of_the_same_norm_do_little(run: Any) -> None:
     assert run.result.controls["noise"].metrics["recovery_rate"].value <= 0.10
+
+
+def test_a_name_of_another_prompt_takes_a_larger_budget(run: Any) -> None:
+    (found,) = [one for one in run.result.specificities if one.control == "unrelated"]
+    ten, thirty = found.budgets
+    assert (ten.norm, thirty.norm) == (10, 30)
+    assert ten.own > ten.other
+    assert thirty.other >= 0.8 * thirty.n, "at norm 30 anything can be written"
 
 
 def test_a_larger_budget_recovers_no_fewer(run: Any) -> None:
@@ -70,13 +101,12 @@ def test_the_perturbations_recover_in_the_unmodified_model_with_plain_hooks(run:
     ids = selected["ids"]
 
     with safe_open(run.folder / "perturbations.safetensors", "pt") as file:
-        deltas = file.get_tensor("projected/20")
-        described = json.loads(file.metadata()["perturbations"])["projected/20"]
+        deltas = file.get_tensor("projected/30")
+        described = json.loads(file.metadata()["perturbations"])["projected/30"]
     assert described["boundaries"] == [15]
     assert described["columns_behind_prompt"] == 0
-    (data,) = audit.spec.data.values()
-    examples = {example.id: example for example in load_examples(data, audit.fetcher)}
-    rows = run.examples[(run.examples.name == "projected") & (run.examples.limit == 20)]
+    examples = {e.id: e for e in load_examples(audit.spec.data["prompts"], audit.fetcher)}
+    rows = run.examples[(run.examples.name == "projected") & (run.examples.limit == 30)]
     rows = rows[rows.kind == "attack"].set_index("example")
 
     for delta_QD, name in list(zip(deltas[:, 0], described["examples"], strict=True))[:12]:
@@ -93,7 +123,10 @@ def test_the_perturbations_recover_in_the_unmodified_model_with_plain_hooks(run:
         with torch.no_grad():
             logits = model(torch.tensor([tokenizer(examples[name].prompt).input_ids])).logits[0, -1]
         handle.remove()
-        io, s = (tokenizer(" " + fields[who]).input_ids[0] for who in ("io", "s"))
-        score = (logits[io] - logits[s]).item()
-        assert score == pytest.approx(rows.score_recovered[name], abs=2e-3)
-        assert (score > 0) == rows.recovered[name]
+        io = tokenizer(" " + fields["io"]).input_ids[0]
+        rivals = logits.clone()
+        rivals[io] = -torch.inf
+        margin = (logits[io] - rivals.max()).item()
+        assert margin == pytest.approx(rows.score_recovered[name], abs=2e-3)
+        assert (margin > 0) == rows.recovered[name]
+        assert int((logits > logits[io]).sum()) + 1 == rows.rank_recovered[name]
