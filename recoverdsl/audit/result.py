@@ -76,10 +76,16 @@ def assemble(
         for budget, key in output.graph.strength.items()
         if output.results[key].record is not None
     }
+    spellings = {
+        name: tuple(row.spelling for row in observed(output, at.base) if row.spelling)
+        for name, at in output.graph.behaviors.items()
+    }
     unchecked = frozenset(
         at for at in budgets_of_expectations(spec) if not spec.attacks[at.attack].checks
     )
-    found = flags(Evidence(frame, summary.attacks, summary.controls, searches, unchecked))
+    found = flags(
+        Evidence(frame, summary.attacks, summary.controls, searches, spellings, unchecked)
+    )
     specific = specificities(frame, controls)
     counts = {
         name: _counts(output, observed, _outcomes_of(frame, summary, name))

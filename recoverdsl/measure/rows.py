@@ -35,6 +35,17 @@ class TargetPlace:
     """In [0, 1]."""
 
 
+@frozen
+class SpellingShares:
+    """The probability of the tokens that a behavior names as the next one, and of other spellings of them:
+    with and without a space before, with another first letter."""
+
+    named: float
+    """Of all the tokens that it names together, in [0, 1]."""
+    other: float
+    """Of all their other spellings that are one token, together."""
+
+
 @frozen(kw_only=True)
 class Observation:
     """The behavior of one example, without δ."""
@@ -48,6 +59,8 @@ class Observation:
     score: float | None = None
     target: TargetPlace | None = None
     """None where the behavior has no single target token."""
+    spelling: SpellingShares | None = None
+    """None where a text is judged, or a logit was not a finite number."""
     text: WrittenText | None = None
     answer_tokens: int | None = None
     """Tokens of the text."""

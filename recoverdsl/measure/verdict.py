@@ -32,6 +32,8 @@ class Flag:
     """What was found, in a sentence."""
     limit: float | None = None
     """The limit of the norm at which it is up; None if it is up at all of them."""
+    against: Literal["little", "both"] = "little"
+    """The conclusions that a flag speaks against: that little is recovered, or that much is as well."""
 
 
 def decide(
@@ -69,6 +71,12 @@ def decide(
         if recovers == "much":
             said = [unspecific[at] for at in budgets if at in unspecific] if unspecific else []
             against = said[:1] if len(said) == len(budgets) else []
+            both = [
+                f.name
+                for f in raised
+                if f.against == "both" and any(_is_up(f, at) for at in budgets)
+            ]
+            against = [_flagged(e.subject, both), *against] if both else against
         else:
             names = [[flag.name for flag in raised if _is_up(flag, at)] for at in budgets]
             against = [_flagged(e.subject, [*chain.from_iterable(names)])] if all(names) else []
@@ -103,7 +111,7 @@ def _recovers(e: ExpectationResult) -> Literal["little", "much"] | None:
 
 def _flagged(attack: str, names: list[str]) -> str:
     flags = ", ".join(dict.fromkeys(names))
-    return f"the attack {attack} may be too weak to say that little is recovered: {flags}"
+    return f"a check of the attack {attack} speaks against it: {flags}"
 
 
 def _is_up(flag: Flag, at: Budget) -> bool:

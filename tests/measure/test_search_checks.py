@@ -10,7 +10,9 @@ import pytest
 from recoverdsl.measure import table
 from recoverdsl.measure.checks import Evidence, flags
 from recoverdsl.measure.keys import Budget
+from recoverdsl.measure.rows import SpellingShares
 from recoverdsl.measure.strength import StrengthRow, Tried
+from recoverdsl.measure.summary import Planned, summarize
 from recoverdsl.measure.verdict import Flag
 
 LIMIT = 20.0
@@ -130,4 +132,22 @@ def test_checks_that_are_turned_off_are_said() -> None:
         "a",
         LIMIT,
         None,
+    )
+
+
+# --- Behaviors --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("named", "other", "flagged"),
+    [(0.0001, 0.76, True), (0.0099, 0.51, True), (0.011, 0.9, False), (0.0001, 0.5, False)],
+)
+def test_tokens_that_the_model_spells_otherwise(named: float, other: float, flagged: bool) -> None:
+    attacks = summarize(
+        table.to_frame([]), {}, attacks={"a": Planned(behavior="b"), "c": Planned(behavior="d")}
+    ).attacks
+    spelled = {"b": (SpellingShares(named, other),) * 3}
+    given = flags(Evidence(table.to_frame([]), attacks, {}, spellings=spelled))
+    assert [(f.name, f.subject, f.limit, f.against) for f in given] == (
+        [("other_spelling", "a", None, "both")] if flagged else []
     )

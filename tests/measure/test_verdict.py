@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from recoverdsl.measure.expectation import Outcome
 from recoverdsl.measure.verdict import Budget, Flag, decide, verdict_of
@@ -68,6 +69,16 @@ def test_and_as_specific_as_the_most_specific() -> None:
         unspecific = {Budget(name, 20.0): f"{name} writes anything" for name in names}
         (left,) = decide([claim], largest={"strongest": 20.0}, unspecific=unspecific, covers=covers)
         assert left.outcome == outcome
+
+
+def test_a_flag_against_both_takes_back_that_much_is_recovered_too() -> None:
+    void = evolve(flag(), against="both")
+    for of in (*LITTLE, *MUCH):
+        (left,) = decide([judged(**of)], largest=LARGEST, flags=[void])
+        assert left.outcome == "undecided"
+        assert left.reason is not None and "weak" in left.reason
+    (left,) = decide([judged(outcome="broken")], largest=LARGEST, flags=[flag()])
+    assert left.outcome == "broken"
 
 
 @pytest.mark.parametrize("of", LITTLE)

@@ -14,7 +14,8 @@ from recoverdsl.engine.behavior.conditions import Condition, condition_of
 from recoverdsl.engine.behavior.example_tokens import fill, token_ids
 from recoverdsl.engine.behavior.generation import Answers, generate
 from recoverdsl.engine.behavior.objectives import Objective, ScoreGoal, objective
-from recoverdsl.engine.behavior.target_token import places, target_of
+from recoverdsl.engine.behavior.spelling import spelling_shares
+from recoverdsl.engine.behavior.target_token import named_tokens, places, target_of
 from recoverdsl.engine.defense.intervention import Intervention
 from recoverdsl.engine.model.families import Family
 from recoverdsl.engine.model.forward import embed, run_layers
@@ -165,18 +166,23 @@ def _observe_score(
     targets: Sequence[TargetPlace | None] = [None] * len(indices)
     if goal.target_B is not None:
         targets = places(family, h_BD, goal.target_B)
+    examples = [resources.examples[index] for index in indices]
+    spellings = spelling_shares(
+        family, h_BD, named_tokens(behavior), examples, resources.model.encode_text
+    )
     rows = tuple(
         Observation(
             example=resources.examples[index].id,
             category=resources.examples[index].category,
             score=float(score),
             target=target,
+            spelling=spelling,
             holds=bool(present),
             removed=bool(removed),
             failed=None if score.isfinite() else NOT_A_NUMBER,
         )
-        for index, score, target, present, removed in zip(
-            indices, score_B, targets, present_B, removed_B, strict=True
+        for index, score, target, spelling, present, removed in zip(
+            indices, score_B, targets, spellings, present_B, removed_B, strict=True
         )
     )
     return Observations(rows, score_B=score_B)

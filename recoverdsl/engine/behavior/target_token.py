@@ -18,6 +18,7 @@ from recoverdsl.language.schema import (
     Term,
     TopToken,
     leaves,
+    tokens_of,
 )
 from recoverdsl.measure.rows import TargetPlace
 
@@ -29,6 +30,12 @@ def target_of(behavior: Behavior) -> str | None:
     """
     named = set(_named(behavior))
     return named.pop() if len(named) == 1 else None
+
+
+def named_tokens(behavior: Behavior) -> list[str]:
+    """Return the texts of all tokens that a behavior names, in its score and in its condition."""
+    score = [term.token for term in behavior.score.terms] if behavior.score else []
+    return [*score, *(token for leaf in leaves(behavior.holds) for token in tokens_of(leaf))]
 
 
 def _named(behavior: Behavior) -> Iterator[str]:

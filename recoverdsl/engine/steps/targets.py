@@ -11,14 +11,13 @@ from torch import Tensor
 from recoverdsl.compiler.steps import Behavior, ChooseTargets
 from recoverdsl.engine.behavior.example_tokens import fill
 from recoverdsl.engine.behavior.observation import goal_of
-from recoverdsl.engine.behavior.target_token import places
+from recoverdsl.engine.behavior.target_token import named_tokens, places
 from recoverdsl.engine.defense.intervention import Intervention
 from recoverdsl.engine.model.forward import embed, run_layers
 from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.steps.evaluation import NO_UNLIKE_TOKENS, THERE_ALREADY
 from recoverdsl.engine.steps.executor import FlipExecutor, Progress, executes
 from recoverdsl.engine.steps.target_records import ChosenTarget, ChosenTargets
-from recoverdsl.language.schema import leaves, tokens_of
 from recoverdsl.measure.rows import TargetPlace, WithoutDelta
 
 
@@ -66,7 +65,7 @@ def unlike_rows(
     A token that the behavior names in every example, as one of several choices, may occur.
     """
     examples, encode = resources.examples, resources.model.encode_text
-    texts = _tokens(behavior)
+    texts = named_tokens(behavior)
     filled = [text for text in texts if re.search(r"\{\w+\}", text)]
     fixed = {id for text in texts if text not in filled for id in encode(text)}
     own = {id for text in filled for id in encode(fill(text, examples[flips[at]]))}
@@ -85,12 +84,6 @@ def _occurs(word: str, prompt: str) -> bool:
     """Return whether a text has a word, with other characters than letters and digits around it."""
     plain = word.strip()
     return bool(plain) and re.search(rf"(?<!\w){re.escape(plain)}(?!\w)", prompt) is not None
-
-
-def _tokens(behavior: Behavior) -> list[str]:
-    """Return the texts of all tokens that a behavior names."""
-    score = [term.token for term in behavior.score.terms] if behavior.score else []
-    return [*score, *(token for leaf in leaves(behavior.holds) for token in tokens_of(leaf))]
 
 
 def _figures(

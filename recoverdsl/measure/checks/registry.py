@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from recoverdsl.measure.keys import Budget
 from recoverdsl.measure.results import AttackResult, ControlResult
+from recoverdsl.measure.rows import SpellingShares
 from recoverdsl.measure.strength import StrengthRow
 from recoverdsl.measure.verdict import Flag
 
@@ -27,6 +28,8 @@ class Evidence:
     controls: Mapping[str, ControlResult]
     searches: Mapping[Budget, tuple[StrengthRow, ...]] = field(factory=dict)
     """Other searches at a budget, where the attack did not recover."""
+    spellings: Mapping[str, tuple[SpellingShares, ...]] = field(factory=dict)
+    """Behavior that is tested to the shares of the tokens that it names, without the clamp."""
     unchecked: frozenset[Budget] = frozenset()
     """Budgets that an expectation is about and that were not searched again."""
 
@@ -41,6 +44,8 @@ class Finding:
     sentence: str
     limit: float | None = None
     """The limit that it is about; None if it is about all of them."""
+    against: Literal["little", "both"] = "little"
+    """See `Flag.against`."""
 
 
 @frozen
@@ -74,7 +79,15 @@ def check(
 def flags(evidence: Evidence) -> tuple[Flag, ...]:
     """Return what the checks find, check by check."""
     return tuple(
-        Flag(check.name, check.kind, found.subject, found.figure, found.sentence, found.limit)
+        Flag(
+            check.name,
+            check.kind,
+            found.subject,
+            found.figure,
+            found.sentence,
+            found.limit,
+            found.against,
+        )
         for check in CHECKS.values()
         for found in check.find(evidence)
     )
