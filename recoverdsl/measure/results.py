@@ -63,6 +63,22 @@ class BudgetResult:
 
 
 @frozen
+class TargetBefore:
+    """The place of the target token among all next tokens before δ, over the valid flips of an attack."""
+
+    n: int
+    """Flips that have a target token."""
+    rank_base: float
+    """Median rank without the clamp; 1 is the most likely."""
+    rank_defended: float
+    """Median rank under the clamp."""
+    probability_base: float
+    """Mean probability without the clamp, in [0, 1]."""
+    probability_defended: float
+    """Mean probability under the clamp."""
+
+
+@frozen
 class AttackResult:
     """The figures of one attack."""
 
@@ -77,6 +93,9 @@ class AttackResult:
     without one. Of the row `strongest`, the one that all of its attacks have, or `several`."""
     behavior: str | None = None
     """The behavior that it tests, over whose valid flips its figures are."""
+    target: TargetBefore | None = None
+    """The target token before δ; None if the behavior has none. `target_rank` and `target_probability`
+    are those with δ."""
     covers: tuple[str, ...] = field(default=(), kw_only=True)
     """For the row `strongest`, the attacks of which it is the worst case, example by example."""
 

@@ -21,6 +21,7 @@ from recoverdsl.measure.results import (
     ControlResult,
     IntervalUsed,
     PartResult,
+    TargetBefore,
 )
 from recoverdsl.measure.strongest import with_strongest
 
@@ -104,6 +105,7 @@ def summarize(
                 *_figures(rows, "attack", name, plan, intervals, _rival(name, controls or {})),
                 preserve=plan.preserve,
                 behavior=plan.behavior,
+                target=_target(rows, name),
             )
             for name, plan in planned.items()
         }
@@ -230,6 +232,17 @@ def _figures(
             metrics["specificity"] = _estimate("specificity", ratios, intervals["specificity"])
         metrics = {metric: metrics[metric] for metric in METRICS if metric in metrics}
     return metrics, budgets[-1].limit if budgets else None, budgets
+
+
+def _target(rows: pd.DataFrame, attack: str) -> TargetBefore | None:
+    """Return the place of an attack's target token before δ, over the examples that it did not fail in."""
+    done = outcomes(rows, "attack", attack).drop_duplicates("example")
+    done = done[done["rank_base"].notna() & done["rank_defended"].notna()]
+    if not len(done):
+        return None
+    ranks = (float(done[name].median()) for name in ("rank_base", "rank_defended"))
+    shares = (float(done[name].mean()) for name in ("probability_base", "probability_defended"))
+    return TargetBefore(len(done), *ranks, *shares)
 
 
 def _rival(attack: str, controls: Mapping[str, Planned]) -> str | None:

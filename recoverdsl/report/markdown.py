@@ -18,6 +18,7 @@ from recoverdsl.report.sentences import (
     funnel,
     headline,
     method,
+    targets,
     undecided,
 )
 from recoverdsl.report.specificity import specificity
@@ -50,6 +51,7 @@ def to_markdown(result: Result, examples: pd.DataFrame | None = None) -> str:
                 tried.summary,
                 *tried.findings,
                 *specificity(result),
+                *targets(result),
                 *cautions(result),
             )
             for line in (_escape(said), "")

@@ -157,6 +157,30 @@ def method(result: Result) -> str:
     )
 
 
+def targets(result: Result) -> list[str]:
+    """List a sentence for each attack whose behavior is about one token: its place without the clamp, under
+    it, and with δ."""
+    said = []
+    for name, attack in result.attacks.items():
+        before, after = attack.target, attack.metrics.get("target_rank")
+        share = attack.metrics.get("target_probability")
+        if before is None or after is None or after.value is None or share is None:
+            continue
+        said.append(
+            f"The token that {clean_line(attack.behavior or name)} is about has a median rank of "
+            f"{_place(before.rank_base, before.probability_base)} without the clamp, "
+            f"{_place(before.rank_defended, before.probability_defended)} under it, and "
+            f"{_place(after.value, share.value)} with the δ of {clean_line(name)}"
+            f"{'' if attack.limit is None else f' of norm at most {norm(attack.limit)}'}, over "
+            f"{plural(before.n, 'flip')}."
+        )
+    return said
+
+
+def _place(rank: float, probability: float | None) -> str:
+    return f"{rank:,.0f} (mean probability {figure(probability)})"
+
+
 def attacks_as_written(spec: str) -> Mapping[str, Attack]:
     """Return the attacks of a spec's text; none if the text is invalid."""
     checked = check(spec) if spec else None

@@ -16,7 +16,14 @@ from recoverdsl.measure.sweeps import SweepResult, axes_of
 from recoverdsl.report import parts as delta_parts
 from recoverdsl.report.cells import Row, caption, costs, generates, headings, table
 from recoverdsl.report.evidence import cautions
-from recoverdsl.report.sentences import control_sentence, expected, funnel, headline, undecided
+from recoverdsl.report.sentences import (
+    control_sentence,
+    expected,
+    funnel,
+    headline,
+    targets,
+    undecided,
+)
 from recoverdsl.report.specificity import specificity
 from recoverdsl.report.strength import strength
 from recoverdsl.report.sweep_page import (
@@ -114,7 +121,7 @@ def show(
         *(text(caution, "yellow") for caution in cautions(result)),
         text(f"How hard did we try? {tried.summary}"),
         *(Padding(text(finding, "yellow"), (0, 0, 0, 2)) for finding in tried.findings),
-        *(text(sentence) for sentence in specificity(result)),
+        *(text(sentence) for sentence in (*specificity(result), *targets(result))),
         text(funnel(result), "dim"),
         Text(),
     ]
