@@ -21,6 +21,7 @@ from recoverdsl.language.schema.uses import behavior_of
 from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
 from recoverdsl.measure.checks import CHECKS, Evidence, flags
+from recoverdsl.measure.keys import Budget
 from recoverdsl.measure.summary import Planned, Summary, judge, summarize
 from recoverdsl.measure.table import to_frame
 from recoverdsl.measure.verdict import decide
@@ -90,6 +91,12 @@ def assemble(
         expectations=decide(
             judge(spec.expects, summary.attacks, summary.controls, summary.intervals),
             largest={name: attack.limit for name, attack in summary.attacks.items()},
+            covers={
+                Budget(name, budget.limit): budget.covers
+                for name, attack in summary.attacks.items()
+                for budget in attack.budgets
+                if budget.covers
+            },
             flags=found,
         ),
         inputs=tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from attrs import evolve, frozen
@@ -22,6 +23,7 @@ from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of, suffix_of
 from recoverdsl.language.schema.metrics import RECOVERY
+from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 from recoverdsl.measure.keys import Budget, limit_text
 
 STEPS = 100
@@ -53,13 +55,30 @@ def attack_steps(
 
 
 def budgets_of_expectations(spec: Spec) -> list[Budget]:
-    """Return the budgets of attacks with a δ whose recovery an expectation is about, once each."""
+    """Return the budgets of attacks with a δ whose recovery an expectation is about, once each.
+
+    An expectation of `strongest` is about every attack that it covers at that norm.
+    """
     found: dict[Budget, None] = {}
     for e in spec.expects:
-        attack = spec.attacks.get(e.subject)
-        if attack and e.metric in RECOVERY and not suffix_of(attack):
-            limit = limits_of(spec, attack)[-1] if e.norm is None else e.norm
-            found[Budget(e.subject, limit)] = None
+        if e.metric not in RECOVERY:
+            continue
+        names = strongest_of(spec) if e.subject == STRONGEST else (e.subject,)
+        attacks = {name: spec.attacks[name] for name in names if name in spec.attacks}
+        limits = {
+            name: limits_of(spec, attack)
+            for name, attack in attacks.items()
+            if not suffix_of(attack)
+        }
+        largest = max((of[-1] for of in limits.values()), default=None)
+        norm = largest if e.norm is None else e.norm
+        if norm is not None:
+            found |= {
+                Budget(name, limit): None
+                for name, of in limits.items()
+                for limit in of
+                if math.isclose(limit, norm)
+            }
     return list(found)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from attrs import evolve, frozen
@@ -37,18 +37,22 @@ def decide(
     expectations: Iterable[ExpectationResult],
     *,
     largest: Mapping[str, float | None],
+    covers: Mapping[Budget, Collection[str]] | None = None,
     flags: Iterable[Flag] = (),
     unspecific: Mapping[Budget, str] | None = None,
 ) -> tuple[ExpectationResult, ...]:
     """Return the expectations with the outcomes that stand; `verdict_of` them is the verdict.
 
     A conclusion that little is recovered (a low rate, a large least norm) rests on the strength of
-    the attack: with a flag up there it becomes undecided. A conclusion that much is recovered rests on a
-    budget that does not write everything: where `unspecific` has a sentence it becomes undecided.
+    the attack: with a flag up there it becomes undecided. Of the worst case over several attacks it does
+    so if a flag is up for each of them: it is no weaker than one that has none. A conclusion that much is
+    recovered rests on a budget that does not write everything: where `unspecific` has a sentence it
+    becomes undecided.
 
     Args:
         expectations: each as its figure decides it.
         largest: attack to its largest limit; None if it has none.
+        covers: the budgets at which the figures are the worst case over attacks, with these attacks.
         flags: the findings of the checks.
         unspecific: the budgets at which unrelated targets are reached as well, each with a sentence
             that says so.
@@ -63,8 +67,11 @@ def decide(
         if recovers == "much":
             found = [why for why in [(unspecific or {}).get(at)] if why]
         else:
-            names = [flag.name for flag in raised if _is_up(flag, at)]
-            found = [_flagged(e.subject, names)] if names else []
+            up = {
+                name: [flag.name for flag in raised if _is_up(flag, Budget(name, at.limit))]
+                for name in _attacks(at, covers or {})
+            }
+            found = [_flagged(up)] if all(up.values()) else []
         return evolve(e, outcome="undecided", reason=found[0]) if found else e
 
     return tuple(map(standing, expectations))
@@ -94,14 +101,32 @@ def _recovers(e: ExpectationResult) -> Literal["little", "much"] | None:
     return None
 
 
-def _flagged(attack: str, names: list[str]) -> str:
-    flags = ", ".join(dict.fromkeys(names))
-    return f"the attack {attack} may be too weak to say that little is recovered: {flags}"
+def _attacks(at: Budget, covers: Mapping[Budget, Collection[str]]) -> Collection[str]:
+    """Return the attacks on whose strength the figure of a budget rests."""
+    for budget, attacks in covers.items():
+        if budget.attack == at.attack and _same(budget.limit, at.limit):
+            return attacks
+    return (at.attack,)
+
+
+def _flagged(up: Mapping[str, list[str]]) -> str:
+    """Return why flags take a conclusion back.
+
+    Args:
+        up: attack to the names of its flags.
+    """
+    flags = ", ".join(dict.fromkeys(flag for names in up.values() for flag in names))
+    attacks = f"{'attacks' if len(up) > 1 else 'attack'} {', '.join(up)}"
+    return f"the {attacks} may be too weak to say that little is recovered: {flags}"
 
 
 def _is_up(flag: Flag, at: Budget) -> bool:
     if flag.subject not in (None, at.attack):
         return False
-    if flag.limit is None or at.limit is None:
-        return flag.limit is None
-    return math.isclose(flag.limit, at.limit)
+    return flag.limit is None or _same(flag.limit, at.limit)
+
+
+def _same(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other)
