@@ -101,13 +101,14 @@ def assemble(
         expectations=decide(
             judge(spec.expects, summary.attacks, summary.controls, summary.intervals),
             largest={name: attack.limit for name, attack in summary.attacks.items()},
+            covers={
+                Budget(name, budget.limit): budget.covers
+                for name, attack in summary.attacks.items()
+                for budget in attack.budgets
+                if budget.covers
+            },
             flags=found,
             unspecific=unspecific(specific, budgets_of_expectations(spec)),
-            covers={
-                Budget(STRONGEST, at.limit): at.covers for at in summary.attacks[STRONGEST].budgets
-            }
-            if STRONGEST in summary.attacks
-            else {},
         ),
         inputs=tuple(
             results.Input(name, kind, source_of(block).pin(claim.fetcher))

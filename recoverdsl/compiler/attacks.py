@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from attrs import evolve, frozen
@@ -54,21 +55,30 @@ def attack_steps(
 
 
 def budgets_of_expectations(spec: Spec) -> list[Budget]:
-    """Return the budgets of attacks with a δ whose recovery an expectation is about, once each."""
+    """Return the budgets of attacks with a δ whose recovery an expectation is about, once each.
+
+    An expectation of `strongest` is about every attack that it covers at that norm.
+    """
     found: dict[Budget, None] = {}
     for e in spec.expects:
-        together = e.subject == STRONGEST
-        names = strongest_of(spec) if together else [e.subject]
+        if e.metric not in RECOVERY:
+            continue
+        names = strongest_of(spec) if e.subject == STRONGEST else (e.subject,)
+        attacks = {name: spec.attacks[name] for name in names if name in spec.attacks}
         limits = {
-            name: limits_of(spec, spec.attacks[name]) for name in names if name in spec.attacks
+            name: limits_of(spec, attack)
+            for name, attack in attacks.items()
+            if not suffix_of(attack)
         }
-        largest = max((norms[-1] for norms in limits.values() if norms), default=None)
-        for name, norms in limits.items():
-            if e.metric not in RECOVERY or suffix_of(spec.attacks[name]):
-                continue
-            limit = largest if e.norm is None else e.norm
-            if limit in norms:
-                found[Budget(name, limit)] = None
+        largest = max((of[-1] for of in limits.values()), default=None)
+        norm = largest if e.norm is None else e.norm
+        if norm is not None:
+            found |= {
+                Budget(name, limit): None
+                for name, of in limits.items()
+                for limit in of
+                if math.isclose(limit, norm)
+            }
     return list(found)
 
 

@@ -131,15 +131,16 @@ def _judged(
 
 
 def _rate_needs(e: Expectation, estimate: Estimate, confidence: float) -> int | None:
-    """Return the least number of trials above the present one at which the same rate, rounded to whole
-    successes, decides by Wilson's interval."""
+    """Return the least number of flips above the present one at which the same rate decides by Wilson's
+    interval; rounded to whole successes, unless it is a share of draws."""
     rate = estimate.value
     assert rate is not None
     compare = COMPARE[e.operator]
     first, size = estimate.n + 1, 4096
     while first <= MOST_FLIPS:
         n = np.arange(first, min(first + size, MOST_FLIPS + 1))
-        ends = wilson_ends(np.rint(rate * n), n, confidence)
+        successes = rate * n if estimate.draws else np.rint(rate * n)
+        ends = wilson_ends(successes, n, confidence)
         low, high = (compare(end, e.value) for end in ends)
         decided = np.flatnonzero(low == high)
         if len(decided):
@@ -165,12 +166,14 @@ def _mean_needs(e: Expectation, estimate: Estimate, confidence: float) -> int | 
 
 def _rate_says(e: Expectation, estimate: Estimate, needed: int | None) -> str:
     assert estimate.value is not None
-    count = round(estimate.value * estimate.n)
-    found = f"{count} of {estimate.n}"
+    trials = estimate.draws or estimate.n
+    count = round(estimate.value * trials)
+    draws = f" draws over {estimate.n} flips" if estimate.draws else ""
+    found = f"{count} of {trials}{draws}"
     if needed is None:
         return f"{found}: {_TOO_CLOSE}"
     back = "recovered" if e.metric == "recovery_rate" else "counted"
-    if count in (0, estimate.n):
+    if count in (0, trials):
         flips = f"at least {needed} flips with {'all' if count else 'none'} {back}"
     else:
         flips = f"at this rate at least {needed} flips"

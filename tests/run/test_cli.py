@@ -180,9 +180,10 @@ def test_a_plan_lists_the_steps_that_an_earlier_run_has_stored(
     after = cli("plan", bench.claim, "--store", bench.store)
     assert (before.code, after.code) == (0, 0)
     assert "kept" not in before.out
-    assert "15 of 15 steps to run." in before.out
+    assert "16 of 16 steps to run." in before.out
     assert "to run" not in after.out.replace("Nothing to run", "")
-    assert after.out.count("     kept  ") == 15
+    assert after.out.count("     kept  ") == 16
+    assert "try harder, projected at norm 8" in after.out
     assert not (tmp_path / "empty").exists()
 
 
@@ -270,8 +271,8 @@ def test_a_spec_without_a_clamp_runs_the_base_model(bench: Bench, tmp_path: Path
 # --- Verdicts that are not earned ---
 
 
-@pytest.mark.parametrize("rate", ["1e30", "1e-9"])
-def test_a_search_that_tried_nothing_is_inconclusive(own: Path, rate: str) -> None:
+@pytest.mark.parametrize(("rate", "starved"), [("1e30", False), ("1e-9", True)])
+def test_a_search_that_tried_nothing_is_inconclusive(own: Path, rate: str, starved: bool) -> None:
     edit(own, "expect recovery_rate(projected) >= 0%", "expect recovery_rate(projected) <= 60%")
     edit(own, "adam(lr = 0.3)", f"adam(lr = {rate})")
     done = run(own, "--json")
@@ -279,19 +280,25 @@ def test_a_search_that_tried_nothing_is_inconclusive(own: Path, rate: str) -> No
     assert (done.code, result["verdict"]) == (1, "inconclusive")
     flags = {(flag["name"], flag["subject"], flag["limit"]) for flag in result["flags"]}
     # Its interval would be enough: none of 9 is less than 30%.
-    assert ("unused_budget", "projected", 8.0) in flags
+    names = {name for name, subject, limit in flags if (subject, limit) == ("projected", 8.0)}
+    assert {"beaten_by_apgd", "beaten_by_random_search", "beaten_by_control"} <= names
+    # A step that is far too long ends at the limit at once.
+    assert ("starved" in names) == starved
     e = result["expectations"][0]
     assert (e["outcome"], e["value"], e["high"] < 0.6) == ("undecided", 0, True)
-    assert e["reason"].endswith("too weak to say that little is recovered: unused_budget")
+    said, _, listed = e["reason"].partition(": ")
+    assert said == "the attack projected may be too weak to say that little is recovered"
+    assert set(listed.split(", ")) == names
 
 
 @pytest.mark.parametrize(
     ("expected", "code", "verdict", "says"),
     [
-        ("<= 5%", 1, "inconclusive", "0 of 9: at least 73 flips with none recovered are needed"),
-        ("<= 5% by estimate", 0, "holds", "≈ met by estimate  recovery_rate(noise) <= 5% by estimate"),
-        ("<= 40%", 0, "holds", "✓ met  recovery_rate(noise) <= 40%  (found 0% [0–29.9%])"),
-        (">= 40%", 1, "does_not_hold", "✗ not met  recovery_rate(noise) >= 40%  (found 0% [0–29.9%])"),
+        ("<= 5%", 1, "inconclusive", "7 of 72 draws over 9 flips: at this rate at least 82 flips are needed to rule out ≤ 5%"),
+        ("<= 5% by estimate", 1, "does_not_hold", "✗ not met by estimate  recovery_rate(noise) <= 5% by estimate"),
+        ("<= 10% by estimate", 0, "holds", "≈ met by estimate  recovery_rate(noise) <= 10% by estimate"),
+        ("<= 45%", 0, "holds", "✓ met  recovery_rate(noise) <= 45%  (found 9.7% [1.6–42.0%])"),
+        (">= 45%", 1, "does_not_hold", "✗ not met  recovery_rate(noise) >= 45%  (found 9.7% [1.6–42.0%])"),
     ],
 )  # fmt: skip
 def test_an_expectation_is_compared_with_the_interval(

@@ -88,3 +88,31 @@ def test_an_attack_that_no_expectation_leans_on_is_not_searched_again(tmp_path: 
     graph = recoverdsl.load(spec).graph()
     keys = [node.key for node in graph if node.kind == "TryHarder"]
     assert keys == ["try harder, projected at norm 8"]
+
+
+def test_the_worst_case_over_attacks_is_searched_again_and_no_stronger_than_they_are(
+    tmp_path: Path,
+) -> None:
+    spec = claims.write(tmp_path)
+    before = claims.SPEC[: claims.SPEC.index("attack unconstrained")]
+    plain = ATTACK[: ATTACK.index("\nexpect")]
+    weak = plain.format(steps=2, optimizer="adam(lr = 1e-9)", limit=10, checks=2)
+    spec.write_text(
+        before
+        + weak
+        + "\nattack fewer like tried { limit = norm <= [5, 10]; steps = 1 }\n"
+        + "\nexpect recovery_rate(strongest) <= 5% by estimate\n"
+        + "expect recovery_rate(strongest, norm = 5) <= 5% by estimate\n"
+    )
+    run = recoverdsl.load(spec).run(None, store=tmp_path / "store")
+    keys = [key for key in run.states if key.startswith("try harder")]
+    assert keys == [
+        "try harder, tried at norm 10", "try harder, fewer at norm 10", "try harder, fewer at norm 5",
+    ]  # fmt: skip
+    assert run.result.attacks["strongest"].metrics["recovery_rate"].value == 0
+    assert run.result.verdict == "inconclusive"
+    said = [e.reason or "" for e in run.result.expectations]
+    weak_at_10, weak_at_5 = ("the attacks tried, fewer may be too weak", "the attack fewer may be too weak")  # fmt: skip
+    assert said[0].startswith(weak_at_10)
+    assert said[1].startswith(weak_at_5)
+    assert all("beaten_by_apgd" in reason for reason in said)

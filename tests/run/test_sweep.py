@@ -48,6 +48,7 @@ def test_ten_budgets_load_select_and_filter_once(swept: tuple[SweepRun, Recordin
     # One attack is swept, and the other and its control follow it.
     assert computed == {
         "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 20,
+        "TryHarder": 10,
     }  # fmt: skip
     assert [state for _, state in observer.steps] == ["computed"] * len(observer.steps)
     assert observer.points[0] == "point 1 of 10: unconstrained.limit = norm <= 0.5"

@@ -14,6 +14,7 @@ import recoverdsl
 from recoverdsl.audit.records import SweepRun
 from recoverdsl.language import check_file
 from recoverdsl.language.schema import Features, Release, Spec
+from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 from recoverdsl.measure.results import Result, from_json
 from recoverdsl.measure.sweeps import from_json as sweep_from_json
 from recoverdsl.report.words import clean_line
@@ -119,7 +120,10 @@ def assert_whole(audit: recoverdsl.Audit, out: Path, results: tuple[Result, ...]
 
 def assert_of(spec: Spec, result: Result) -> None:
     """Assert that a result holds every attack, control, metric and expectation of its spec."""
-    assert list(result.attacks) == list(spec.attacks)
+    covered = strongest_of(spec)
+    worst = [STRONGEST] if len(covered) > 1 else []
+    assert list(result.attacks) == [*spec.attacks, *worst]
+    assert all(result.attacks[name].covers == covered for name in worst)
     assert list(result.controls) == list(spec.controls)
     assert set(result.attributions) == set(spec.attributes)
     assert [e.text for e in result.expectations] == [e.text for e in spec.expects]
@@ -170,6 +174,7 @@ def test_the_sweep_of_budgets_has_ten_points_that_share_what_they_can(run: Ran) 
     computed = {kind: n for (kind, state), n in run.observer.steps.items() if state == "computed"}
     assert computed == {
         "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 20,
+        "TryHarder": 10,
     }  # fmt: skip
     assert len({(r.counts, tuple(features(r)["mid"])) for r in run.results}) == 1
     # The budget is shared: each attack has the point's limit, and so has the control.

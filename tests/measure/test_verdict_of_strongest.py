@@ -1,0 +1,58 @@
+"""The verdict on the worst case over several attacks: on whose strength it rests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from recoverdsl.measure.expectation import ExpectationResult
+from recoverdsl.measure.verdict import Budget, Flag, decide
+from tests.measure.judgments import judged
+
+LARGEST = {"one": 20.0, "other": 20.0, "strongest": 20.0}
+COVERS = {Budget("strongest", 5.0): ("one",), Budget("strongest", 20.0): ("one", "other")}
+
+
+def flag(subject: str, limit: float | None = None, name: str = "weak", kind: Any = "flag") -> Flag:
+    return Flag(name, kind, subject, 1.0, "It is weak.", limit)
+
+
+def decided(flags: list[Flag], norm: float | None = None, **more: Any) -> ExpectationResult:
+    e = judged(**{"outcome": "met", "subject": "strongest", "norm": norm, **more})
+    (left,) = decide([e], largest=LARGEST, covers=COVERS, flags=flags)
+    return left
+
+
+def test_it_is_taken_back_if_every_attack_is_weak() -> None:
+    left = decided([flag("one", 20.0, "starved"), flag("other")])
+    assert left.outcome == "undecided"
+    assert left.reason == (
+        "the attacks one, other may be too weak to say that little is recovered: starved, weak"
+    )
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        [flag("one")],
+        [flag("other", 20.0)],
+        [flag("one", 5.0), flag("other")],
+        [flag("one", kind="caution"), flag("other")],
+        [flag("third"), flag("other")],
+    ],
+)
+def test_one_attack_that_is_strong_enough_is_enough(flags: list[Flag]) -> None:
+    assert decided(flags).outcome == "met"
+
+
+@pytest.mark.parametrize("norm", [5.0, 5.0 * (1 + 1e-12)])
+def test_at_a_norm_only_the_attacks_that_have_it_count(norm: float) -> None:
+    left = decided([flag("one")], norm)
+    assert left.reason == "the attack one may be too weak to say that little is recovered: weak"
+    assert decided([flag("other")], norm).outcome == "met"
+
+
+def test_that_much_is_recovered_stands() -> None:
+    assert decided([flag("one"), flag("other")], outcome="broken").outcome == "broken"
