@@ -90,7 +90,7 @@ def test_the_words_of_the_first_spec_have_the_roles_that_a_reader_expects() -> N
         "model", "sae", "data", "behavior", "protect", "intervene", "attack", "control", "measure",
     }  # fmt: skip
     assert found[Role.BLOCK_NAME] == {
-        "smollm2", "mid", "prompts", "names_the_recipient", "ioi_features", "clamp",
+        "smollm2", "mid", "prompts", "ranking_prompts", "names_the_recipient", "ioi_features", "clamp",
         "unconstrained", "projected", "noise",
     }  # fmt: skip
     assert found[Role.NAME] == {
