@@ -90,16 +90,16 @@ def test_the_words_of_the_first_spec_have_the_roles_that_a_reader_expects() -> N
         "model", "sae", "data", "behavior", "protect", "intervene", "attack", "control", "measure",
     }  # fmt: skip
     assert found[Role.BLOCK_NAME] == {
-        "smollm2", "mid", "prompts", "names_the_recipient", "ioi_features", "clamp",
+        "smollm2", "mid", "prompts", "ranking_prompts", "names_the_recipient", "ioi_features", "clamp",
         "unconstrained", "projected", "noise",
     }  # fmt: skip
     assert found[Role.NAME] == {
-        "smollm2", "mid", "names_the_recipient", "ioi_features", "projected", "noise",
+        "smollm2", "mid", "ranking_prompts", "names_the_recipient", "ioi_features", "projected", "noise",
     }  # fmt: skip
     assert found[Role.KEY] == {
-        "from", "file", "sha256", "reads", "prompts", "seed", "score", "holds", "in", "select", "by",
+        "from", "file", "sha256", "reads", "prompts", "seed", "rows", "score", "holds", "in", "select", "by",
         "set", "to", "when", "at", "perturb", "maximize", "steps", "with", "lr", "limit",
-        "preserve", "find", "within", "of",
+        "preserve", "find", "within", "of", "over",
     }  # fmt: skip
     assert found[Role.FUNCTION] == {
         "pypi", "folder", "template", "logit", "top", "attribution", "adam", "orthogonal",

@@ -253,10 +253,12 @@ class Draw:
             ]
         else:
             self.suffixes.add(name)
-            given["preserve"] = None
+            given["preserve"] = given["restarts"] = given["checks"] = None
             given[mode] = "8" if mode == "soft_suffix" else self.call(schema.Gcg)
             given["keep"] = self.one(None, "0.5")
-            if mode == "token_suffix":
+            if mode == "soft_suffix":
+                given["with"] = self.call(self.one(schema.Adam, schema.Gradient))
+            else:
                 given["with"] = None
         return given
 

@@ -81,7 +81,8 @@ def test_a_score_and_another_condition_stand_side_by_side() -> None:
 def test_a_behavior_without_a_score_can_be_maximized_and_attributed() -> None:
     text = spec_with('top_token == " {io}"') + (
         "attack raise like go { maximize = b }\n"
-        "protect first { in = mid; select = top(3, by = attribution(b)) }\n"
+        'data others { from = file("others.jsonl") }\n'
+        "protect first { in = mid; select = top(3, by = attribution(b, over = others)) }\n"
     )
     assert check(text).diagnostics == ()
 
@@ -183,7 +184,8 @@ def test_a_behavior_that_nothing_uses_is_warned_of() -> None:
     assert [d.code for d in check(text).diagnostics] == ["REC421"]
     for use in (
         "attack more like go { maximize = b }\n",
-        "protect first { in = mid; select = top(3, by = attribution(b)) }\n",
+        'data others { from = file("others.jsonl") }\n'
+        "protect first { in = mid; select = top(3, by = attribution(b, over = others)) }\n",
         "sweep both { go.maximize = [says, b] }\n",
     ):
         assert check(text + use).diagnostics == ()

@@ -36,7 +36,7 @@ def test_what_the_schema_allows_checks_and_comes_back(text: str) -> None:
 def test_the_schema_is_drawn_from_widely() -> None:
     drawn: list[str] = []
 
-    @settings(max_examples=60, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+    @settings(max_examples=120, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(checked())
     def draw(text: str) -> None:

@@ -153,8 +153,9 @@ def test_outline() -> None:
     assert ("measure", "measure") in titles(found)
     (recover,) = [one for one in found if (one.name, one.detail) == ("recover", "attack")]
     assert titles(list(recover.children or [])) == [("opening", "stage"), ("answer", "stage")]
-    assert found[-1].name == "budget_ratio(unrelated) > 2"
-    assert found[-1].kind == SymbolKind.Boolean
+    assert [one.name for one in found[-2:]] == ["others", "ranked"]
+    assert found[-3].name == "budget_ratio(unrelated) > 2"
+    assert found[-3].kind == SymbolKind.Boolean
 
 
 def test_what_is_marked_in_the_outline_lies_inside_it() -> None:
