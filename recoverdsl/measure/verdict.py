@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Literal
 
 from attrs import evolve, frozen
@@ -65,21 +64,16 @@ def decide(
         recovers = _recovers(e)
         if e.outcome == "undecided" or recovers is None or e.subject not in largest:
             return e
-        limit = largest[e.subject] if e.norm is None else e.norm
-        covered = (covers or {}).get(Budget(e.subject, limit), (e.subject,))
-        budgets = [Budget(name, limit) for name in covered]
-        if recovers == "much":
-            said = [unspecific[at] for at in budgets if at in unspecific] if unspecific else []
-            against = said[:1] if len(said) == len(budgets) else []
-            both = [
-                f.name
-                for f in raised
-                if f.against == "both" and any(_is_up(f, at) for at in budgets)
-            ]
-            against = [_flagged(e.subject, both), *against] if both else against
+        at = Budget(e.subject, largest[e.subject] if e.norm is None else e.norm)
+        budgets = [Budget(name, at.limit) for name in _attacks(at, covers or {})]
+        up = {one.attack: [f for f in raised if _is_up(f, one)] for one in budgets}
+        if recovers == "little":
+            against = [_weak(up)] if all(up.values()) else []
         else:
-            names = [[flag.name for flag in raised if _is_up(flag, at)] for at in budgets]
-            against = [_flagged(e.subject, [*chain.from_iterable(names)])] if all(names) else []
+            void = {name: [f for f in found if f.against == "both"] for name, found in up.items()}
+            said = [why for one in budgets if (why := _said(unspecific or {}, one))]
+            against = [_void(void)] if any(void.values()) else []
+            against += said[:1] if len(said) == len(budgets) else []
         return evolve(e, outcome="undecided", reason=against[0]) if against else e
 
     return tuple(map(standing, expectations))
@@ -109,14 +103,48 @@ def _recovers(e: ExpectationResult) -> Literal["little", "much"] | None:
     return None
 
 
-def _flagged(attack: str, names: list[str]) -> str:
-    flags = ", ".join(dict.fromkeys(names))
-    return f"a check of the attack {attack} speaks against it: {flags}"
+def _attacks(at: Budget, covers: Mapping[Budget, Sequence[str]]) -> Sequence[str]:
+    """Return the attacks on whose strength the figure of a budget rests."""
+    for budget, attacks in covers.items():
+        if budget.attack == at.attack and _same(budget.limit, at.limit):
+            return attacks
+    return (at.attack,)
+
+
+def _said(unspecific: Mapping[Budget, str], at: Budget) -> str | None:
+    """Return why a budget is not specific; None if it is."""
+    for budget, why in unspecific.items():
+        if budget.attack == at.attack and _same(budget.limit, at.limit):
+            return why
+    return None
+
+
+def _weak(up: Mapping[str, list[Flag]]) -> str:
+    """Return why flags take back that little is recovered.
+
+    Args:
+        up: attack to its flags.
+    """
+    attacks = f"{'attacks' if len(up) > 1 else 'attack'} {', '.join(up)}"
+    return f"the {attacks} may be too weak to say that little is recovered: {_names(up)}"
+
+
+def _void(up: Mapping[str, list[Flag]]) -> str:
+    """Return why flags take back any conclusion about recovery."""
+    return f"what the behavior is read off says nothing of what the model writes: {_names(up)}"
+
+
+def _names(up: Mapping[str, list[Flag]]) -> str:
+    return ", ".join(dict.fromkeys(flag.name for flags in up.values() for flag in flags))
 
 
 def _is_up(flag: Flag, at: Budget) -> bool:
     if flag.subject not in (None, at.attack):
         return False
-    if flag.limit is None or at.limit is None:
-        return flag.limit is None
-    return math.isclose(flag.limit, at.limit)
+    return flag.limit is None or _same(flag.limit, at.limit)
+
+
+def _same(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other)
