@@ -12,7 +12,7 @@ from tests.language.corpus import ROOT, read
 from tests.language.fixing import unfixed
 from tests.language.texts import HERE
 
-BASES = ("specs/ioi.rec", "tests/language/full.rec")
+BASES = ("tests/language/corpus/ioi.rec", "tests/language/full.rec")
 HEAD = re.compile(
     r"(?m)^(?P<indent> *)(?P<kind>\w+)(?: (?P<name>(?!like\b)\w+))?(?P<like> like \w+)? \{"
 )
@@ -92,7 +92,7 @@ def test_a_fix_of_a_head_takes_its_mistake_away_and_adds_none(damage: Damage) ->
     [("1x", "_1x"), ("2_x", "_2_x"), ("3rd-try", "_3rd_try"), ("1like", "_1like"), ("12e3", "_12e3")],
 )  # fmt: skip
 def test_a_name_that_begins_with_a_digit_keeps_its_characters(written: str, fixed: str) -> None:
-    good = read("specs/ioi.rec")
+    good = read("tests/language/corpus/ioi.rec")
     bad = f"{good}\nattack {written} like unconstrained {{ steps = 3 }}\n"
     (mistake,) = check(bad).errors
     assert (mistake.span.line, mistake.span.column) == (good.count("\n") + 2, 8)

@@ -123,7 +123,7 @@ def budget_below_clamp(evidence: Evidence) -> Iterator[Finding]:
                 budget.attack,
                 moved / limit,
                 f"{_at(budget)} δ may not even undo the clamp, which moves the state by a median of "
-                f"{moved:.3g} where δ acts: so small a budget says nothing of this clamp.",
+                f"{moved:.3g} where δ acts: that little is recovered with less than that says nothing of this clamp.",
                 budget.limit,
             )
 

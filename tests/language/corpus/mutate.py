@@ -10,7 +10,7 @@ from tests.language.corpus import Case, diagnostics, read
 
 SEED = 1
 OF_EACH = 10
-BASES = ("specs/ioi.rec", "specs/preserve.rec", "specs/refusal.rec", "specs/suffixes.rec", "tests/language/full.rec")  # fmt: skip
+BASES = ("tests/language/corpus/ioi.rec", "specs/preserve.rec", "specs/refusal.rec", "specs/suffixes.rec", "tests/language/full.rec")  # fmt: skip
 
 Mutation = Callable[[str, random.Random], str | None]
 
