@@ -22,7 +22,7 @@ from recoverdsl.compiler.steps import (
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of, suffix_of
-from recoverdsl.language.schema.metrics import RECOVERY
+from recoverdsl.language.schema.metrics import says_of_recovery
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 from recoverdsl.measure.keys import Budget, limit_text
 
@@ -61,7 +61,7 @@ def budgets_of_expectations(spec: Spec) -> list[Budget]:
     """
     found: dict[Budget, None] = {}
     for e in spec.expects:
-        if e.metric not in RECOVERY:
+        if not says_of_recovery(e.metric, e.operator, e.value):
             continue
         names = strongest_of(spec) if e.subject == STRONGEST else (e.subject,)
         attacks = {name: spec.attacks[name] for name in names if name in spec.attacks}

@@ -8,7 +8,7 @@ from typing import Literal
 
 from attrs import evolve, frozen
 
-from recoverdsl.language.schema.metrics import RECOVERY
+from recoverdsl.language.schema.metrics import says_of_recovery
 from recoverdsl.measure.expectation import ExpectationResult, Outcome
 from recoverdsl.measure.keys import Budget
 
@@ -96,7 +96,7 @@ def verdict_of(outcomes: Iterable[Outcome]) -> Verdict:
 def _recovers(e: ExpectationResult) -> Literal["little", "much"] | None:
     """Return what an expectation concludes of recovery; None if it is about something else."""
     small = (e.outcome == "met") == (e.operator in ("<", "<="))
-    if e.metric in RECOVERY:
+    if says_of_recovery(e.metric, e.operator, e.bound):
         return "little" if small else "much"
     if e.metric == "smallest_norm":
         return "much" if small else "little"

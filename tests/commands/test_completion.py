@@ -70,7 +70,7 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> Offered:
         (f"recoverdsl run {IOI} --set=projected.ste", ["--set=projected.steps="]),
         (f"recoverdsl check {IOI} --set measure.dr", ["measure.drift="]),
         (f"recoverdsl plan {IOI} --set clamp.when=", ["clamp.when=active", "clamp.when=always"]),
-        (f"recoverdsl run {IOI} --set noise.of=", ["noise.of=unconstrained", "noise.of=projected"]),
+        (f"recoverdsl run {IOI} --set noise.of=", ["noise.of=projected", "noise.of=preference"]),
         (f"recoverdsl run {ROOT}/specs/budgets.rec --set clamp.wh", ["clamp.when="]),
         (f"recoverdsl run {EXAMPLES} --set random_draws=", ["random_draws=1", "random_draws=3", "random_draws=10"]),
         (f"recoverdsl run {FULL} --set la", ["layer=", "late."]),

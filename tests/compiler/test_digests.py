@@ -13,7 +13,10 @@ from recoverdsl.compiler.steps import FromAttack, RandomDirections
 from recoverdsl.language import check
 from recoverdsl.language.schema import Data, Model, Sae
 from recoverdsl.language.schema.canonical import canonical
-from tests.run.claims import SPEC
+from tests.run import claims
+
+SPEC = claims.SPEC.replace(">= 0%", ">= 1%")
+"""Its first expectation says something of recovery, which takes checks and an unrelated target."""
 
 PLATFORM = {"device": "cpu", "torch": "2.13.0", "transformers": "5.1.0", "sae-lens": "6.54.0"}
 
@@ -130,6 +133,8 @@ def test_another_limit_changes_only_the_attack_at_it_and_what_takes_from_that() 
         "control noise at norm 9",
         "control noise without its constraint at norm 9",
         "try harder, projected at norm 9",
+        "control projected unrelated at norm 9",
+        "find smallest norm, projected unrelated",
         "measure",
         "judge",
     }
@@ -147,6 +152,7 @@ def test_one_more_limit_keeps_the_steps_at_the_others() -> None:
         "recover projected at norm 1",
         "control noise at norm 1",
         "control noise without its constraint at norm 1",
+        "control projected unrelated at norm 1",
         "measure",
         "judge",
     }
@@ -157,15 +163,23 @@ def test_the_limit_of_an_attack_leaves_other_attacks_alone() -> None:
     assert changed(before, after) == {"recover unconstrained at norm 7", "measure", "judge"}
 
 
+PROJECTED = {
+    f"{what} at norm {limit}"
+    for what in ("recover projected", "control projected unrelated")
+    for limit in (2, 4, 8)
+}
+"""The steps that search by the attack `projected`, and by its budget for an unrelated target."""
+
+
 @pytest.mark.parametrize(
     ("path", "value", "first"),
     [
-        ("projected.steps", "13", {"recover projected at norm 2", "recover projected at norm 4", "recover projected at norm 8"}),
-        ("unconstrained.with", "adam(lr = 0.2)", {"recover unconstrained at norm 6", "recover projected at norm 2", "recover projected at norm 4", "recover projected at norm 8"}),
+        ("projected.steps", "13", PROJECTED),
+        ("unconstrained.with", "adam(lr = 0.2)", {"recover unconstrained at norm 6", *PROJECTED}),
         ("clamp.to", "-4.0", {"run defended, clamp"}),
         ("clamp.when", "always", {"run defended, clamp"}),
         ("chosen.select", "features(1, 2)", {"select features chosen"}),
-        ("projected.find", "smallest_norm(within = 5%)", {"find smallest norm, projected"}),
+        ("projected.find", "smallest_norm(within = 5%)", {"find smallest norm, projected", "find smallest norm, projected unrelated"}),
         ("noise.seed", "1", {f"control noise {which}at norm {limit}" for which in ("", "without its constraint ") for limit in (2, 4, 8)}),
         ("noise.draws", "3", {f"control noise {which}at norm {limit}" for which in ("", "without its constraint ") for limit in (2, 4, 8)}),
         ("prompts.limit", "20", {"load data prompts"}),
@@ -183,7 +197,7 @@ def test_a_changed_value_changes_the_steps_that_it_means_and_their_dependents(
 
 
 def test_another_expectation_changes_only_the_judgement() -> None:
-    before, after = graph_of(), graph_of(SPEC.replace(">= 0%", ">= 1%"))
+    before, after = graph_of(), graph_of(SPEC.replace(">= 1%", ">= 2%"))
     assert changed(before, after) == {"judge"}
 
 

@@ -30,6 +30,8 @@ def added(of: Spec) -> dict[str, Control]:
         ("", []),
         ("expect drift(projected) <= 1%", []),
         ("expect recovery_rate(noise) <= 10%", []),
+        ("expect recovery_rate(projected) >= 0%", []),
+        ("expect recovery_rate(projected) <= 100%", []),
         ("expect recovery_rate(projected) <= 5%", ["projected unrelated"]),
         ("expect zero_reactivation_recovery(projected, norm = 2) <= 5%", ["projected unrelated"]),
         ("expect specificity(projected) >= 1.5", ["projected unrelated"]),

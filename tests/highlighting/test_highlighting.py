@@ -79,7 +79,7 @@ def names(statement: nodes.Statement) -> set[str]:
 
 
 def test_the_words_of_the_first_spec_have_the_roles_that_a_reader_expects() -> None:
-    text = SPECS["ioi"]
+    text = (ROOT / "tests/language/corpus/ioi.rec").read_text(encoding="utf-8")
     found: dict[Role, set[str]] = {role: set() for role in Role}
     for role, start, end in stretches(text):
         found[role].add(text[start:end])

@@ -49,6 +49,8 @@ NEITHER: list[dict[str, Any]] = [
     {"outcome": "met", "metric": "drift"},
     {"outcome": "broken", "metric": "drift"},
     {"outcome": "met", "subject": "noise"},
+    {"outcome": "met", "operator": ">=", "bound": 0.0},
+    {"outcome": "met", "operator": "<=", "bound": 1.0},
     {"outcome": "undecided"},
 ]
 

@@ -192,7 +192,7 @@ def test_each_control_states_its_finding_in_every_form(result: Result, page: str
 
 
 def test_the_headline_says_what_the_same_budget_also_elicits(result: Result) -> None:
-    assert "also elicits another example's answer in" in headline(result).because
+    assert "elicits another example's answer in" in headline(result).because
 
 
 # --- Parts of δ ---

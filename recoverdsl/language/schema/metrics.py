@@ -122,8 +122,8 @@ METRICS: dict[str, Metric] = {
         over="the valid flips whose own target some norm reached", search=True,
     ),
     "specificity": Metric(
-        "For an attack: how many times the smallest norm that recovers an unrelated target takes, per example: that of the control "
-        "with the values of another example, or else with another behavior, over the attack's own; one that was not reached counts "
+        "For an attack: the smallest norm that reaches an unrelated target over the smallest that reaches its own, per example. The "
+        "target is that of the control with the values of another example, or else with another behavior; one that was not reached counts "
         "with the largest norm that was tried.",
         over="the valid flips whose own target some norm reached", search=True,
     ),
@@ -137,3 +137,10 @@ METRICS: dict[str, Metric] = {
 
 RECOVERY = tuple(name for name, metric in METRICS.items() if "recovered" in metric.all_of)
 """The metrics that say how many examples recovered."""
+
+
+def says_of_recovery(metric: str, operator: str, bound: float) -> bool:
+    """Tell whether an expectation says something of how many examples recover; a rate of at least 0% or at
+    most 100% says nothing."""
+    empty = (operator == ">=" and bound <= 0) or (operator == "<=" and bound >= 1)
+    return metric in RECOVERY and not empty

@@ -7,7 +7,7 @@ import re
 from recoverdsl.language.schema import AnswerOf, Attack, BehaviorOf, Control, LogProb, Spec
 from recoverdsl.language.schema.budgets import suffix_of
 from recoverdsl.language.schema.forms import leaves, tokens_of
-from recoverdsl.language.schema.metrics import RECOVERY
+from recoverdsl.language.schema.metrics import says_of_recovery
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 
 
@@ -29,7 +29,11 @@ def controls_of(spec: Spec) -> dict[str, Control]:
 
 def recovering(spec: Spec) -> list[str]:
     """Return the attacks whose recovery or specificity an expectation is about, those of `strongest` among them."""
-    subjects = [e.subject for e in spec.expects if e.metric in (*RECOVERY, "specificity")]
+    subjects = [
+        e.subject
+        for e in spec.expects
+        if e.metric == "specificity" or says_of_recovery(e.metric, e.operator, e.value)
+    ]
     names = {name for at in subjects for name in (strongest_of(spec) if at == STRONGEST else [at])}
     return [name for name in spec.attacks if name in names]
 
