@@ -65,10 +65,10 @@ def unspecific(found: Iterable[Specificity], budgets: Iterable[Budget]) -> dict[
 
 def _too_close(pair: PairedDifference | None, one: Specificity) -> str:
     if pair is None or pair.difference is None:
-        return f"the unrelated target of {one.control} has no figure to compare with"
+        return f"the unrelated target ({one.control}) has no figure to compare with"
     assert pair.low is not None and pair.high is not None
     return (
-        f"the same search also reaches the unrelated target of {one.control} in {pair.other} of {pair.n}, "
+        f"the same search also reaches an unrelated target ({one.control}) in {pair.other} of {pair.n}, "
         f"and its own in {pair.own}: a difference of {100 * pair.difference:.0f} points, "
         f"interval {100 * pair.low:.0f} to {100 * pair.high:.0f}"
     )

@@ -46,7 +46,7 @@ def test_a_budget_that_writes_the_unrelated_target_as_often_is_not_specific() ->
     why = said([True] * 13 + [False], [True] * 10 + [False] * 4)
     assert why is not None
     assert (
-        "at norm 20 the same search also reaches the unrelated target of rival in 10 of 14" in why
+        "at norm 20 the same search also reaches an unrelated target (rival) in 10 of 14" in why
     )
     assert "its own in 13" in why
 

@@ -78,7 +78,7 @@ def test_a_budget_below_the_clamp_says_nothing_of_it(judged: Judged) -> None:
     assert large.verdict == "inconclusive"
     (expectation,) = large.expectations
     assert expectation.value == 1
-    assert "also reaches the unrelated target" in (expectation.reason or "")
+    assert "also reaches an unrelated target" in (expectation.reason or "")
 
 
 def test_without_checks_nothing_is_said_to_hold(judged: Judged) -> None:
