@@ -58,7 +58,9 @@ def test_a_control_must_match_the_attack_and_recover_something(
     assert bool(found(rows_of("a", attack) + control(noise))) == flagged
 
 
-@pytest.mark.parametrize("method", ["another_example", "another_example_undefended"])
+@pytest.mark.parametrize(
+    "method", ["another_example", "another_example_undefended", "another_row", "another_behavior"]
+)
 def test_a_control_with_another_target_is_no_rival(method: str) -> None:
     assert found(rows_of("a", 0) + control(4), method) == ()
 

@@ -45,9 +45,7 @@ def test_a_budget_that_writes_the_unrelated_target_as_often_is_not_specific() ->
     """Of the audit that this is for: at norm 20 the own target in 13 of 14 and the unrelated in 10."""
     why = said([True] * 13 + [False], [True] * 10 + [False] * 4)
     assert why is not None
-    assert (
-        "at norm 20 the same search also reaches an unrelated target (rival) in 10 of 14" in why
-    )
+    assert "at norm 20 the same search also reaches an unrelated target (rival) in 10 of 14" in why
     assert "its own in 13" in why
 
 

@@ -219,7 +219,13 @@ _SHORT = {"answers.generate": "greedy(tokens = 6)", "requests.limit": "16"}
 _RAISED = {**_SHORT, "clamp.to": "3.0 * mean_when(refusing)"}
 
 SMALL = {
-    "ioi": Small(_ioi_model, {**_FEW, **_QUICK}),
+    "ioi": Small(
+        _ioi_model, {
+            **_FEW, "projected.steps": "10", "projected.with": "adam(lr = 1)",
+            # No name is the top token of a random model.
+            "names_the_recipient.holds": 'rank(" {io}") <= 60',
+        }
+    ),
     "budgets": Small(_ioi_model, {**_FEW, "spent.steps": "8", "unconstrained.with": "adam(lr = 1)"}),
     "features": Small(
         _wide_ioi_model,

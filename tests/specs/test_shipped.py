@@ -15,6 +15,7 @@ from recoverdsl.audit.records import SweepRun
 from recoverdsl.language import check_file
 from recoverdsl.language.schema import Features, Release, Spec
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
+from recoverdsl.language.schema.unrelated import controls_of
 from recoverdsl.measure.results import Result, from_json
 from recoverdsl.measure.sweeps import from_json as sweep_from_json
 from recoverdsl.report.words import clean_line
@@ -26,6 +27,9 @@ from tests.specs.small import GPT2, PROMPTS, SMALL, SPECS, copied
 
 NAMES = sorted(path.stem for path in SPECS.glob("*.rec"))
 each_spec = pytest.mark.parametrize("name", NAMES)
+
+NEXT_TOKEN = ("target_rank", "target_probability")
+"""Metrics of flips whose target token has a place."""
 
 
 # --- As they stand ----------------------------------------------------------------------------
@@ -124,16 +128,24 @@ def assert_of(spec: Spec, result: Result) -> None:
     worst = [STRONGEST] if len(covered) > 1 else []
     assert list(result.attacks) == [*spec.attacks, *worst]
     assert all(result.attacks[name].covers == covered for name in worst)
-    assert list(result.controls) == list(spec.controls)
+    assert list(result.controls) == list(controls_of(spec))
     assert set(result.attributions) == set(spec.attributes)
     assert [e.text for e in result.expectations] == [e.text for e in spec.expects]
-    assert result.counts.failed == 0
+    # A prompt may have no unrelated target; every attack has figures of each of its flips.
+    assert result.counts.failed == 0 or any(c.target for c in controls_of(spec).values())
     assert result.counts.examples >= result.counts.base_holds >= result.counts.valid_flips
     for outcome in result.attacks.values():
-        assert set(spec.measures) <= {*outcome.metrics, "smallest_norm", "budget_ratio"}
+        assert set(spec.measures) <= {
+            *outcome.metrics,
+            "smallest_norm",
+            "budget_ratio",
+            "specificity",
+            *NEXT_TOKEN,
+        }
         rate = outcome.metrics["recovery_rate"]
-        assert rate.n == result.counts.valid_flips
-        assert (rate.value is None) == (result.counts.valid_flips == 0)
+        flips = result.behaviors.get(outcome.behavior or "", result.counts).valid_flips
+        assert rate.n == flips
+        assert (rate.value is None) == (flips == 0)
 
 
 def features(result: Result) -> dict[str, list[int]]:
@@ -162,8 +174,11 @@ def test_ioi_is_run(run: Ran) -> None:
     (result,) = run.results
     assert result.counts.valid_flips > 0
     assert len(features(result)["mid"]) == 64
-    assert drift(result, "projected") < 1e-5 < drift(result, "unconstrained")
-    assert [budget.limit for budget in result.attacks["projected"].budgets] == [2, 5, 10, 20]
+    assert drift(result, "projected") < 1e-5
+    assert [budget.limit for budget in result.attacks["projected"].budgets] == [4, 10, 30]
+    assert [(one.control, one.method) for one in result.specificities] == [
+        ("unrelated", "another_row"), ("giver", "another_behavior"),
+    ]  # fmt: skip
 
 
 @small("budgets")
@@ -173,8 +188,8 @@ def test_the_sweep_of_budgets_has_ten_points_that_share_what_they_can(run: Ran) 
     assert run.observer.loaded == {"loading model smollm2": 1, "loading SAE mid": 1}
     computed = {kind: n for (kind, state), n in run.observer.steps.items() if state == "computed"}
     assert computed == {
-        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 20,
-        "TryHarder": 10,
+        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 30, "RandomDirections": 20,
+        "TryHarder": 10, "ChooseTargets": 1,
     }  # fmt: skip
     assert len({(r.counts, tuple(features(r)["mid"])) for r in run.results}) == 1
     # The budget is shared: each attack has the point's limit, and so has the control.
@@ -182,7 +197,7 @@ def test_the_sweep_of_budgets_has_ten_points_that_share_what_they_can(run: Ran) 
     for result, limit in zip(run.results, limits, strict=True):
         outcomes = [*result.attacks.values(), *result.controls.values()]
         assert limit is not None
-        assert [outcome.limit for outcome in outcomes] == list(limit.norms) * 3
+        assert [outcome.limit for outcome in outcomes] == list(limit.norms) * 4
         assert drift(result, "projected") < 1e-5
     rates = [r.attacks["unconstrained"].metrics["recovery_rate"].value or 0 for r in run.results]
     assert rates == sorted(rates)

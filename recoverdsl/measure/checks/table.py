@@ -26,7 +26,7 @@ def beaten_by_control(evidence: Evidence) -> Iterator[Finding]:
     """
     for name, control in evidence.controls.items():
         # With another target, or without the clamp, it does not try the same thing.
-        if control.method.startswith("another_example"):
+        if control.method.startswith("another_"):
             continue
         for limit, own, other in _paired(evidence.rows, ("attack", control.of), ("control", name)):
             n, mine, its = len(own), int(own.sum()), int(other.sum())
