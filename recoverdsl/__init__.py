@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from recoverdsl.language.syntax.nodes import Span
     from recoverdsl.measure.expectation import ExpectationResult
     from recoverdsl.measure.intervals import Estimate
+    from recoverdsl.measure.paired_difference import PairedDifference, Specificity
     from recoverdsl.measure.results import (
         AttackResult,
         BudgetResult,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         PartResult,
         Result,
         SpecIdentity,
+        TargetBefore,
     )
     from recoverdsl.measure.sweeps import PointResult, SweepResult
     from recoverdsl.measure.verdict import Flag
@@ -74,6 +76,7 @@ _MODULES = {
     "NotYetError": "recoverdsl.errors",
     "Observer": "recoverdsl.engine.steps.observer",
     "PartResult": "recoverdsl.measure.results",
+    "PairedDifference": "recoverdsl.measure.paired_difference",
     "Pinned": "recoverdsl.pinning.lock",
     "Point": "recoverdsl.language.checker.points",
     "PointResult": "recoverdsl.measure.sweeps",
@@ -84,6 +87,7 @@ _MODULES = {
     "Span": "recoverdsl.language.syntax.nodes",
     "Spec": "recoverdsl.language.schema.blocks",
     "SpecError": "recoverdsl.errors",
+    "Specificity": "recoverdsl.measure.paired_difference",
     "SpecIdentity": "recoverdsl.measure.results",
     "State": "recoverdsl.engine.steps.observer",
     "StoppedError": "recoverdsl.errors",
@@ -91,6 +95,7 @@ _MODULES = {
     "Store": "recoverdsl.store.steps",
     "SweepResult": "recoverdsl.measure.sweeps",
     "SweepRun": "recoverdsl.audit.records",
+    "TargetBefore": "recoverdsl.measure.results",
     "UnavailableError": "recoverdsl.errors",
     "UsageError": "recoverdsl.errors",
     "load": "recoverdsl.api",
@@ -121,6 +126,7 @@ __all__ = [
     "Node",
     "NotYetError",
     "Observer",
+    "PairedDifference",
     "PartResult",
     "Pinned",
     "Point",
@@ -134,11 +140,13 @@ __all__ = [
     "SpecError",
     "SpecIdentity",
     "SpecWithLock",
+    "Specificity",
     "State",
     "StoppedError",
     "Store",
     "SweepResult",
     "SweepRun",
+    "TargetBefore",
     "UnavailableError",
     "UsageError",
     "__version__",

@@ -121,14 +121,14 @@ def test_json_prints_the_result_and_nothing_else_on_standard_output(
 def test_an_expectation_that_does_not_hold_ends_with_1(bench: Bench, tmp_path: Path) -> None:
     spec = bench.claim.with_name("broken.rec")
     spec.write_text(
-        claims.SPEC.replace("recovery_rate(projected) >= 0%", "recovery_rate(projected) <= 1%")
+        claims.SPEC.replace("recovery_rate(projected) >= 0%", "drift(unconstrained) <= 1%")
     )
     try:
         done = cli("run", spec, "--out", tmp_path, "--store", bench.store, "--batch-size", 4)
     finally:
         spec.unlink()
     assert done.code == 1
-    assert "✗ not met  recovery_rate(projected) <= 1%" in done.out
+    assert "✗ not met  drift(unconstrained) <= 1%" in done.out
     assert "Nothing was computed" in done.out
 
 
