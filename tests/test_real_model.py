@@ -60,7 +60,7 @@ def test_orthogonal_recovery_is_nearly_complete_and_leaves_the_features_alone(ru
     assert metrics["zero_reactivation_recovery"].value >= 0.95
     assert metrics["drift"].value <= 1e-4
     assert metrics["drift"].n == run.result.counts.valid_flips
-    assert metrics["violation"].value <= 1e-4
+    assert metrics["violation"].value <= 1e-5
 
 
 def test_the_clamp_makes_the_recipient_unlikely_and_the_attack_the_top_token(run: Any) -> None:
