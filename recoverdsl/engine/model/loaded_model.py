@@ -12,6 +12,7 @@ import torch
 from attrs import frozen
 
 from recoverdsl.engine.model.families import FUSED, Family, adapt
+from recoverdsl.engine.model.gguf_parsing import parsed_once
 from recoverdsl.errors import UnavailableError
 from recoverdsl.measure.thinking import SPECIAL_TOKENS, opened_at_the_end
 from recoverdsl.sources.data import Example
@@ -186,12 +187,13 @@ def load_model(path: Path, dtype: str, device: torch.device) -> LoadedModel:
     else:
         options["use_safetensors"] = True
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, **where
-        )
-        model, loading = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, trust_remote_code=False, output_loading_info=True, **where, **options
-        )
+        with parsed_once():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False, **where
+            )
+            model, loading = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, trust_remote_code=False, output_loading_info=True, **where, **options
+            )
         if model.config.model_type in FUSED:
             model.set_attn_implementation("sdpa")
         model = model.requires_grad_(False).eval().to(device)
