@@ -214,6 +214,8 @@ def _scope(seed: int) -> bytes:
 # --- The specs --------------------------------------------------------------------------------
 
 _FEW = {"prompts.limit": str(PROMPTS)}
+_LIKELY = {"names_the_recipient.holds": 'rank(" {io}") <= 60'}
+"""No name is the top token of a random model."""
 _QUICK = {"unconstrained.steps": "10", "unconstrained.with": "adam(lr = 1)"}
 _SHORT = {"answers.generate": "greedy(tokens = 6)", "requests.limit": "16"}
 _RAISED = {**_SHORT, "clamp.to": "3.0 * mean_when(refusing)"}
@@ -221,15 +223,13 @@ _RAISED = {**_SHORT, "clamp.to": "3.0 * mean_when(refusing)"}
 SMALL = {
     "ioi": Small(
         _ioi_model, {
-            **_FEW, "projected.steps": "10", "projected.with": "adam(lr = 1)",
-            # No name is the top token of a random model.
-            "names_the_recipient.holds": 'rank(" {io}") <= 60',
+            **_FEW, **_LIKELY, "projected.steps": "10", "projected.with": "adam(lr = 1)",
         }
     ),
-    "budgets": Small(_ioi_model, {**_FEW, "spent.steps": "8", "unconstrained.with": "adam(lr = 1)"}),
+    "budgets": Small(_ioi_model, {**_FEW, **_LIKELY, "spent.steps": "8", "unconstrained.with": "adam(lr = 1)"}),
     "features": Small(
         _wide_ioi_model,
-        {"prompts.limit": "8", "projected.steps": "3", "projected.find": "smallest_norm(within = 50%)"},
+        {**_LIKELY, "prompts.limit": "8", "projected.steps": "3", "projected.find": "smallest_norm(within = 50%)"},
     ),
     "chosen_features": Small(_other_ioi_model, {**_FEW, **_QUICK}),
     "gpt2": Small(_gpt2_model, {**_FEW, **_QUICK}),
