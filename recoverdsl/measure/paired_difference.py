@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
-from attrs import frozen
+from attrs import evolve, frozen
 from scipy import stats
+
+from recoverdsl.measure.intervals import wilson
 
 TARGETS = ("another_row", "another_example", "another_behavior")
 """Methods of the controls with another target under the clamp. A control of an earlier one is compared
 with rather than of a later one: another behavior of the same example may be related to it."""
 
 CONFIDENCE = 0.95
-"""Confidence of the interval of a difference."""
+"""Confidence of the interval of a difference, and of the test that there is one."""
+
+SWAPS = 4000
+"""How often the targets are swapped at random for the probability of the largest difference."""
 
 
 @frozen
@@ -33,12 +42,20 @@ class PairedDifference:
     difference: float | None
     """(own − other) / n, in [−1, 1]; None without examples."""
     low: float | None
-    """Lower end of its exact interval, given how many examples differ."""
+    """Lower end of its interval (Newcombe 1998)."""
     high: float | None
     """Upper end."""
     p: float | None
     """Probability of a difference as large, either way, if both targets were as easy: McNemar's exact
-    test."""
+    test. At a norm that was chosen for its difference, see `most_different`."""
+
+    @property
+    def own_exceeds(self) -> bool:
+        """Whether the attack's target is shown to be reached in more examples than the control's: the
+        interval is above zero, and the test rejects that both are as easy."""
+        if self.low is None or self.p is None:
+            return False
+        return self.low > 0 and self.p < 1 - CONFIDENCE
 
 
 @frozen
@@ -59,21 +76,71 @@ class Specificity:
 def paired_difference(own: pd.Series[bool], other: pd.Series[bool], norm: float | None) -> PairedDifference:  # fmt: skip
     """Compare two outcomes of the same examples.
 
-    Of the examples in which they differ, the share that favors `own` has a Clopper–Pearson interval
-    (1934), and the difference of the rates follows from it: its lower end is above 0 just where McNemar's
-    exact test rejects.
+    The interval of the difference is Newcombe's hybrid of two Wilson intervals for paired rates (Newcombe
+    1998, "Improved confidence intervals for the difference between binomial proportions based on paired
+    data", method 10).
 
     Args:
         own: whether each example reached the attack's target, by example.
         other: whether it reached the control's, of the same examples.
     """
-    n, b, c = len(own), int((own & ~other).sum()), int((~own & other).sum())
-    base = (norm, n, int(own.sum()), int(other.sum()), b, c)
+    both, b, c = (int(x.sum()) for x in (own & other, own & ~other, ~own & other))
+    n = len(own)
+    base = (norm, n, both + b, both + c, b, c)
     if not n:
         return PairedDifference(*base, None, None, None, None)
-    if not b + c:
-        return PairedDifference(*base, 0.0, 0.0, 0.0, 1.0)
-    test = stats.binomtest(b, b + c)
-    interval = test.proportion_ci(CONFIDENCE, method="exact")
-    low, high = ((b + c) / n * (2 * float(end) - 1) for end in (interval.low, interval.high))
-    return PairedDifference(*base, (b - c) / n, low, high, float(test.pvalue))
+    p = float(stats.binomtest(b, b + c).pvalue) if b + c else 1.0
+    return PairedDifference(*base, (b - c) / n, *_newcombe(both, b, c, n), p)
+
+
+def most_different(own: pd.Series[float], other: pd.Series[float]) -> PairedDifference | None:
+    """Return the difference at the norm at which most more examples reach the attack's target than the
+    control's; of several the smallest. None without an example.
+
+    A norm that is chosen for its difference shows one by chance. So `p` is that of the largest
+    difference over all norms, one-sided, if both targets were as easy: each example's two norms are
+    swapped or not, at random, and the largest difference is taken again (Westfall & Young 1993). The
+    interval is that of one norm, and is not corrected.
+
+    Args:
+        own: the least norm that reaches the attack's target, by example; infinite where none does.
+        other: the least that reaches the control's, of the same examples.
+    """
+    norms = sorted({float(norm) for norm in own if math.isfinite(norm)})
+    pairs = [paired_difference(own <= norm, other <= norm, norm) for norm in norms]
+    if not pairs:
+        return None
+    best = max(pairs, key=lambda pair: pair.difference or 0.0)
+    assert best.difference is not None
+    return evolve(best, p=_p_of_largest(own, other, norms, best.difference))
+
+
+def _p_of_largest(
+    own: pd.Series[float], other: pd.Series[float], norms: Sequence[float], found: float
+) -> float:
+    tried = np.asarray([*norms, *(x for x in other if math.isfinite(x))])
+    # Per example and norm: 1 where only the own target is reached, −1 where only the other is.
+    favor = (own.to_numpy()[:, None] <= tried).astype(float)
+    favor -= other.to_numpy()[:, None] <= tried
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (SWAPS, len(own)))
+    largest = (signs @ favor).max(1) / len(own)
+    # The observed one counts too, so that p is never 0.
+    return float((1 + (largest >= found - 1e-12).sum()) / (1 + SWAPS))
+
+
+def _newcombe(both: int, b: int, c: int, n: int) -> tuple[float, float]:
+    """Return the interval of (b − c) / n, for `both` + b successes of one and `both` + c of the other."""
+    neither = n - both - b - c
+    one, other = (wilson(both + x, n, CONFIDENCE) for x in (b, c))
+    assert one.value is not None and one.low is not None and one.high is not None
+    assert other.value is not None and other.low is not None and other.high is not None
+    product = both * neither - b * c
+    spread = math.sqrt((both + b) * (c + neither) * (both + c) * (b + neither))
+    # With the continuity correction of the method, where the rates go together.
+    phi = (max(product - n / 2, 0) if product > 0 else product) / spread if spread else 0.0
+    down, up = one.value - one.low, one.high - one.value
+    down_other, up_other = other.value - other.low, other.high - other.value
+    difference = one.value - other.value
+    low = difference - math.sqrt(down**2 - 2 * phi * down * up_other + up_other**2)
+    high = difference + math.sqrt(up**2 - 2 * phi * up * down_other + down_other**2)
+    return max(low, -1.0), min(high, 1.0)

@@ -16,6 +16,7 @@ from recoverdsl.measure.paired_difference import (
     TARGETS,
     PairedDifference,
     Specificity,
+    most_different,
     paired_difference,
 )
 from recoverdsl.measure.summary import Planned, outcomes
@@ -58,7 +59,7 @@ def unspecific(found: Iterable[Specificity], budgets: Iterable[Budget]) -> dict[
             )
             continue
         at = next((pair for pair in one.budgets if _same(pair.norm, budget.limit)), None)
-        if at is None or at.low is None or at.low <= 0:
+        if at is None or not at.own_exceeds:
             said[budget] = f"{_at(budget.limit)}{_too_close(at, one)}"
     return said
 
@@ -70,7 +71,7 @@ def _too_close(pair: PairedDifference | None, one: Specificity) -> str:
     return (
         f"the same search also reaches an unrelated target ({one.control}) in {pair.other} of {pair.n}, "
         f"and its own in {pair.own}: a difference of {100 * pair.difference:.0f} points, "
-        f"interval {100 * pair.low:.0f} to {100 * pair.high:.0f}"
+        f"interval {100 * pair.low:.0f} to {100 * pair.high:.0f}, p = {pair.p:.2g}"
     )
 
 
@@ -96,9 +97,7 @@ def _most_specific(rows: pd.DataFrame, attack: str, control: str) -> PairedDiffe
         done.loc[both, "norm"].where(done.loc[both, "recovered"].astype(bool), math.inf)
         for done in (own, other)
     )
-    norms = sorted({float(norm) for norm in least if math.isfinite(norm)})
-    pairs = [paired_difference(least <= norm, rival <= norm, norm) for norm in norms]
-    return max(pairs, key=lambda pair: pair.difference or 0.0, default=None)
+    return most_different(least, rival)
 
 
 def _same(one: float | None, other: float | None) -> bool:

@@ -28,7 +28,8 @@ def specificity(result: Result) -> list[str]:
         if one.best is not None and one.best.difference:
             text += (
                 f" By the least norms of each, the two differ most {_at(one.best)}: {one.best.own} "
-                f"against {one.best.other} of {one.best.n}, {_points(one.best)}."
+                f"against {one.best.other} of {one.best.n}, {_points(one.best)}; p = {one.best.p:.2g} for the "
+                "largest difference at any norm, if both were as easy to reach."
             )
         sentences.append(text)
     return sentences

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from scipy import stats
 
 from recoverdsl.measure import table
 from recoverdsl.measure.keys import Budget
-from recoverdsl.measure.paired_difference import paired_difference
+from recoverdsl.measure.paired_difference import most_different, paired_difference
 from recoverdsl.measure.specificity import compared_with, specificities, unspecific
 from recoverdsl.measure.summary import Planned, summarize
 from tests.rows import example_row
@@ -125,7 +126,7 @@ pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4
 
 
 @given(pairs)
-def test_the_interval_is_above_zero_just_where_the_exact_test_rejects(
+def test_own_exceeds_only_where_the_exact_test_rejects_and_the_interval_is_above_zero(
     made: list[tuple[bool, bool]],
 ) -> None:
     own, other = (pd.Series([pair[at] for pair in made]) for at in (0, 1))
@@ -137,7 +138,68 @@ def test_the_interval_is_above_zero_just_where_the_exact_test_rejects(
     if b + c:
         p = min(1.0, 2 * stats.binom.cdf(min(b, c), b + c, 0.5))
         assert found.p == pytest.approx(p)
-        assert (found.low > 0) == (b > c and p <= 0.05)
+        assert found.own_exceeds == (found.low > 0 and p < 0.05)
+        assert not found.own_exceeds or b > c
+    else:
+        assert not found.own_exceeds
+
+
+@pytest.mark.parametrize(
+    ("cells", "low", "high"),
+    [
+        ((36, 12, 2, 0), 0.0569, 0.3404),
+        ((20, 12, 2, 16), 0.0562, 0.3292),
+        ((18, 14, 4, 14), 0.0355, 0.3477),
+        ((0, 29, 1, 0), 0.6666, 0.9882),
+    ],
+)
+def test_the_interval_is_the_published_one(
+    cells: tuple[int, int, int, int], low: float, high: float
+) -> None:
+    """Newcombe 1998, table II, method 10: both, only the first, only the second, neither."""
+    both, first, second, neither = cells
+    one = pd.Series([True] * (both + first) + [False] * (second + neither))
+    other = pd.Series([True] * both + [False] * first + [True] * second + [False] * neither)
+    found = paired_difference(one, other, None)
+    assert (found.low, found.high) == (pytest.approx(low, abs=6e-5), pytest.approx(high, abs=6e-5))
+
+
+def test_the_interval_covers_the_difference_also_where_only_one_target_is_reached() -> None:
+    """An interval that is conditional on the discordant examples covered 0.5 in 55% of the draws."""
+    drawn = np.random.default_rng(0).binomial(60, 0.5, 400)
+    found = [
+        paired_difference(pd.Series([True] * k + [False] * (60 - k)), pd.Series([False] * 60), None)
+        for k in drawn
+    ]
+    covered = [(one.low or 0.0) <= 0.5 <= (one.high or 0.0) for one in found]
+    assert np.mean(covered) >= 0.9
+
+
+def test_one_example_that_agrees_shows_nothing() -> None:
+    found = paired_difference(pd.Series([True]), pd.Series([True]), None)
+    assert found.difference == 0
+    assert found.low is not None and found.low < -0.5
+    assert found.high is not None and found.high > 0.5
+
+
+def _least(seed: int, n: int) -> tuple[pd.Series[float], pd.Series[float]]:
+    draw = np.random.default_rng(seed)
+    return pd.Series(draw.lognormal(size=n)), pd.Series(draw.lognormal(size=n))
+
+
+def test_two_targets_that_are_as_easy_differ_by_chance_at_some_norm_and_p_knows() -> None:
+    """At the chosen norm the plain test rejects in far more than 5% of such draws."""
+    found = [most_different(*_least(seed, 60)) for seed in range(300)]
+    assert all(one is not None and one.p is not None for one in found)
+    assert np.mean([one.p < 0.05 for one in found]) <= 0.08  # type: ignore[union-attr, operator]
+    assert np.mean([one.own_exceeds for one in found]) <= 0.08  # type: ignore[union-attr]
+
+
+def test_a_target_that_takes_twice_the_norm_differs_beyond_chance() -> None:
+    own, other = _least(0, 60)
+    found = most_different(own, 2 * other)
+    assert found is not None and found.p is not None
+    assert found.p < 0.01
 
 
 @given(pairs)
