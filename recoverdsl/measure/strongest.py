@@ -16,14 +16,18 @@ from recoverdsl.language.schema.strongest import STRONGEST
 
 _COSTS = ("forward_passes", "gradient_steps")
 
+_COUNTED = ("zero_reactivation", "base_like", "strict_base_like")
+"""Flags that make a recovery count for a stricter rate."""
+
 
 def with_strongest(rows: pd.DataFrame, covers: Collection[str]) -> pd.DataFrame:
     """Return the table with the rows of `strongest` after the others; unchanged if it covers nothing.
 
     At each limit it has the row of one attack for each example: of those that recovered it, the one
-    with the smallest norm, else the one with the highest score. A failed row counts only where every
-    attack failed that has the limit. What the search cost is the sum over these attacks. Of the searches
-    for the least norm it has the one that found the least.
+    with the smallest norm, else the one with the highest score. A stricter rate counts an example that any
+    of them recovers as strictly, so that no rate is below that of an attack. A failed row counts only where
+    every attack failed that has the limit. What the search cost is the sum over these attacks. Of the
+    searches for the least norm it has the one that found the least.
 
     Args:
         rows: the table of `measure.table.SCHEMA`.
@@ -33,10 +37,15 @@ def with_strongest(rows: pd.DataFrame, covers: Collection[str]) -> pd.DataFrame:
     attacks = theirs[theirs["kind"] == "attack"]
     limit = attacks["limit"].fillna(math.inf)
     chosen = _best(attacks, [attacks["example"], limit])
+    at = pd.MultiIndex.from_arrays([chosen["example"], chosen["limit"].fillna(math.inf)])
     for cost in _COSTS:
         total = attacks[cost].groupby([attacks["example"], limit]).sum(min_count=1)
-        at = pd.MultiIndex.from_arrays([chosen["example"], chosen["limit"].fillna(math.inf)])
         chosen[cost] = total.reindex(at).to_numpy()
+    back = attacks[attacks["recovered"].astype(bool) & attacks["failed"].isna()]
+    for flag in _COUNTED:
+        strictly = back.loc[back[flag].fillna(False).astype(bool), ["example", "limit"]]
+        found = pd.MultiIndex.from_arrays([strictly["example"], strictly["limit"].fillna(math.inf)])
+        chosen[flag] = chosen[flag].mask(at.isin(found), True)
     searches = theirs[theirs["kind"] == "smallest_norm"]
     least = _best(searches, [searches["example"]])
     # One row for each example at one limit: the largest that any of them tried.

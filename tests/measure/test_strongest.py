@@ -81,6 +81,26 @@ def test_each_example_has_the_row_of_its_worst_attack() -> None:
     assert rows_at(5.0)["recovered"].tolist() == [True, False, False, False, False]
 
 
+def test_no_stricter_rate_is_below_that_of_an_attack() -> None:
+    """The recovery of the smallest norm reactivates features, and that of a larger one does not."""
+    made = table.to_frame(
+        [
+            row("1", "a", True, 18.0, zero_reactivation=True, base_like=True),
+            row("1", "b", True, 10.0, zero_reactivation=False, base_like=False),
+            # A flag of a δ that recovers nothing counts for nothing.
+            row("2", "a", False, 18.0, zero_reactivation=True),
+            row("2", "b", True, 10.0, zero_reactivation=False),
+        ]
+    )
+    found = summarize(made, {}, attacks=PLANNED, strongest=("a", "b")).attacks
+    assert found[STRONGEST].metrics["recovery_rate"] == wilson(2, 2)
+    assert found["a"].metrics["zero_reactivation_recovery"] == wilson(1, 2)
+    assert found[STRONGEST].metrics["zero_reactivation_recovery"] == wilson(1, 2)
+    added = with_strongest(made, ["a", "b"])
+    (first, _) = added[added["name"] == STRONGEST].itertuples()
+    assert (first.norm, bool(first.zero_reactivation), bool(first.base_like)) == (10.0, True, True)
+
+
 def test_its_cost_is_that_of_all_its_attacks() -> None:
     assert set(rows_at(20.0)["forward_passes"]) == {20.0}
     assert set(rows_at(20.0)["gradient_steps"]) == {18.0}
