@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import pairwise
 
 import pandas as pd
 
@@ -18,11 +17,10 @@ from recoverdsl.measure.summary import outcomes
 
 @check("flag")
 def beaten_by_control(evidence: Evidence) -> Iterator[Finding]:
-    """Yield the attacks that a control with the same target matches: some draw of it recovers in at
-    least as many of the examples that both tried, at least one, and the attack does not recover all of
-    these.
+    """Yield the attacks that a control with the same target beats: some draw of it recovers an example that
+    the attack does not, or as many examples in all, at least one, while the attack does not recover all.
 
-    The figure is how many the control recovers, less how many the attack does.
+    The figure is in how many examples the control recovers and the attack does not.
     """
     for name, control in evidence.controls.items():
         # With another target, or without the clamp, it does not try the same thing.
@@ -30,37 +28,76 @@ def beaten_by_control(evidence: Evidence) -> Iterator[Finding]:
             continue
         for limit, own, other in _paired(evidence.rows, ("attack", control.of), ("control", name)):
             n, mine, its = len(own), int(own.sum()), int(other.sum())
-            if mine < n and its >= max(mine, 1):
+            missed = int((other & ~own).sum())
+            if missed or (mine < n and its >= max(mine, 1)):
+                what = (
+                    f"{missed} of them examples that the attack {control.of} ({mine} of {n}) does not recover"
+                    if missed
+                    else f"as many as the attack {control.of}"
+                )
                 yield Finding(
                     control.of,
-                    its - mine,
-                    f"{_at(limit)} some draw of the control {name} recovers {its} of {n} without a search, the "
-                    f"attack {control.of} {mine}: a search that finds no more than that is weak.",
+                    missed,
+                    f"{_at(limit)} some draw of the control {name} recovers {its} of {n} without a search, {what}: "
+                    "the search finds no more than luck, or misses what luck finds.",
                     None if math.isinf(limit) else limit,
                 )
 
 
 @check("flag")
 def recovery_falls(evidence: Evidence) -> Iterator[Finding]:
-    """Yield the attacks that recover fewer examples at a larger limit: what was found at the smaller
-    one would have done there as well.
+    """Yield the attacks that do not recover, at a larger limit, examples that they recover at a smaller one:
+    what was found there would have done as well.
 
-    The figure is how many fewer.
+    The figure is how many.
     """
     for name in evidence.attacks:
         recovered = _recovered(evidence.rows, "attack", name)
-        for smaller, larger in pairwise(sorted(recovered)):
-            both = recovered[smaller].index.intersection(recovered[larger].index)
-            before, after = (int(recovered[limit][both].sum()) for limit in (smaller, larger))
-            if after < before:
+        limits = sorted(recovered)
+        for number, larger in enumerate(limits):
+            at = recovered[larger]
+            before = {
+                smaller: set(done[done].index) & set(at[~at].index)
+                for smaller in limits[:number]
+                if len(done := recovered[smaller])
+            }
+            missed = set().union(*before.values())
+            if missed:
+                found = ", ".join(limit_text(limit) for limit, some in before.items() if some)
                 yield Finding(
                     name,
-                    before - after,
-                    f"The attack {name} recovers {before} of {len(both)} at norm "
-                    f"{limit_text(smaller)} and {after} {_at(larger, begins=False)}, although what "
-                    "recovers at the smaller norm is allowed at the larger one: the search misses "
-                    "what is there.",
+                    len(missed),
+                    f"The attack {name} recovers {len(missed)} of {len(at)} at norm {found} and not "
+                    f"{_at(larger, begins=False)}, although what recovers at a smaller norm is allowed at a larger "
+                    "one: the search misses what is there.",
                     None if math.isinf(larger) else larger,
+                )
+
+
+@check("flag")
+def smaller_norm_recovers(evidence: Evidence) -> Iterator[Finding]:
+    """Yield the attacks that do not recover, within a limit, examples for which their own search of the
+    least norm found a δ that does, within that limit.
+
+    The figure is how many.
+    """
+    for name in evidence.attacks:
+        searched = outcomes(evidence.rows, "smallest_norm", name)
+        # Where a text is judged, the search has another goal than the behavior.
+        if not len(searched) or "base_like_rate" in evidence.attacks[name].metrics:
+            continue
+        least = searched.set_index("example")
+        for limit, at in sorted(_recovered(evidence.rows, "attack", name).items()):
+            both = at.index.intersection(least.index)
+            within = least.loc[both, "recovered"] & (least.loc[both, "norm"] <= limit)
+            missed = int((within & ~at[both]).sum())
+            if missed:
+                yield Finding(
+                    name,
+                    missed,
+                    f"{_at(limit)} the attack {name} recovers {int(at[both].sum())} of {len(both)}, and the search of "
+                    f"the least norm finds a δ within that norm for {missed} of the others: the attack ends too soon.",
+                    None if math.isinf(limit) else limit,
                 )
 
 
