@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from recoverdsl.language.schema import METRICS, Expectation
 from recoverdsl.measure.intervals import Estimate, fewest_values, wilson, wilson_ends
@@ -70,8 +70,9 @@ def compared(
 ) -> ExpectationResult:
     """Return an expectation with its outcome.
 
-    A rate is compared by Wilson's interval even if its printed one is a bootstrap, which has no width
-    where no example, or every one, counts. A mean over fewer than `fewest_values` is undecided.
+    A rate, and the mean of a share, is compared by Wilson's interval even if its printed one is a
+    bootstrap, which has no width where all examples agree. A mean over fewer than `fewest_values`, or of
+    values that are all equal, is undecided.
 
     Args:
         estimate: the figure; None if it was not measured.
@@ -85,26 +86,39 @@ def compared(
         met = COMPARE[expectation.operator](estimate.value, expectation.value)
         by: By = "value" if metric.aggregate == "max" else "estimate"
         return _judged(expectation, "met" if met else "broken", estimate, by=by)
-    if estimate.draws is not None:
-        # A share of draws: its interval is Wilson's over the examples already.
-        assert metric.rate
+    value = estimate.value
+    if metric.share or estimate.draws is not None:
+        estimate = _wilson_of_shares(estimate, confidence)
     elif metric.rate:
-        count = round(estimate.value * estimate.n)
-        estimate = wilson(count, estimate.n, confidence)
-    elif estimate.n < (fewest := fewest_values(confidence)):
+        estimate = wilson(round(value * estimate.n), estimate.n, confidence)
+    elif estimate.n < (fewest := fewest_values(confidence, metric.aggregate)):
         estimate = Estimate(estimate.value, None, None, estimate.n)
         reason = (
             f"{estimate.n} of the at least {fewest} flips that {_share(confidence)} confidence in a "
-            "mean needs"
+            f"{metric.aggregate} needs"
         )
         return _judged(expectation, "undecided", estimate, reason, needed=fewest)
+    elif metric.aggregate == "mean" and estimate.low == estimate.high:
+        reason = f"each of {estimate.n} flips has the same value, so nothing says how far those of others spread"
+        return _judged(expectation, "undecided", estimate, reason)
     assert estimate.low is not None and estimate.high is not None
     outcome = against(expectation.operator, expectation.value, estimate.low, estimate.high)
     if outcome != "undecided":
         return _judged(expectation, outcome, estimate)
-    needed = (_rate_needs if metric.rate else _mean_needs)(expectation, estimate, confidence)
+    counted = metric.rate or metric.share
+    needed = (_rate_needs if counted else _mean_needs)(expectation, estimate, confidence)
     reason = (_rate_says if metric.rate else _mean_says)(expectation, estimate, needed)
     return _judged(expectation, outcome, estimate, reason, needed=needed)
+
+
+def _wilson_of_shares(estimate: Estimate, confidence: float) -> Estimate:
+    """Return a share of draws, or a mean of values in [0, 1], with Wilson's interval over the examples; see
+    `intervals.wilson_of_shares`."""
+    assert estimate.value is not None
+    low, high = wilson_ends(
+        np.asarray(estimate.value * estimate.n), np.asarray(estimate.n), confidence
+    )
+    return evolve(estimate, low=float(low), high=float(high))
 
 
 def against(operator: str, bound: float, low: float, high: float) -> Outcome:
@@ -132,14 +146,15 @@ def _judged(
 
 def _rate_needs(e: Expectation, estimate: Estimate, confidence: float) -> int | None:
     """Return the least number of flips above the present one at which the same rate decides by Wilson's
-    interval; rounded to whole successes, unless it is a share of draws."""
+    interval; rounded to whole successes, unless it is a share."""
     rate = estimate.value
     assert rate is not None
     compare = COMPARE[e.operator]
     first, size = estimate.n + 1, 4096
     while first <= MOST_FLIPS:
         n = np.arange(first, min(first + size, MOST_FLIPS + 1))
-        successes = rate * n if estimate.draws else np.rint(rate * n)
+        whole = METRICS[e.metric].rate and not estimate.draws
+        successes = np.rint(rate * n) if whole else rate * n
         ends = wilson_ends(successes, n, confidence)
         low, high = (compare(end, e.value) for end in ends)
         decided = np.flatnonzero(low == high)

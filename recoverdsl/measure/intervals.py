@@ -104,20 +104,26 @@ def wilson_ends(
     return low, high
 
 
-def fewest_values(confidence: float) -> int:
-    """Return how many values a bootstrap of a mean needs before its interval claims anything.
+FEWEST_OF_A_MEAN = 20
+"""Values that a bootstrap of a mean needs at least. Of fewer it is much too narrow where a few large values
+make the mean: at 95% it misses that of a lognormal in 29% of samples of 6 and in 16% of 20."""
+
+
+def fewest_values(confidence: float, of: Literal["mean", "median"] = "mean") -> int:
+    """Return how many values a bootstrap needs before its interval claims anything.
 
     The percentile interval of n values lies between the smallest and the largest of them. All n lie on
     one side of the median of what they are drawn from with probability 2^(1−n), and then the interval
     misses it, whatever the confidence asked for: so 2^(1−n) must be at most 1 − confidence. That is 6
-    values at 95%.
+    values at 95%. A mean takes at least `FEWEST_OF_A_MEAN`.
 
     Raises:
         ValueError: `confidence` is not in (0, 1).
     """
     _check_confidence(confidence)
     # A tolerance, since 1 − 0.75 and the like are not exact.
-    return 1 + math.ceil(-math.log2(1 - confidence) - 1e-9)
+    fewest = 1 + math.ceil(-math.log2(1 - confidence) - 1e-9)
+    return max(fewest, FEWEST_OF_A_MEAN) if of == "mean" else fewest
 
 
 def bootstrap(

@@ -7,13 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
 from recoverdsl.language.schema import Expectation
 from recoverdsl.measure.expectation import COMPARE, against, compared
-from recoverdsl.measure.intervals import Estimate, bootstrap, largest, wilson, wilson_ends
+from recoverdsl.measure.intervals import (
+    Estimate,
+    bootstrap,
+    largest,
+    wilson,
+    wilson_ends,
+    wilson_of_shares,
+)
 
 OPERATORS = list(COMPARE)
 
@@ -138,29 +146,66 @@ def test_a_rate_is_judged_by_wilson_even_if_a_bootstrap_is_printed() -> None:
     assert (judged.outcome, judged.high) == ("undecided", wilson(0, 20).high)
 
 
-@pytest.mark.parametrize(("n", "confidence", "decides"), [(1, 0.95, False), (5, 0.95, False), (6, 0.95, True), (7, 0.99, False), (8, 0.99, True)])  # fmt: skip
+@pytest.mark.parametrize(("n", "confidence", "decides"), [(1, 0.95, False), (19, 0.95, False), (20, 0.95, True), (19, 0.99, False)])  # fmt: skip
 def test_a_bootstrap_of_too_few_values_decides_nothing(
     n: int, confidence: float, decides: bool
 ) -> None:
-    judged = compared(asked("<=", 1.0, "drift"), bootstrap(np.full(n, 0.5), confidence), confidence)
+    values = np.linspace(0.4, 0.6, n)
+    judged = compared(asked("<=", 1.0, "drift"), bootstrap(values, confidence), confidence)
     assert (judged.outcome == "met") == decides
     if not decides:
         assert (judged.low, judged.high) == (None, None)
-        assert judged.needed == {0.95: 6, 0.99: 8}[confidence]
+        assert judged.needed == 20
+        assert judged.reason == f"{n} of the at least 20 flips that {100 * confidence:g}% confidence in a mean needs"  # fmt: skip
+
+
+@pytest.mark.parametrize(("n", "confidence", "decides"), [(5, 0.95, False), (6, 0.95, True), (7, 0.99, False), (8, 0.99, True)])  # fmt: skip
+def test_a_median_takes_as_many_as_show_on_which_side_it_is(
+    n: int, confidence: float, decides: bool
+) -> None:
+    printed = bootstrap(np.ones(n), confidence, of="median")
+    judged = compared(asked("<=", 1.0, "target_rank"), printed, confidence)
+    assert (judged.outcome == "met") == decides
+
+
+def test_a_mean_of_equal_values_decides_nothing() -> None:
+    """Of what is drawn with one value in 30 at 100, 40 equal ones are nothing unusual."""
+    judged = compared(asked("<=", 1.0, "norm"), bootstrap(np.full(40, 0.5)), 0.95)
+    assert (judged.outcome, judged.needed) == ("undecided", None)
+    assert judged.reason is not None
+    assert "each of 40 flips has the same value" in judged.reason
+
+
+def test_a_mean_of_shares_is_judged_by_the_widest_interval_of_its_mean() -> None:
+    printed = bootstrap(np.zeros(40))
+    assert (printed.low, printed.high) == (0, 0)
+    for metric in ("reactivated_fraction", "target_probability"):
+        judged = compared(asked("<=", 0.05, metric), printed, 0.95)
+        assert judged.outcome == "undecided"
+        assert judged.high == pytest.approx(wilson(0, 40).high)
+        assert judged.needed == 73
+
+
+def test_a_share_of_draws_is_judged_by_wilson_even_if_a_bootstrap_is_printed() -> None:
+    """None of 2 flips in 8 draws each: the bootstrap has no width."""
+    printed = evolve(bootstrap(np.zeros(2)), draws=16)
+    judged = compared(asked("<=", 0.05), printed, 0.95)
+    assert judged.outcome == "undecided"
+    assert judged.high == pytest.approx(wilson_of_shares([0.0, 0.0], 16).high)
 
 
 def test_a_mean_says_about_how_many_flips_decide() -> None:
-    judged = compared(asked("<=", 1.25, "drift"), Estimate(1.0, 0.5, 1.5, 10), 0.95)
-    assert (judged.outcome, judged.needed) == ("undecided", 40)
+    judged = compared(asked("<=", 1.25, "drift"), Estimate(1.0, 0.5, 1.5, 20), 0.95)
+    assert (judged.outcome, judged.needed) == ("undecided", 80)
     says = (
-        "1 over 10 flips, interval 0.5 to 1.5: at this spread about 40 flips are needed for ≤ 1.25"
+        "1 over 20 flips, interval 0.5 to 1.5: at this spread about 80 flips are needed for ≤ 1.25"
     )
     assert judged.reason == says
-    equal = compared(asked("<", 1.0, "drift"), Estimate(1.0, 0.5, 1.5, 10), 0.95)
+    equal = compared(asked("<", 1.0, "drift"), Estimate(1.0, 0.5, 1.5, 20), 0.95)
     assert (equal.outcome, equal.needed) == ("undecided", None)
 
 
-@given(st.floats(0.01, 10), st.floats(0.01, 5), st.integers(6, 500), st.floats(0.01, 20))
+@given(st.floats(0.01, 10), st.floats(0.01, 5), st.integers(20, 500), st.floats(0.01, 20))
 def test_a_mean_needs_more_flips_than_it_has(
     value: float, half: float, n: int, bound: float
 ) -> None:

@@ -32,6 +32,9 @@ class Metric:
     search: bool = False
     """Whether it comes from a table of its own, of a search or of further draws, and not from a column of
     its own name."""
+    share: bool = False
+    """Whether the figure of each example is in [0, 1], and its mean no rate: of such a mean an expectation
+    takes a Wilson interval, which is never too narrow."""
 
 
 _DEFINED = "the valid flips for which it is defined"
@@ -92,7 +95,7 @@ METRICS: dict[str, Metric] = {
     ),
     "reactivated_fraction": Metric(
         "Share of protected features, each counted at every perturbed position, that were ≤ 0 when defended and are > 0 when recovered.",
-        unit="fraction", source="reactivated fraction",
+        share=True, unit="fraction", source="reactivated fraction",
     ),
     "target_rank": Metric(
         "Rank of the target token among all next tokens, with δ in place; 1 is the most likely. "
@@ -101,7 +104,7 @@ METRICS: dict[str, Metric] = {
     ),
     "target_probability": Metric(
         "Probability of the target token as the next one, with δ in place.",
-        unit="fraction", over=_TARGETED, column="probability_recovered", next_token=True,
+        share=True, unit="fraction", over=_TARGETED, column="probability_recovered", next_token=True,
     ),
     "norm": Metric("‖δ‖_F.", unit="residual stream", source="C4", over=_WITH_DELTA),
     "relative_norm": Metric("‖δ‖_F / ‖h_def‖_F, both over the sites and positions where δ is not 0.", unit="fraction", source="relative norm", over=_WITH_DELTA),
