@@ -25,6 +25,7 @@ from recoverdsl.compiler.steps import (
     RankByAttribution,
     RankByContrast,
     ReachBehavior,
+    ReadFeatures,
     Recover,
     RunBase,
     RunDefended,
@@ -37,7 +38,7 @@ from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.parts import Part, part_named
-from recoverdsl.language.schema.unrelated import controls_of
+from recoverdsl.language.schema.unrelated import controls_of, limits_of_control
 from recoverdsl.language.schema.uses import behavior_of, target_of, tested
 from recoverdsl.measure.keys import Budget, RowKind, TableKey, limit_text
 
@@ -94,6 +95,10 @@ class _Compiler:
         defense = self._defense(intervene_name, intervene)
         for name in self.graph.behaviors:
             self._flips(name, intervene_name, defense)
+
+        self.graph.readings[intervene_name] = add(
+            f"read features, {intervene_name}", ReadFeatures(defense), **self.common
+        )
 
         for name, attack in spec.attacks.items():
             inputs = self._inputs(attack)
@@ -253,7 +258,7 @@ class _Compiler:
         if target is not None:
             choose = ChooseTargets(defense, target)
             inputs["targets"] = self.graph.add(f"choose targets, {name}", choose, **inputs)
-        for limit in limits_of(self.spec, attack):
+        for limit in limits_of_control(self.spec, name):
             step = control_step(self.spec, control, defense, self._tested_by(attack), limit, target)
             key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **inputs)
             self.graph.tables[TableKey("control", name, limit)] = key
@@ -262,7 +267,9 @@ class _Compiler:
                 at = f"control {name} without its constraint at norm {limit_text(limit)}"
                 table = TableKey("unconstrained_control", name, limit)
                 self.graph.tables[table] = self.graph.add(at, free, **inputs)
-        if attack.find and (target or (control.target and control.on == "defended")):
+        # Only what the spec itself asks for without the clamp is searched at more than its limits.
+        asked = name in self.spec.controls or control.on == "defended"
+        if attack.find and asked and (target or (control.target and control.on == "defended")):
             self._find("smallest_norm_control", name, attack.find, key)
 
     def _target(self, control: schema.Control) -> ReachBehavior | None:
