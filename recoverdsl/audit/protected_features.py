@@ -61,7 +61,7 @@ def _of_clamp(spec: Spec, output: Output, name: str, key: str) -> ProtectedFeatu
         ]
     return ProtectedFeatures(
         intervene.protect, _ranked_by(protect.select), _written(intervene.at), intervene.when, prompts,
-        tuple(features),
+        int(readings.covered_B.sum()), tuple(features),
     )  # fmt: skip
 
 

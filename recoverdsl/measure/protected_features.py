@@ -45,5 +45,7 @@ class ProtectedFeatures:
     """`active` or `always`; see the option of `intervene`."""
     prompts: int
     """How many of the tested prompts were read: those whose values are finite numbers."""
+    tokens: int
+    """How many tokens of these prompts the clamp covers."""
     features: tuple[ProtectedFeature, ...]
     """SAE by SAE, each in the order in which they were selected."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
-from recoverdsl.measure.keys import Budget, limit_text
+from recoverdsl.measure.keys import Budget, limit_text, same_limit
 from recoverdsl.measure.paired_difference import (
     TARGETS,
     PairedDifference,
@@ -57,7 +57,7 @@ def unspecific(found: Iterable[Specificity], budgets: Iterable[Budget]) -> dict[
                 "would not write anything else: add a control with a `target`"
             )
             continue
-        at = next((pair for pair in one.budgets if _same(pair.norm, budget.limit)), None)
+        at = next((pair for pair in one.budgets if same_limit(pair.norm, budget.limit)), None)
         if at is None or at.low is None or at.low <= 0:
             said[budget] = f"{_at(budget.limit)}{_too_close(at, one)}"
     return said
@@ -99,10 +99,6 @@ def _most_specific(rows: pd.DataFrame, attack: str, control: str) -> PairedDiffe
     norms = sorted({float(norm) for norm in least if math.isfinite(norm)})
     pairs = [paired_difference(least <= norm, rival <= norm, norm) for norm in norms]
     return max(pairs, key=lambda pair: pair.difference or 0.0, default=None)
-
-
-def _same(one: float | None, other: float | None) -> bool:
-    return one == other if one is None or other is None else math.isclose(one, other)
 
 
 def _at(limit: float | None) -> str:

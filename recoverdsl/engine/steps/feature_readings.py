@@ -46,6 +46,7 @@ class ReadingsExecutor(ExampleExecutor[ReadFeatures, FeatureReadings]):
             defended={site: _sum(z_BTS, acts[site]) for site, z_BTS in defended.items()},
             tokens={site: acts_BTS.sum((0, 1))[None] for site, acts_BTS in acts.items()},
             active={site: active_BTS.any(1).sum(0)[None] for site, active_BTS in active.items()},
+            covered_B=covered_BT1.sum((1, 2)),
             finite_B=finite_B,
         )
 

@@ -130,5 +130,7 @@ class FeatureReadings:
     active: Mapping[int, Tensor]
     """In how many prompts a feature is active without the clamp at a token that the clamp covers,
     (batches, S)."""
+    covered_B: Tensor
+    """How many tokens of each prompt the clamp covers; 0 of one that is left out."""
     finite_B: Tensor
     """False for prompts that are left out, with a value that is not a finite number."""

@@ -14,7 +14,6 @@ from recoverdsl.language.schema.forms import leaves, tokens_of
 from recoverdsl.language.schema.metrics import says_of_recovery
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 
-
 UNCLAMPED = "unclamped"
 
 
