@@ -23,7 +23,7 @@ HEADINGS = (
     "effect",
     "active",
     "value without the clamp",
-    "value under it",
+    "value under the clamp",
 )
 """The headings of the cells of `FeatureRow`."""
 
@@ -55,7 +55,7 @@ def feature_tables(result: Result) -> list[FeatureTable]:
     """Return the table of each clamp whose features the result has."""
     return [
         FeatureTable(
-            _summary(name, one),
+            _summary(f"clamp {clean_line(name)}" if len(result.protected) > 1 else "clamp", one),
             _caption(one),
             LINKED if any(row.link for row in rows) else "",
             rows,
@@ -65,14 +65,14 @@ def feature_tables(result: Result) -> list[FeatureTable]:
     ]
 
 
-def _summary(name: str, one: ProtectedFeatures) -> str:
+def _summary(clamp: str, one: ProtectedFeatures) -> str:
     saes = enumerated(map(clean_line, dict.fromkeys(feature.sae for feature in one.features)))
     how = (
         f"those with the largest effect by {clean_line(one.ranked_by)}"
         if one.ranked_by
         else "listed in the spec"
     )
-    text = f"The clamp {clean_line(name)} acts on {plural(len(one.features), 'feature')} of {saes}, {how}."
+    text = f"The {clamp} acts on {plural(len(one.features), 'feature')} of {saes}, {how}."
     if not one.tokens:
         return text
     active = sum(bool(feature.active) for feature in one.features)
@@ -85,23 +85,14 @@ def _summary(name: str, one: ProtectedFeatures) -> str:
 def _caption(one: ProtectedFeatures) -> str:
     if not one.tokens:
         return f"The clamp covers no token of the prompts ({clean_line(one.at)}), so no value was read."
-    over = (
-        "at which the feature is active without the clamp"
-        if one.when == "active"
-        else "that the clamp covers"
-    )
-    text = (
+    over = f"the tokens of these prompts that the clamp covers ({clean_line(one.at)})"
+    at = f"{over} and at which the feature is active without it" if one.when == "active" else over
+    return (
         f"Active: the share of the {plural(one.prompts, 'tested prompt')} in which the feature is above zero "
-        f"without the clamp at some token that the clamp covers ({clean_line(one.at)}). Values: means over the "
-        f"tokens of these prompts {over}"
+        f"without the clamp at some token that the clamp covers. Values: means over {at}. The value under "
+        "the clamp is encoded anew from the clamped residual stream, so it need not be the one that the "
+        "clamp sets."
     )
-    if one.when == "active":
-        text += " and that the clamp covers"
-    text += (
-        ", without the clamp, and at the same tokens under it. The value under the clamp is read anew from "
-        "the clamped residual stream; it need not be the value that the clamp sets."
-    )
-    return text
 
 
 def _row(feature: ProtectedFeature) -> FeatureRow:

@@ -62,12 +62,13 @@ def _tested(spec: Spec) -> Iterator[Fact]:
         at = f"{sae.reads.side} of layer {sae.reads.layer}"
         yield Fact("SAE", f"{name}, at the {at}, from {_source(sae.source)}")
     for name, intervene in spec.intervenes.items():
-        yield Fact("clamp", f"{name}: {_clamp(intervene)}")
+        alone = len(spec.intervenes) == 1
+        yield Fact("clamp" if alone else f"clamp {name}", _clamp(intervene))
 
 
 def _tried(spec: Spec) -> Iterator[Fact]:
     for name, attack in spec.attacks.items():
-        yield Fact(f"attack {name}", ", ".join(_effort(spec, attack)))
+        yield Fact(f"attack {name}", "; ".join(_effort(spec, attack)))
 
 
 def _effort(spec: Spec, attack: Attack) -> Iterator[str]:
@@ -81,18 +82,18 @@ def _effort(spec: Spec, attack: Attack) -> Iterator[str]:
     budget = spec.budgets.get(attack.budget or "")
     own = [attack.steps or (budget.steps if budget else None) or STEPS]
     steps = [stage.steps for stage in attack.stages] or own
-    yield f"at most {enumerated(map(str, steps), 'and then')} {'step' if steps == [1] else 'steps'}"
-    # A suffix of real tokens is searched without one.
+    of = "gcg"
     if attack.token_suffix is None:
         optimizers = {function_name(stage.optimizer or attack.optimizer) for stage in attack.stages}
-        yield f"with {enumerated(sorted(optimizers or {function_name(attack.optimizer)}))}"
+        of = enumerated(sorted(optimizers or {function_name(attack.optimizer)}))
+    yield f"at most {enumerated(map(str, steps), 'and then')} {'step' if steps == [1] else 'steps'} of {of}"
     passes = attack.forward_passes or (budget.forward_passes if budget else None)
     if passes:
         yield f"at most {passes} forward passes"
     if not suffix_of(attack):
         yield plural(attack.restarts, "restart") if attack.restarts else "no restarts"
         if attack.preserve is not None:
-            yield f"constraint {function_name(attack.preserve)}"
+            yield f"constraint: {function_name(attack.preserve)}"
 
 
 def _clamp(intervene: Intervene) -> str:
