@@ -32,6 +32,7 @@ def _of_clamp(spec: Spec, output: Output, name: str, key: str) -> ProtectedFeatu
     selected = output.record(node.key, SelectedFeatures).rows
     readings = output.record(key, FeatureReadings)
     prompts = int(readings.finite_B.sum())
+    covered = int(readings.covered_B.sum())
     ranks = _ranks(selected, node.step)
     features = []
     for number, sae in enumerate(protect.saes):
@@ -54,14 +55,14 @@ def _of_clamp(spec: Spec, output: Output, name: str, key: str) -> ProtectedFeatu
                 tokens=tokens[at],
                 value_base=base[at] / tokens[at] if tokens[at] else None,
                 value_defended=defended[at] / tokens[at] if tokens[at] else None,
-                active=active[at] / prompts if prompts else None,
+                active=active[at] / prompts if covered else None,
                 neuronpedia=page and f"{page}/{row.feature}",
             )
             for at, row in enumerate(own)
         ]
     return ProtectedFeatures(
         intervene.protect, _ranked_by(protect.select), _written(intervene.at), intervene.when, prompts,
-        int(readings.covered_B.sum()), tuple(features),
+        covered, tuple(features),
     )  # fmt: skip
 
 

@@ -114,7 +114,10 @@ class _Compiler:
         for budget in budgets_of_expectations(spec):
             self._try_harder(budget)
         tables = {str(table): key for table, key in self.graph.tables.items()}
-        measure = add("measure", Measure(dict(spec.measures)), **self._observed(), **tables)
+        readings = {f"readings {name}": key for name, key in self.graph.readings.items()}
+        measure = add(
+            "measure", Measure(dict(spec.measures)), **self._observed(), **readings, **tables
+        )
         harder = {str(budget): key for budget, key in self.graph.strength.items()}
         add("judge", JudgeExpectations(spec.expects), measure=measure, **harder)
         return self.graph
@@ -256,8 +259,7 @@ class _Compiler:
         attack = self.spec.attacks[control.of]
         inputs, target = self._inputs(attack), self._target(control)
         if target is not None:
-            choose = ChooseTargets(defense, target)
-            inputs["targets"] = self.graph.add(f"choose targets, {name}", choose, **inputs)
+            inputs["targets"] = self._choose(name, ChooseTargets(defense, target), inputs)
         for limit in limits_of_control(self.spec, name):
             step = control_step(self.spec, control, defense, self._tested_by(attack), limit, target)
             key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **inputs)
@@ -271,6 +273,11 @@ class _Compiler:
         asked = name in self.spec.controls or control.on == "defended"
         if attack.find and asked and (target or (control.target and control.on == "defended")):
             self._find("smallest_norm_control", name, attack.find, key)
+
+    def _choose(self, name: str, choose: ChooseTargets, inputs: dict[str, str]) -> str:
+        """Return the key of the step that chooses targets; controls that differ in the clamp share it."""
+        same = (n.key for n in self.graph if n.step == choose and n.inputs == inputs)
+        return next(same, None) or self.graph.add(f"choose targets, {name}", choose, **inputs)
 
     def _target(self, control: schema.Control) -> ReachBehavior | None:
         """Return the goal of a control that has a behavior as its target."""

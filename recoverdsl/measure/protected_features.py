@@ -26,7 +26,7 @@ class ProtectedFeature:
     """Mean value at the same tokens under the clamp, re-encoded from the clamped residual stream."""
     active: float | None
     """Share of the prompts in which it is active without the clamp at a token that the clamp covers, in
-    [0, 1]; None without prompts."""
+    [0, 1]; None if it covers none."""
     neuronpedia: str | None = None
     """Address of its page on Neuronpedia, where sae_lens knows one for the SAE."""
 

@@ -67,11 +67,7 @@ def feature_tables(result: Result) -> list[FeatureTable]:
 
 def _summary(clamp: str, one: ProtectedFeatures) -> str:
     saes = enumerated(map(clean_line, dict.fromkeys(feature.sae for feature in one.features)))
-    how = (
-        f"those with the largest effect by {clean_line(one.ranked_by)}"
-        if one.ranked_by
-        else "listed in the spec"
-    )
+    how = f"selected by {clean_line(one.ranked_by)}" if one.ranked_by else "listed in the spec"
     text = f"The {clamp} acts on {plural(len(one.features), 'feature')} of {saes}, {how}."
     if not one.tokens:
         return text
