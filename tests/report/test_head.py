@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def head(text: str) -> str:
     return "".join(f"{html.unescape(line.strip())}\n" for line in lines if line.strip())
 
 
+@cache
 def shown() -> dict[str, str]:
     result, rows = with_unclamped(40)
     return {
@@ -200,14 +202,18 @@ def test_a_long_table_is_shown_on_demand(count: int, folded: bool) -> None:
 
 def test_only_a_page_of_neuronpedia_is_linked() -> None:
     _, rows = with_unclamped(None)
-    bad = (HOSTILE, "https://evil.example/a/b/1", "javascript:alert(1)", "https://www.neuronpedia.org.evil/a", None)  # fmt: skip
+    bad = (HOSTILE, "https://evil.example/a/b/1", "javascript:alert(1)", "https://www.neuronpedia.org.evil/a", None, "https://www.neuronpedia.org/a/b/1\" x")  # fmt: skip
+    result = with_features(2)
     for address in bad:
         of = protected(2)
         features = tuple(evolve(feature, neuronpedia=address) for feature in of.features)
         result = evolve(with_features(2), protected={HOSTILE: evolve(of, features=features, protect=HOSTILE)})  # fmt: skip
-        text = render_html(result, rows)
-        assert not [a for tag, a in Page(text).elements if tag == "a"]
-        assert "links to its page" not in text
+        (table,) = feature_tables(result)
+        assert {row.link for row in table.rows} == {None}
+        assert table.linked == ""
+    page = render_html(result, rows)
+    assert not [a for tag, a in Page(page).elements if tag == "a"]
+    assert "links to its page" not in page
     linked = [a for tag, a in Page(render_html(with_features(2), rows)).elements if tag == "a"]
     assert linked == [{"href": "https://www.neuronpedia.org/a/b/12", "rel": "noreferrer"}]
 
