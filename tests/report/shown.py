@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pandas as pd
 from attrs import evolve
 
@@ -48,6 +50,13 @@ expect recovery_rate(projected, norm = 5) <= 5%
 """
 
 
+@cache
+def planted() -> tuple[pd.DataFrame, Result]:
+    """Return the table of a made-up run, and its result."""
+    rows = planted_rows()
+    return rows, planted_result(rows)
+
+
 def unclamped_rows(count: int, limit: float = 5.0, n: int = 70) -> pd.DataFrame:
     """Return the rows of a control without the clamp that reaches its target in `count` of `n` examples."""
     return to_frame(
@@ -60,16 +69,16 @@ def unclamped_rows(count: int, limit: float = 5.0, n: int = 70) -> pd.DataFrame:
     )  # fmt: skip
 
 
+@cache
 def with_unclamped(count: int | None) -> tuple[Result, pd.DataFrame]:
     """Return a result and its table, whose unrelated target is reached in `count` of 70 examples without the
     clamp at norm 5; None: that was not tried."""
     planned = {"unrelated": Planned(LIMITS, of="projected", method="another_row")}
-    rows = planted_rows()
+    rows, result = planted()
     if count is not None:
         rows = pd.concat([rows, unclamped_rows(count)], ignore_index=True)
         planned["unrelated unclamped"] = Planned((5.0,), of="projected", method="another_row_undefended")  # fmt: skip
     summary = summarize(rows, {}, controls=planned)
-    result = planted_result(planted_rows())
     first, *others = result.expectations
     return evolve(
         result,
