@@ -225,6 +225,19 @@ def test_a_result_that_does_not_have_them_says_nothing_of_them() -> None:
         assert "Protected features" not in text and "The clamp acts on" not in text
 
 
+# --- The glossary ---------------------------------------------------------------------------------
+
+
+def test_only_metrics_that_the_run_has_are_explained() -> None:
+    result, rows = with_unclamped(None)
+    text = render_html(result, rows)
+    explained = set(re.findall(r'<th scope="row"><code>(\w+)</code></th>', text))
+    outcomes = (*result.attacks.values(), *result.controls.values())
+    assert explained == {metric for outcome in outcomes for metric in outcome.metrics}
+    assert "recovery_rate" in explained
+    assert not explained & {"base_like_rate", "generated_drift", "target_rank", "budget_ratio"}
+
+
 if __name__ == "__main__":
     for file, text in shown().items():
         (GOLDEN / file).write_text(text, encoding="utf-8")
