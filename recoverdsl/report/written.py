@@ -1,4 +1,4 @@
-"""What a spec has under test and tries, as it writes it: the facts at the head of a page."""
+"""The facts at the head of a page: the model, the clamp and the attacks of a spec, as it writes them."""
 
 from __future__ import annotations
 
