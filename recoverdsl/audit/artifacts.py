@@ -54,6 +54,7 @@ def write(run: Run, output: Output, folder: RunFolder, ids: Mapping[str, str]) -
     folder.environment(
         run.result.environment
         | {"inputs": {i.name: i.digest for i in run.result.inputs}}
+        | {"date": run.date}
         | {"seconds": _seconds(output)}
         | {"seconds_per_example": run.seconds}
     )

@@ -46,6 +46,8 @@ class Run:
     seconds: Mapping[str, Mapping[str, float]] = field(factory=dict, repr=False)
     """Seconds that an attack or control took for an example on this machine, at its largest limit: by
     kind, `attack` or `control`, and name."""
+    date: str = ""
+    """The day, in UTC, on which it ended: `2026-02-28`."""
 
     @property
     def exit_code(self) -> int:
@@ -65,7 +67,9 @@ class Run:
         """Return the report as a self-contained HTML page."""
         from recoverdsl.report.html import render_html
 
-        return render_html(self.result, self.examples, spec=self.text, texts=self.texts)
+        return render_html(
+            self.result, self.examples, spec=self.text, texts=self.texts, date=self.date
+        )
 
     def _repr_html_(self) -> str:
         """Return the verdict and its table as HTML, which a notebook shows."""

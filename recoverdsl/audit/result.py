@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from recoverdsl.audit.claim import Claim
+from recoverdsl.audit.protected_features import protected_features
 from recoverdsl.audit.tables import example_rows, failed, observed
 from recoverdsl.compiler.attacks import budgets_of_expectations
 from recoverdsl.compiler.graph import Observed
@@ -17,7 +18,7 @@ from recoverdsl.language.schema import AnswerOf, BehaviorOf, Control, Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.canonical import digest
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
-from recoverdsl.language.schema.unrelated import controls_of
+from recoverdsl.language.schema.unrelated import controls_of, limits_of_control
 from recoverdsl.language.schema.uses import behavior_of
 from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
@@ -55,7 +56,7 @@ def assemble(
     asked = any(expectation.subject == STRONGEST for expectation in spec.expects)
     controls = {
         name: Planned(
-            limits_of(spec, spec.attacks[control.of]), preserve[control.of], control.of,
+            limits_of_control(spec, name), preserve[control.of], control.of,
             _method(control), behavior_of(spec, spec.attacks[control.of]),
         )
         for name, control in controls_of(spec).items()
@@ -123,6 +124,7 @@ def assemble(
         checks=tuple(CHECKS),
         flags=found,
         specificities=specific,
+        protected=protected_features(spec, output),
         environment=environment | _steps(spec, output, ids),
     )
     return result, frame

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -79,6 +80,7 @@ def execute(
         folder.path if folder else None,
         texts(resources, output, ids) if options.reveal else (),
         seconds_per_example(output),
+        datetime.now(UTC).date().isoformat(),
     )
     if folder is not None:
         write(run, output, folder, ids)

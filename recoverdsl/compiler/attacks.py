@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from attrs import evolve, frozen
@@ -22,8 +21,7 @@ from recoverdsl.compiler.steps import (
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of, suffix_of
-from recoverdsl.language.schema.metrics import says_of_recovery
-from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
+from recoverdsl.language.schema.expected_limits import expected_limits
 from recoverdsl.measure.keys import Budget, limit_text
 
 STEPS = 100
@@ -55,31 +53,8 @@ def attack_steps(
 
 
 def budgets_of_expectations(spec: Spec) -> list[Budget]:
-    """Return the budgets of attacks with a δ whose recovery an expectation is about, once each.
-
-    An expectation of `strongest` is about every attack that it covers at that norm.
-    """
-    found: dict[Budget, None] = {}
-    for e in spec.expects:
-        if not says_of_recovery(e.metric, e.operator, e.value):
-            continue
-        names = strongest_of(spec) if e.subject == STRONGEST else (e.subject,)
-        attacks = {name: spec.attacks[name] for name in names if name in spec.attacks}
-        limits = {
-            name: limits_of(spec, attack)
-            for name, attack in attacks.items()
-            if not suffix_of(attack)
-        }
-        largest = max((of[-1] for of in limits.values()), default=None)
-        norm = largest if e.norm is None else e.norm
-        if norm is not None:
-            found |= {
-                Budget(name, limit): None
-                for name, of in limits.items()
-                for limit in of
-                if math.isclose(limit, norm)
-            }
-    return list(found)
+    """Return the budgets of attacks with a δ whose recovery an expectation is about, once each."""
+    return [Budget(name, limit) for name, limit in expected_limits(spec)]
 
 
 def control_step(

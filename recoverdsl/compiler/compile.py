@@ -25,6 +25,7 @@ from recoverdsl.compiler.steps import (
     RankByAttribution,
     RankByContrast,
     ReachBehavior,
+    ReadFeatures,
     Recover,
     RunBase,
     RunDefended,
@@ -37,7 +38,7 @@ from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.parts import Part, part_named
-from recoverdsl.language.schema.unrelated import controls_of
+from recoverdsl.language.schema.unrelated import controls_of, limits_of_control
 from recoverdsl.language.schema.uses import behavior_of, target_of, tested
 from recoverdsl.measure.keys import Budget, RowKind, TableKey, limit_text
 
@@ -95,6 +96,10 @@ class _Compiler:
         for name in self.graph.behaviors:
             self._flips(name, intervene_name, defense)
 
+        self.graph.readings[intervene_name] = add(
+            f"read features, {intervene_name}", ReadFeatures(defense), **self.common
+        )
+
         for name, attack in spec.attacks.items():
             inputs = self._inputs(attack)
             for attacking in attack_steps(spec, name, defense, self._tested_by(attack)):
@@ -109,7 +114,10 @@ class _Compiler:
         for budget in budgets_of_expectations(spec):
             self._try_harder(budget)
         tables = {str(table): key for table, key in self.graph.tables.items()}
-        measure = add("measure", Measure(dict(spec.measures)), **self._observed(), **tables)
+        readings = {f"readings {name}": key for name, key in self.graph.readings.items()}
+        measure = add(
+            "measure", Measure(dict(spec.measures)), **self._observed(), **readings, **tables
+        )
         harder = {str(budget): key for budget, key in self.graph.strength.items()}
         add("judge", JudgeExpectations(spec.expects), measure=measure, **harder)
         return self.graph
@@ -251,9 +259,8 @@ class _Compiler:
         attack = self.spec.attacks[control.of]
         inputs, target = self._inputs(attack), self._target(control)
         if target is not None:
-            choose = ChooseTargets(defense, target)
-            inputs["targets"] = self.graph.add(f"choose targets, {name}", choose, **inputs)
-        for limit in limits_of(self.spec, attack):
+            inputs["targets"] = self._choose(name, ChooseTargets(defense, target), inputs)
+        for limit in limits_of_control(self.spec, name):
             step = control_step(self.spec, control, defense, self._tested_by(attack), limit, target)
             key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **inputs)
             self.graph.tables[TableKey("control", name, limit)] = key
@@ -262,8 +269,15 @@ class _Compiler:
                 at = f"control {name} without its constraint at norm {limit_text(limit)}"
                 table = TableKey("unconstrained_control", name, limit)
                 self.graph.tables[table] = self.graph.add(at, free, **inputs)
-        if attack.find and (target or (control.target and control.on == "defended")):
+        # Only what the spec itself asks for without the clamp is searched at more than its limits.
+        asked = name in self.spec.controls or control.on == "defended"
+        if attack.find and asked and (target or (control.target and control.on == "defended")):
             self._find("smallest_norm_control", name, attack.find, key)
+
+    def _choose(self, name: str, choose: ChooseTargets, inputs: dict[str, str]) -> str:
+        """Return the key of the step that chooses targets; controls that differ in the clamp share it."""
+        same = (n.key for n in self.graph if n.step == choose and n.inputs == inputs)
+        return next(same, None) or self.graph.add(f"choose targets, {name}", choose, **inputs)
 
     def _target(self, control: schema.Control) -> ReachBehavior | None:
         """Return the goal of a control that has a behavior as its target."""

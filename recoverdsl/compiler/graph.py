@@ -61,6 +61,9 @@ class Graph:
     tables: dict[TableKey, str] = field(factory=dict)
     """Table of examples to the key of the step that computes its rows, in the order of the spec."""
 
+    readings: dict[str, str] = field(factory=dict)
+    """Clamp to the key of the step that reads the features that it protects."""
+
     behaviors: dict[str, Observed] = field(factory=dict)
     """Behavior that is tested to the steps that observe it, in the order of the spec."""
 

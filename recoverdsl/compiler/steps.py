@@ -219,6 +219,14 @@ class RunDefended(Step):
 
 
 @frozen
+class ReadFeatures(Step):
+    """The values of the protected features over the prompts, without and under the clamp."""
+
+    version = 1
+    defense: Defense
+
+
+@frozen
 class KeepValidFlips(Step):
     """Examples whose behavior holds in the base model and is removed in the defended one."""
 

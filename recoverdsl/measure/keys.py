@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from attrs import frozen
@@ -51,6 +52,11 @@ class Budget:
 
     def __str__(self) -> str:
         return f"{self.attack} {'none' if self.limit is None else limit_text(self.limit)}"
+
+
+def same_limit(one: float | None, other: float | None) -> bool:
+    """Tell whether two limits are the same; None is no limit."""
+    return one == other if one is None or other is None else math.isclose(one, other)
 
 
 def limit_text(limit: float) -> str:

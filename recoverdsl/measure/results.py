@@ -16,6 +16,7 @@ from recoverdsl.measure.expectation import ExpectationResult
 from recoverdsl.measure.former_results import FORMER, from_former
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.paired_difference import Specificity
+from recoverdsl.measure.protected_features import ProtectedFeatures
 from recoverdsl.measure.verdict import Flag, Verdict, verdict_of
 
 SCHEMA = "recoverdsl/result/2"
@@ -189,6 +190,8 @@ class Result:
     """What these checks found."""
     specificities: tuple[Specificity, ...] = ()
     """Each attack compared with its controls of another target, pair by pair."""
+    protected: dict[str, ProtectedFeatures] = field(factory=dict)
+    """Clamp to the features that it acts on; empty in results that do not have them."""
     environment: dict[str, Any] = field(factory=dict)
     """Versions, device, threads, dtype, batch sizes: plain JSON values."""
     schema: str = SCHEMA

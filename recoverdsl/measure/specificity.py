@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
-from recoverdsl.measure.keys import Budget, limit_text
+from recoverdsl.measure.keys import Budget, limit_text, same_limit
 from recoverdsl.measure.paired_difference import (
     TARGETS,
     PairedDifference,
@@ -58,7 +58,7 @@ def unspecific(found: Iterable[Specificity], budgets: Iterable[Budget]) -> dict[
                 "would not write anything else: add a control with a `target`"
             )
             continue
-        at = next((pair for pair in one.budgets if _same(pair.norm, budget.limit)), None)
+        at = next((pair for pair in one.budgets if same_limit(pair.norm, budget.limit)), None)
         if at is None or not at.own_exceeds:
             said[budget] = f"{_at(budget.limit)}{_too_close(at, one)}"
     return said
@@ -98,10 +98,6 @@ def _most_specific(rows: pd.DataFrame, attack: str, control: str) -> PairedDiffe
         for done in (own, other)
     )
     return most_different(least, rival)
-
-
-def _same(one: float | None, other: float | None) -> bool:
-    return one == other if one is None or other is None else math.isclose(one, other)
 
 
 def _at(limit: float | None) -> str:

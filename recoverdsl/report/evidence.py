@@ -55,8 +55,8 @@ def cautions(result: Result) -> list[str]:
 def _not_held_out(result: Result) -> list[str]:
     """List a sentence for each data block that ranks features and holds prompts that are tested."""
     return [
-        f"{counted['seen']} of {plural(counted['tested'], 'tested prompt')} are also among those of "
-        f"{clean_line(name)}, by which the clamped features were ranked: on these the clamp may do more than on others."
+        f"{counted['seen']} of the {plural(counted['tested'], 'tested prompt')} were also used to rank the "
+        f"clamped features (data {clean_line(name)}): on these the clamp may do more than on unseen prompts."
         for name, counted in result.environment.get("ranking_prompts", {}).items()
         if counted["seen"]
     ]
@@ -90,7 +90,7 @@ def _random(control: ControlResult, own: Estimate, other: Estimate) -> Finding:
     )
     if not other.value:
         return Finding(found, "")
-    if _clearly_fewer(own, other):
+    if clearly_fewer(own, other):
         shows = "So the direction of the change matters, not its size alone."
         return Finding(found, shows)
     shows = (
@@ -143,7 +143,7 @@ def _another(
             "recovered is what the model would have said."
         )
         return Finding(found, shows)
-    if _clearly_fewer(own, other):
+    if clearly_fewer(own, other):
         shows = (
             "That is clearly fewer, but in the examples whose unrelated answer is also elicited, "
             "recovery at this budget is weak evidence."
@@ -185,7 +185,7 @@ def _undefended(control: ControlResult, own: Estimate) -> Finding:
     return Finding(found, shows)
 
 
-def _clearly_fewer(own: Estimate, other: Estimate) -> bool:
+def clearly_fewer(own: Estimate, other: Estimate) -> bool:
     """Tell whether a rate's interval lies wholly below another's."""
     return own.high is not None and other.low is not None and own.high < other.low
 

@@ -23,16 +23,20 @@ from recoverdsl.report.cells import (
     headings,
     is_suffix,
     limit_of,
+    outcomes_of,
     rows_shown,
     table,
 )
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.openings import OPENING_HEADINGS, categories, openings
 from recoverdsl.report.plots import part_bars, recovery_against_budget, recovery_against_drift
+from recoverdsl.report.protected_features import HEADINGS as FEATURE_HEADINGS
+from recoverdsl.report.protected_features import MANY, feature_tables
 from recoverdsl.report.revealed import Revealed, by_example
 from recoverdsl.report.specificity import specificity
 from recoverdsl.report.strength import strength
 from recoverdsl.report.words import clean, clean_line, figure, percent
+from recoverdsl.report.written import facts, spec_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -91,6 +95,7 @@ def render_html(
     spec: str = "",
     graph: str | None = None,
     texts: Sequence[Revealed] = (),
+    date: str = "",
 ) -> str:
     """Render the page.
 
@@ -100,6 +105,7 @@ def render_html(
         spec: the text of the spec as run.
         graph: the graph of steps as Mermaid text; it is shown as text.
         texts: prompts and completions, of a run that reveals them.
+        date: the day of the run.
 
     Returns:
         A complete HTML document that contains its style, figures and `result.json`. It runs no
@@ -108,9 +114,9 @@ def render_html(
     from markupsafe import Markup
 
     rows = rows_shown(result, rows)
-    written = sentences.attacks_as_written(spec)
+    written = spec_of(spec)
     attacks = {
-        name: sentences.attack_sentence(attack, written.get(name))
+        name: sentences.attack_sentence(attack, written.attacks.get(name) if written else None)
         for name, attack in result.attacks.items()
     }
     controls = {
@@ -121,6 +127,7 @@ def render_html(
         result=result,
         title=clean_line(result.spec.audit or result.spec.name),
         headline=sentences.headline(result),
+        facts=facts(written, date),
         funnel=sentences.funnel(result),
         undecided=sentences.undecided(result),
         strength=strength(result),
@@ -131,6 +138,9 @@ def render_html(
         controls=controls,
         generates=generates(result),
         suffixes=any(is_suffix(attack) for attack in result.attacks.values()),
+        features=feature_tables(result),
+        feature_headings=FEATURE_HEADINGS,
+        many=MANY,
         headings=headings(result),
         table=table(result),
         caption=caption(result),
@@ -222,6 +232,14 @@ def _attributions(result: Result) -> Iterator[Attribution]:
 
 
 def _definitions(result: Result) -> list[Definition]:
+    measured = {
+        metric
+        for metrics in (
+            *(outcome.metrics for _, _, outcome in outcomes_of(result)),
+            *(part.metrics for replayed in result.attributions.values() for part in replayed),
+        )
+        for metric in metrics
+    }
     return [
         Definition(
             name,
@@ -231,7 +249,7 @@ def _definitions(result: Result) -> list[Definition]:
             _interval(result.intervals.get(name)),
         )
         for name, metric in METRICS.items()
-        if generates(result) or not metric.generated
+        if name in measured
     ]
 
 

@@ -11,6 +11,7 @@ from recoverdsl.report import parts
 from recoverdsl.report.cells import COST_HEADINGS, Row, caption, costs, headings, rows_shown, table
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.openings import OPENING_HEADINGS, Counted, categories, openings
+from recoverdsl.report.protected_features import HEADINGS, feature_tables
 from recoverdsl.report.sentences import (
     LIMITS,
     control_sentence,
@@ -24,6 +25,9 @@ from recoverdsl.report.sentences import (
 from recoverdsl.report.specificity import specificity
 from recoverdsl.report.strength import strength
 from recoverdsl.report.words import clean_line
+
+FEATURES = 16
+"""The number of protected features that are shown of each clamp."""
 
 # An underscore inside a word is not markup, and most names have one.
 _MARKUP = re.compile(r"[\\`*\[\]<>|&~#!]|(?<!\w)_|_(?!\w)")
@@ -80,6 +84,18 @@ def to_markdown(result: Result, examples: pd.DataFrame | None = None) -> str:
         lines += [f"Parts of the δ of {_escape(name)}:", ""]
         lines += [*_grid(parts.headings(result), parts.rows(result, name)), ""]
         lines += [_escape(parts.EXPLANATION), ""]
+    for one in feature_tables(result):
+        lines += [
+            _escape(one.summary),
+            "",
+            *_grid(list(HEADINGS), [list(row.cells) for row in one.rows[:FEATURES]]),
+            "",
+        ]
+        more = len(one.rows) - FEATURES
+        lines += [
+            _escape(one.caption) + (f" The other {more} are in result.json." if more > 0 else ""),
+            "",
+        ]
     if examples is not None:
         examples = rows_shown(result, examples)
         for title, counted, names in (

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from attrs import frozen
 
-from recoverdsl.language import check
 from recoverdsl.language.schema import METRICS, Attack
 from recoverdsl.language.schema.budgets import suffix_of
 from recoverdsl.language.schema.metrics import RECOVERY
@@ -17,6 +15,7 @@ from recoverdsl.measure.paired_difference import TARGETS
 from recoverdsl.measure.results import AttackResult, ControlResult, Result
 from recoverdsl.report.cells import generates, is_suffix
 from recoverdsl.report.evidence import finding
+from recoverdsl.report.specificity import claimed_limits
 from recoverdsl.report.words import (
     clean_line,
     count,
@@ -159,32 +158,27 @@ def method(result: Result) -> str:
 
 def targets(result: Result) -> list[str]:
     """List a sentence for each attack whose behavior is about one token: its place without the clamp, under
-    it, and with δ."""
+    it, and with δ, at the limit of the claim or else the largest."""
     said = []
     for name, attack in result.attacks.items():
-        before, after = attack.target, attack.metrics.get("target_rank")
-        share = attack.metrics.get("target_probability")
+        before, limit = attack.target, next(claimed_limits(result, name), attack.limit)
+        metrics = attack.at(limit)
+        after, share = (metrics.get(key) for key in ("target_rank", "target_probability"))
         if before is None or after is None or after.value is None or share is None:
             continue
         said.append(
-            f"The token that {clean_line(attack.behavior or name)} is about has a median rank of "
+            f"The target token of {clean_line(attack.behavior or name)} has a median rank of "
             f"{_place(before.rank_base, before.probability_base)} without the clamp, "
             f"{_place(before.rank_defended, before.probability_defended)} under it, and "
             f"{_place(after.value, share.value)} with the δ of {clean_line(name)}"
-            f"{'' if attack.limit is None else f' of norm at most {norm(attack.limit)}'}, over "
-            f"{plural(before.n, 'flip')}."
+            f"{'' if limit is None else f' at norm {norm(limit)}'}, over "
+            f"{plural(before.n, 'valid flip')}."
         )
     return said
 
 
 def _place(rank: float, probability: float | None) -> str:
     return f"{rank:,.0f} (mean probability {figure(probability)})"
-
-
-def attacks_as_written(spec: str) -> Mapping[str, Attack]:
-    """Return the attacks of a spec's text; none if the text is invalid."""
-    checked = check(spec) if spec else None
-    return checked.spec.attacks if checked and checked.spec else {}
 
 
 def attack_sentence(attack: AttackResult, written: Attack | None = None) -> str:
@@ -237,9 +231,9 @@ def control_sentence(control: ControlResult, attack: AttackResult | None = None)
         "another_example": f"spends the budget of {of} on reaching another example's answer",
         "another_example_undefended": f"spends the budget of {of} on reaching another example's answer "
         "without the clamp",
-        "another_row": f"spends the budget of {of} on the behavior with the values of another example",
-        "another_row_undefended": f"spends the budget of {of} on the behavior with the values of another "
-        "example, without the clamp",
+        "another_row": f"spends the budget of {of} on reaching another example's target",
+        "another_row_undefended": f"spends the budget of {of} on reaching another example's target without "
+        "the clamp",
         "another_behavior": f"spends the budget of {of} on another behavior",
         "another_behavior_undefended": f"spends the budget of {of} on another behavior, without the clamp",
     }.get(control.method) or f"spends the budget of {of} on something that should not work"
@@ -312,7 +306,7 @@ def _control(control: ControlResult, at: float | None) -> str:
         case "another_example":
             return f"the same search elicits another example's answer in {count(rate)}"
         case "another_row":
-            return f"the same search puts the values of another example there in {count(rate)}"
+            return f"the same search reaches another example's target in {count(rate)}"
         case "another_behavior":
             return f"the same search elicits another behavior in {count(rate)}"
         case method if method.endswith("_undefended"):

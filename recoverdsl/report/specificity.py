@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from recoverdsl.measure.paired_difference import PairedDifference
-from recoverdsl.measure.results import Result
-from recoverdsl.report.words import clean_line, norm
+from collections.abc import Iterator
+
+from recoverdsl.language.schema.metrics import says_of_recovery
+from recoverdsl.language.schema.unrelated import UNCLAMPED
+from recoverdsl.measure.intervals import Estimate
+from recoverdsl.measure.keys import same_limit
+from recoverdsl.measure.paired_difference import PairedDifference, Specificity
+from recoverdsl.measure.results import ControlResult, Result
+from recoverdsl.report.evidence import clearly_fewer
+from recoverdsl.report.words import clean_line, count, norm
 
 _TARGETS = {
-    "another_row": "the target with the values of another example",
+    "another_row": "another example's target",
     "another_example": "another example's answer",
     "another_behavior": "another behavior",
 }
 
 
 def specificity(result: Result) -> list[str]:
-    """List a sentence for each attack and control of another target that were compared."""
+    """List a sentence for each attack and control of another target that were compared: at the limits of
+    the claim, at the largest limit if that is another, and where the two differ most."""
     sentences = []
     for one in result.specificities:
         pairs = [pair for pair in one.budgets if pair.n]
         if not pairs:
             continue
-        at = pairs[-1]
-        text = (
-            f"{_at(at, begins=True)} {clean_line(one.attack)} recovers {at.own} of {at.n}, and the same "
-            f"search reaches {_TARGETS[one.method]} ({clean_line(one.control)}) in {at.other}: {_points(at)}."
+        claimed = [
+            pair
+            for pair in pairs
+            if any(same_limit(pair.norm, limit) for limit in claimed_limits(result, one.attack))
+        ]
+        shown = claimed + [pair for pair in pairs[-1:] if pair not in claimed]
+        text = " ".join(
+            _compared(result, one, pair, claimed=pair in claimed, whole=pair is shown[0])
+            for pair in shown
         )
         if one.best is not None and one.best.difference:
             text += (
@@ -33,6 +46,79 @@ def specificity(result: Result) -> list[str]:
             )
         sentences.append(text)
     return sentences
+
+
+def _compared(
+    result: Result, one: Specificity, pair: PairedDifference, *, claimed: bool, whole: bool
+) -> str:
+    """Return the sentences about one limit.
+
+    Args:
+        whole: whether they also name the target; else an earlier sentence did.
+    """
+    which = ""
+    if pair.norm is not None:
+        which = ", the limit of the claim," if claimed else ", the largest limit,"
+    reaches = (
+        f"the same search reaches {_TARGETS[one.method]} ({clean_line(one.control)})"
+        if whole
+        else "the same search reaches the other target"
+    )
+    own = f"{clean_line(one.attack)} recovers" if whole else "it recovers"
+    text = (
+        f"{_at(pair, begins=True)}{which} {own} {pair.own} of {pair.n}, and {reaches} in {pair.other}: "
+        f"{_points(pair)}."
+    )
+    return text + _without_clamp(result, one, pair)
+
+
+def _without_clamp(result: Result, one: Specificity, pair: PairedDifference) -> str:
+    """Return a sentence about the same target without the clamp; empty if that was not tried there."""
+    found = _unclamped(result, one)
+    if found is None:
+        return ""
+    name, control = found
+    rate = control.at(pair.norm).get("recovery_rate")
+    if rate is None or rate.value is None:
+        return ""
+    text = f" Without the clamp it reaches the other target in {count(rate)} ({clean_line(name)})"
+    under = result.controls[one.control].at(pair.norm).get("recovery_rate")
+    return f"{text}{_made_easier(under, rate)}."
+
+
+def _made_easier(under: Estimate | None, rate: Estimate) -> str:
+    if under is not None and clearly_fewer(rate, under):
+        return ", clearly fewer: the clamp makes even an unrelated target easier to reach"
+    if under is not None and clearly_fewer(under, rate):
+        return ", clearly more: the clamp makes even an unrelated target harder to reach"
+    return ""
+
+
+def _unclamped(result: Result, one: Specificity) -> tuple[str, ControlResult] | None:
+    """Return the control with the same target without the clamp: the one that the audit tries by itself,
+    or the only one of its kind."""
+    same = {
+        name: control
+        for name, control in result.controls.items()
+        if control.of == one.attack and control.method == f"{one.method}_undefended"
+    }
+    name = f"{one.control} {UNCLAMPED}"
+    if name in same:
+        return name, same[name]
+    return next(iter(same.items())) if len(same) == 1 else None
+
+
+def claimed_limits(result: Result, attack: str) -> Iterator[float | None]:
+    """Yield the limits of an attack that an expectation of its recovery is about, in the order of the
+    spec."""
+    for e in result.expectations:
+        subject = result.attacks.get(e.subject)
+        if (
+            subject
+            and says_of_recovery(e.metric, e.operator, e.bound)
+            and attack in (e.subject, *subject.covers)
+        ):
+            yield subject.limit if e.norm is None else e.norm
 
 
 def _points(pair: PairedDifference) -> str:

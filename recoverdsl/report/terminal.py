@@ -16,6 +16,7 @@ from recoverdsl.measure.sweeps import SweepResult, axes_of
 from recoverdsl.report import parts as delta_parts
 from recoverdsl.report.cells import Row, caption, costs, generates, headings, table
 from recoverdsl.report.evidence import cautions
+from recoverdsl.report.protected_features import feature_tables
 from recoverdsl.report.sentences import (
     control_sentence,
     expected,
@@ -123,6 +124,7 @@ def show(
         *(Padding(text(finding, "yellow"), (0, 0, 0, 2)) for finding in tried.findings),
         *(text(sentence) for sentence in (*specificity(result), *targets(result))),
         text(funnel(result), "dim"),
+        *(text(one.summary, "dim") for one in feature_tables(result)),
         Text(),
     ]
 

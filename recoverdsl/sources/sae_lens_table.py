@@ -11,6 +11,8 @@ from typing import Any
 
 from recoverdsl.errors import UnavailableError
 
+NEURONPEDIA = "https://www.neuronpedia.org/"
+
 
 def releases() -> list[str]:
     """Return the names of all releases."""
@@ -28,6 +30,14 @@ def section(release: str) -> Mapping[str, Any] | None:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     read: Mapping[str, Any] = yaml.load(found[0], Loader=loader)[release]
     return read
+
+
+def neuronpedia(release: str, id: str) -> str | None:
+    """Return the address of an SAE's features on Neuronpedia; None if the table has none."""
+    saes = (section(release) or {}).get("saes", ())
+    name = next((sae.get("neuronpedia") for sae in saes if sae.get("id") == id), None)
+    known = isinstance(name, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", name)
+    return f"{NEURONPEDIA}{name}" if known else None
 
 
 @cache

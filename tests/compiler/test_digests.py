@@ -134,6 +134,7 @@ def test_another_limit_changes_only_the_attack_at_it_and_what_takes_from_that() 
         "control noise without its constraint at norm 9",
         "try harder, projected at norm 9",
         "control projected unrelated at norm 9",
+        "control projected unrelated unclamped at norm 9",
         "find smallest norm, projected unrelated",
         "measure",
         "judge",
@@ -167,8 +168,9 @@ PROJECTED = {
     f"{what} at norm {limit}"
     for what in ("recover projected", "control projected unrelated")
     for limit in (2, 4, 8)
-}
-"""The steps that search by the attack `projected`, and by its budget for an unrelated target."""
+} | {"control projected unrelated unclamped at norm 8"}
+"""The steps that search by the attack `projected`, and by its budget for an unrelated target; without the
+clamp only at the limit that the expectation is about."""
 
 
 @pytest.mark.parametrize(
@@ -176,8 +178,8 @@ PROJECTED = {
     [
         ("projected.steps", "13", PROJECTED),
         ("unconstrained.with", "adam(lr = 0.2)", {"recover unconstrained at norm 6", *PROJECTED}),
-        ("clamp.to", "-4.0", {"run defended, clamp"}),
-        ("clamp.when", "always", {"run defended, clamp"}),
+        ("clamp.to", "-4.0", {"run defended, clamp", "read features, clamp"}),
+        ("clamp.when", "always", {"run defended, clamp", "read features, clamp"}),
         ("chosen.select", "features(1, 2)", {"select features chosen"}),
         ("projected.find", "smallest_norm(within = 5%)", {"find smallest norm, projected", "find smallest norm, projected unrelated"}),
         ("noise.seed", "1", {f"control noise {which}at norm {limit}" for which in ("", "without its constraint ") for limit in (2, 4, 8)}),

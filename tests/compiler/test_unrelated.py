@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
+from recoverdsl.compiler.steps import Recover
 from recoverdsl.language import check, check_file
 from recoverdsl.language.schema import AnswerOf, BehaviorOf, Control, Spec
-from recoverdsl.language.schema.unrelated import controls_of, recovering
+from recoverdsl.language.schema.unrelated import controls_of, limits_of_control, recovering
+from recoverdsl.measure.keys import TableKey
+from tests.compiler.test_digests import graph_of
 from tests.language.corpus import ROOT
 from tests.run import claims
 
@@ -42,17 +45,57 @@ def added(of: Spec) -> dict[str, Control]:
 )  # fmt: skip
 def test_only_an_attack_that_an_expectation_needs_gets_one(expect: str, names: list[str]) -> None:
     found = added(spec(expect))
-    assert sorted(found) == sorted(names)
+    assert sorted(n for n, c in found.items() if c.on == "defended") == sorted(names)
+    # Without the clamp it is tried only where an expectation is about recovery.
+    unclamped = [] if "specificity" in expect else [f"{name} unclamped" for name in names]
+    assert sorted(n for n, c in found.items() if c.on == "undefended") == sorted(unclamped)
     for control in found.values():
         assert control.target == BehaviorOf("names_the_recipient", "another_example")
-        assert control.on == "defended"
 
 
-def test_a_spec_that_has_one_keeps_it_and_gets_none() -> None:
-    own = "control mine { of = projected\n target = names_the_recipient of another_example }\n"
-    assert added(spec("expect recovery_rate(projected) <= 5%", HEAD + own)) == {}
-    free = "control mine { of = projected\n target = names_the_recipient of another_example\n on = undefended }\n"
-    assert list(added(spec("expect recovery_rate(projected) <= 5%", HEAD + free))) == ["projected unrelated"]  # fmt: skip
+OWN = "control mine { of = projected\n target = names_the_recipient of another_example }\n"
+FREE = "control free { of = projected\n target = names_the_recipient of another_example\n on = undefended }\n"
+GIVER = """\
+behavior giver { holds = top_token == " {s}" }
+control mine { of = projected\n target = giver }
+"""
+EXPECT = "expect recovery_rate(projected, norm = 4) <= 5%"
+
+
+@pytest.mark.parametrize(
+    ("own", "names"),
+    [
+        (OWN, ["mine unclamped"]),
+        (FREE, ["projected unrelated"]),
+        (OWN + FREE, []),
+        (GIVER, ["mine unclamped"]),
+        # Another target without the clamp is not the same thing.
+        (GIVER + FREE, ["mine unclamped"]),
+        (GIVER.replace("mine", "other") + OWN, ["mine unclamped"]),
+    ],
+    ids=["under", "without", "both", "behavior", "another", "two"],
+)
+def test_what_a_spec_has_is_not_added(own: str, names: list[str]) -> None:
+    assert list(added(spec(EXPECT, HEAD + own))) == names
+
+
+def test_without_the_clamp_only_the_limit_of_the_claim_is_tried_and_no_norm_is_searched() -> None:
+    for own, name in (("", "projected unrelated"), (OWN, "mine")):
+        of = spec(EXPECT, HEAD + own)
+        assert limits_of_control(of, name) == (2.0, 4.0, 8.0)
+        assert limits_of_control(of, f"{name} unclamped") == (4.0,)
+        graph = graph_of(HEAD + own + EXPECT + "\n")
+        tables = [(table.kind, table.limit) for table in graph.tables if table.name == f"{name} unclamped"]  # fmt: skip
+        assert tables == [("control", 4.0)]
+        (key,) = (key for table, key in graph.tables.items() if table.name == f"{name} unclamped")
+        under = graph[graph.tables[TableKey("control", name, 4.0)]]
+        step = graph[key].step
+        assert isinstance(step, Recover)
+        # The same search for the same targets, without the clamp.
+        assert evolve(step, defense=under.step.defense) == under.step
+        assert step.defense is None
+        assert graph[key].inputs == under.inputs
+    assert limits_of_control(spec(EXPECT, HEAD + OWN + FREE), "free") == (2.0, 4.0, 8.0)
 
 
 def test_a_behavior_that_names_no_column_has_no_unrelated_target() -> None:
@@ -65,5 +108,6 @@ def test_an_attack_on_an_answer_gets_that_of_another_example() -> None:
     assert of is not None
     without = evolve(of, controls={})
     found = added(without)
-    assert list(found) == [f"{name} unrelated" for name in recovering(without)]
+    under = [f"{name} unrelated" for name in recovering(without)]
+    assert list(found) == [*under, *(f"{name} unclamped" for name in under)]
     assert {control.target for control in found.values()} == {AnswerOf("another_example")}

@@ -14,6 +14,7 @@ import pytest
 from recoverdsl.errors import UsageError
 from recoverdsl.measure import expectation, results, verdict
 from recoverdsl.measure.intervals import Estimate
+from recoverdsl.measure.protected_features import ProtectedFeature, ProtectedFeatures
 from recoverdsl.measure.results import (
     SCHEMA,
     AttackResult,
@@ -29,6 +30,7 @@ from recoverdsl.measure.results import (
     to_json,
 )
 from recoverdsl.measure.verdict import Flag
+from recoverdsl.sources.sae_lens_table import NEURONPEDIA
 from tests.measure.judgments import judged
 
 FORMER = Path(__file__).with_name("former")
@@ -67,6 +69,22 @@ def example() -> Result:
             "projected": (PartResult("clamped", "alone", low), PartResult("5", "without", rate))
         },
         intervals={"recovery_rate": IntervalUsed("wilson", 0.95)},
+        protected={
+            "clamp": ProtectedFeatures(
+                "chosen",
+                "attribution(names_it)",
+                "every_token except first",
+                "active",
+                64,
+                900,
+                (
+                    ProtectedFeature(
+                        "mid", 12, 1, 0.5, 300, 2.5, 0.0, 0.75, f"{NEURONPEDIA}a/b/12"
+                    ),
+                    ProtectedFeature("mid", 7, 2, 0.25, 0, None, None, 0.0),
+                ),
+            )
+        },
         checks=("beaten_by_control", "starved"),
         flags=(Flag("starved", "flag", "projected", 0.05, "At norm 20 …", 20.0),),
         environment={"threads": 2, "device": "cpu", "versions": {"torch": "2", "attrs": "24"}},
@@ -82,6 +100,12 @@ def test_a_result_without_behaviors_is_still_read() -> None:
     assert read.behaviors == {}
     assert read.attacks["projected"].behavior is None
     assert read.counts == example().counts
+
+
+def test_a_result_without_protected_features_is_still_read() -> None:
+    old = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    del old["protected"]
+    assert from_json(json.dumps(old)) == attrs.evolve(example(), protected={})
 
 
 def test_golden() -> None:

@@ -18,7 +18,8 @@ from recoverdsl.report.html import _outcomes, render_html
 from recoverdsl.report.markdown import to_markdown
 from recoverdsl.report.openings import OPENINGS, categories, openings
 from recoverdsl.report.plots import part_bars, recovery_against_budget, recovery_against_drift
-from recoverdsl.report.sentences import attack_sentence, attacks_as_written, headline
+from recoverdsl.report.sentences import attack_sentence, headline
+from recoverdsl.report.written import spec_of
 from tests.report import planted_answers as planted
 from tests.report.test_report import Page, printed
 
@@ -80,14 +81,16 @@ def test_a_suffix_has_no_norm_and_is_not_called_unlimited(result: Result, page: 
 
 
 def test_attacks_read_as_they_are_made(result: Result) -> None:
-    written = attacks_as_written(planted.SPEC)
+    spec = spec_of(planted.SPEC)
+    assert spec is not None
+    written = spec.attacks
     said = {n: attack_sentence(a, written.get(n)) for n, a in result.attacks.items()}
     assert "in 2 stages of norm at most 30 and 40" in said["staged"]
     assert "together at most 50" in said["staged"]
     assert "appends 16 trained embeddings to each request" in said["suffix"]
     assert "residual stream, one" not in said["suffix"]
     assert "appends a suffix to each request" in attack_sentence(result.attacks["suffix"])
-    assert attacks_as_written("no spec at all {") == {}
+    assert spec_of("no spec at all {") is None
 
 
 # --- The controls ---

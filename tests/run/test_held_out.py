@@ -79,8 +79,9 @@ def test_prompts_that_are_in_both_are_counted_and_a_caution(spec: Path) -> None:
     found = selected(spec, text)
     assert found["seen"] == {"ranking_prompts": {"seen": expected, "tested": 24}}
     (said,) = [said for said in found["cautions"] if "tested prompts" in said]
-    assert said.startswith(
-        f"{expected} of 24 tested prompts are also among those of ranking_prompts"
+    assert said == (
+        f"{expected} of the 24 tested prompts were also used to rank the clamped features (data "
+        "ranking_prompts): on these the clamp may do more than on unseen prompts."
     )
 
 
@@ -91,4 +92,7 @@ def test_ranking_on_the_tested_prompts_themselves_is_a_warning_and_a_caution(spe
     assert [d.code for d in recoverdsl.language.check(text).diagnostics] == ["REC430"]
     found = selected(spec, text)
     assert found["seen"] == {"prompts": {"seen": 24, "tested": 24}}
-    assert any(said.startswith("24 of 24 tested prompts") for said in found["cautions"])
+    assert any(
+        said.startswith("24 of the 24 tested prompts were also used to rank")
+        for said in found["cautions"]
+    )

@@ -47,7 +47,7 @@ def test_ten_budgets_load_select_and_filter_once(swept: tuple[SweepRun, Recordin
     computed = {kind: n for (kind, state), n in observer.steps.items() if state == "computed"}
     # One attack is swept, and the other and its control follow it.
     assert computed == {
-        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 20, "RandomDirections": 20,
+        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "ReadFeatures": 1, "Recover": 20, "RandomDirections": 20,
     }  # fmt: skip
     assert [state for _, state in observer.steps] == ["computed"] * len(observer.steps)
     assert observer.points[0] == "point 1 of 10: unconstrained.limit = norm <= 0.5"

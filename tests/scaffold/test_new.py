@@ -11,12 +11,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import recoverdsl
+from recoverdsl.audit.records import Run
 from recoverdsl.compiler.support import refuse_unsupported
 from recoverdsl.errors import UsageError
 from recoverdsl.language import format_text, load_spec
-from recoverdsl.language.schema import Folder, HuggingFace, Release, Site
+from recoverdsl.language.schema import (
+    AnswerOf,
+    BehaviorOf,
+    Folder,
+    HuggingFace,
+    Release,
+    Site,
+    TopToken,
+)
+from recoverdsl.language.schema.unrelated import rival_of
+from recoverdsl.language.schema.uses import tested
+from recoverdsl.report.specificity import specificity
 from recoverdsl.scaffold.spec import starting_spec
+from tests.hub import Hub
 from tests.run.commands import cli
+from tests.specs import small
 
 SPECS = Path(__file__).parents[2] / "specs"
 SCOPE = "release:gemma-scope-2b-pt-res-canonical/layer_{}/width_16k/canonical"
@@ -58,6 +73,50 @@ def test_the_default_is_the_model_and_the_saes_of_the_shipped_specs() -> None:
         ours, shipped = load_spec(text), load_spec(SPECS / f"{name}.rec")
         assert (ours.models, ours.saes) == (shipped.models, shipped.saes)
         assert warnings == ()
+
+
+def test_each_kind_tries_an_unrelated_target() -> None:
+    scores, refusal = (
+        load_spec(starting_spec("claim.rec", kind=kind)[0]) for kind in ("scores", "refusal")
+    )
+    assert scores.controls["unrelated"].target == BehaviorOf(
+        "names_the_recipient", "another_example"
+    )
+    assert refusal.controls["unrelated"].target == AnswerOf("another_example")
+    for spec in (scores, refusal):
+        (claim, *_) = spec.expects
+        assert spec.controls["unrelated"].of == claim.subject
+        assert rival_of(spec.controls, claim.subject) == "unrelated"
+    # The question is read as a reader means it; a weaker reading ranks the features alone.
+    assert tested(scores) == ["names_the_recipient"]
+    assert scores.behaviors["names_the_recipient"].holds == TopToken(" {io}")
+
+
+def test_what_is_written_runs_and_compares_with_the_unrelated_target(tmp_path: Path) -> None:
+    values = small.SMALL["ioi"].stand_in(tmp_path, Hub(), pytest.MonkeyPatch())
+    path = tmp_path / "mine.rec"
+    path.write_text(starting_spec(str(path))[0])
+    cheaper = {
+        **{at: value for at, value in small.SMALL["ioi"].cheaper.items() if "projected" not in at},
+        "unconstrained.steps": "10", "unconstrained.with": "adam(lr = 1)",
+    }  # fmt: skip
+    run = recoverdsl.load(path, set={**values, **cheaper}).run(store=tmp_path / "store")
+    assert isinstance(run, Run)
+    result = run.result
+    assert result.counts.valid_flips > 0
+    assert list(result.controls) == ["unrelated", "noise", "unrelated unclamped"]
+    assert [one.control for one in result.specificities] == ["unrelated"]
+    without = result.controls["unrelated unclamped"]
+    assert [budget.limit for budget in without.budgets] == [4.0]
+    (said,) = specificity(result)
+    (pair,) = (pair for pair in result.specificities[0].budgets if pair.norm == 4.0)
+    rows = run.examples[
+        (run.examples["name"] == "unrelated unclamped") & run.examples["failed"].isna()
+    ]
+    assert said.startswith(
+        f"At norm 4, the limit of the claim, projected recovers {pair.own} of {pair.n}"
+    )
+    assert f"Without the clamp it reaches the other target in {rows['recovered'].sum()} of {len(rows)} (unrelated unclamped)" in said  # fmt: skip
 
 
 def test_what_the_default_needs_beside_it_is_said(tmp_path: Path) -> None:
@@ -120,7 +179,8 @@ def test_no_path_can_write_into_the_spec(model: str, sae: str, kind: str) -> Non
     )
     assert format_text(text) == text
     spec = load_spec(text)
-    assert (len(spec.models), len(spec.saes), len(spec.behaviors)) == (1, 1, 1)
+    behaviors = {"scores": 2, "refusal": 1}[kind]
+    assert (len(spec.models), len(spec.saes), len(spec.behaviors)) == (1, 1, behaviors)
     assert all(isinstance(block.source, Folder) for block in (*spec.models.values(), *spec.saes.values()))  # fmt: skip
 
 

@@ -110,3 +110,27 @@ class SelectedFeatures:
     rows: tuple[SelectedFeature, ...]
     left_out: int = 0
     """How many examples the ranking leaves out, with an effect that is not a finite number."""
+
+
+@frozen(eq=False)
+class FeatureReadings:
+    """The values of the protected features over the tokens of prompts at which a clamp acts, summed batch
+    by batch: the record of a step.
+
+    S are the features of a boundary, in the order in which they were selected.
+    """
+
+    base: Mapping[int, Tensor]
+    """Sums without the clamp, (batches, S), float64, by boundary."""
+    defended: Mapping[int, Tensor]
+    """Sums under it, at the same tokens, re-encoded from the clamped residual stream."""
+    tokens: Mapping[int, Tensor]
+    """How many tokens are summed, (batches, S). Of a clamp of active features these are, for each, those
+    at which it is active without the clamp."""
+    active: Mapping[int, Tensor]
+    """In how many prompts a feature is active without the clamp at a token that the clamp covers,
+    (batches, S)."""
+    covered_B: Tensor
+    """How many tokens of each prompt the clamp covers; 0 of one that is left out."""
+    finite_B: Tensor
+    """False for prompts that are left out, with a value that is not a finite number."""

@@ -3,28 +3,66 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+
+from attrs import evolve
 
 from recoverdsl.language.schema import AnswerOf, Attack, BehaviorOf, Control, LogProb, Spec
-from recoverdsl.language.schema.budgets import suffix_of
+from recoverdsl.language.schema.budgets import limits_of, suffix_of
+from recoverdsl.language.schema.expected_limits import expected_limits
 from recoverdsl.language.schema.forms import leaves, tokens_of
 from recoverdsl.language.schema.metrics import says_of_recovery
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 
+UNCLAMPED = "unclamped"
+
 
 def controls_of(spec: Spec) -> dict[str, Control]:
-    """Return the controls of a spec and, for each attack whose recovery an expectation is about or its specificity, one with
-    an unrelated target under the clamp, unless the spec has one or there is no such target.
+    """Return the controls of a spec and those with an unrelated target that it tries by itself.
 
-    Its name is that of the attack and `unrelated`, which no block can have.
+    Each attack whose recovery an expectation is about, or its specificity, has one under the clamp, unless
+    there is no such target. Where an expectation is about its recovery, the same is tried without the clamp
+    too. What the spec itself has is not added.
+
+    Their names are that of the attack and `unrelated`, and that of the control under the clamp and
+    `unclamped`, which no block can have.
     """
     controls = dict(spec.controls)
     for name in recovering(spec):
         attack = spec.attacks[name]
-        have = [c for c in controls.values() if c.of == name and c.on == "defended" and c.target]
-        target = None if have or suffix_of(attack) else _target(spec, attack)
+        target = None if rival_of(controls, name) or suffix_of(attack) else _target(spec, attack)
         if target is not None:
             controls[f"{name} unrelated"] = Control(of=name, target=target)
+    for name in dict.fromkeys(attack for attack, _ in expected_limits(spec)):
+        rival = rival_of(controls, name)
+        if rival is not None and unclamped_of(controls, rival) is None:
+            controls[f"{rival} {UNCLAMPED}"] = evolve(controls[rival], on="undefended")
     return controls
+
+
+def rival_of(controls: Mapping[str, Control], attack: str) -> str | None:
+    """Return the control of an attack under the clamp whose target is least related to its own; None
+    without one. A target of another example is less related than another behavior of the same one."""
+    own = [
+        name for name, c in controls.items() if c.of == attack and c.on == "defended" and c.target
+    ]
+    return min(own, key=lambda name: isinstance(controls[name].target, str), default=None)
+
+
+def unclamped_of(controls: Mapping[str, Control], rival: str) -> str | None:
+    """Return the control that is the same as another without the clamp; None without one."""
+    same = evolve(controls[rival], on="undefended")
+    return next((name for name, control in controls.items() if control == same), None)
+
+
+def limits_of_control(spec: Spec, name: str) -> tuple[float, ...]:
+    """Return the limits that a control runs with: those of its attack, or, if it is tried without the clamp
+    although the spec does not have it, those of them that an expectation is about."""
+    control = controls_of(spec)[name]
+    limits = limits_of(spec, spec.attacks[control.of])
+    if name in spec.controls or control.on == "defended":
+        return limits
+    return tuple(limit for limit in limits if (control.of, limit) in expected_limits(spec))
 
 
 def recovering(spec: Spec) -> list[str]:
