@@ -26,6 +26,9 @@ from recoverdsl.report.cells import (
     rows_shown,
     table,
 )
+from recoverdsl.report.clamps import CAPTION as CLAMP_CAPTION
+from recoverdsl.report.clamps import HEADINGS as CLAMP_HEADINGS
+from recoverdsl.report.clamps import clamp_named, clamped, flips_of_all
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.openings import OPENING_HEADINGS, categories, openings
 from recoverdsl.report.plots import part_bars, recovery_against_budget, recovery_against_drift
@@ -110,7 +113,7 @@ def render_html(
     rows = rows_shown(result, rows)
     written = sentences.attacks_as_written(spec)
     attacks = {
-        name: sentences.attack_sentence(attack, written.get(name))
+        name: sentences.attack_sentence(attack, written.get(name), clamp_named(result, attack))
         for name, attack in result.attacks.items()
     }
     controls = {
@@ -122,6 +125,10 @@ def render_html(
         title=clean_line(result.spec.audit or result.spec.name),
         headline=sentences.headline(result),
         funnel=sentences.funnel(result),
+        clamps=clamped(result),
+        clamp_headings=CLAMP_HEADINGS,
+        clamp_caption=CLAMP_CAPTION,
+        flips=flips_of_all(result),
         undecided=sentences.undecided(result),
         strength=strength(result),
         specificity=[*specificity(result), *sentences.targets(result)],
