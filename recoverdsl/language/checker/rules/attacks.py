@@ -48,6 +48,7 @@ def _under(meaning: Meaning, path: str, attack: Attack) -> None:
         "there are several clamps, and this attack does not say which one it is under",
         path,
         path,
+        why="its figures are over the examples from which that clamp removes the behavior",
         help=meaning.inside(path, meant[0]) if len(meant) == 1 else f"add {choices}",
     )
 
