@@ -113,8 +113,10 @@ def clamp_sentences(result: Result) -> list[str]:
         tried = [
             attack for behavior in clamp.behaviors for attack in _attacks(result, name, behavior)
         ]
-        none = "" if tried else " No attack is under it."
-        sentences.append(f"The clamp {clean_line(name)} {enumerated(parts)}.{none}")
+        said = f"The clamp {clean_line(name)} {enumerated(parts)}."
+        if failed := max(one.counts.failed for one in clamp.behaviors.values()):
+            said += f" {plural(failed, 'example')} failed in at least one step under it."
+        sentences.append(said if tried else f"{said} No attack is under it.")
     return sentences
 
 

@@ -289,6 +289,7 @@ def test_what_is_said_names_the_clamp(both: Run) -> None:
     for shown in (page, text, lines):
         assert "The clamp open does not hold" in shown
         assert "The clamp held removes names_the_recipient from 33 of 33 examples" in shown
+        assert shown.count("5 examples failed in at least one step under it.") == 1
         assert "Over the n valid flips of its own clamp" in shown
     assert "while the clamp held stays on" in page
     assert "on_open (attack under open) n = 9" in text
