@@ -76,7 +76,7 @@ def baseline_seconds(
     resources: Resources, features, prompts: list[list[int]], steps: int
 ) -> list[float]:
     """Measure the seconds per step of each prompt with the method of published code."""
-    model, autoencoder = resources.model.family.model, resources.autoencoders[0]
+    model, autoencoder = resources.model.family.model, features.autoencoder
     sae = autoencoder.sae
     ids_S = features.ids_S
     model.requires_grad_(True)
@@ -132,7 +132,7 @@ def main() -> None:
         node.step for node in graph if isinstance(node.step, Recover) and "projected" in node.key
     )
     # The speed depends on the number of ids only.
-    features = resources.features(0, list(range(64)))
+    features = resources.features(next(iter(resources.autoencoders)), list(range(64)))
     boundary = features.autoencoder.boundary
     indices = list(range(args.examples))
     protected = Protected({boundary: features})

@@ -159,8 +159,8 @@ def main() -> None:
     step = graph["recover staged at norm 50"].step
     # The speed depends on the number of ids only, not on the ids and values.
     features = {
-        sae.boundary: resources.features(number, list(range(5)))
-        for number, sae in enumerate(resources.autoencoders)
+        sae.boundary: resources.features(name, list(range(5)))
+        for name, sae in resources.autoencoders.items()
     }
     protected = Protected(features, {site: torch.ones(5) for site in features})
     indices = list(range(args.examples))

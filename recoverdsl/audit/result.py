@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
 
 from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.protected_features import protected_features
@@ -14,12 +17,12 @@ from recoverdsl.compiler.steps import SelectFeatures
 from recoverdsl.engine.steps.feature_records import SelectedFeatures
 from recoverdsl.engine.steps.output import Output
 from recoverdsl.engine.steps.strength import StrengthRecord
-from recoverdsl.language.schema import AnswerOf, BehaviorOf, Control, Spec
+from recoverdsl.language.schema import AnswerOf, BehaviorOf, Control
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.canonical import digest
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 from recoverdsl.language.schema.unrelated import controls_of, limits_of_control
-from recoverdsl.language.schema.uses import behavior_of
+from recoverdsl.language.schema.uses import behavior_of, clamp_of
 from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
 from recoverdsl.measure.checks import CHECKS, Evidence, flags
@@ -58,6 +61,7 @@ def assemble(
         name: Planned(
             limits_of_control(spec, name), preserve[control.of], control.of,
             _method(control), behavior_of(spec, spec.attacks[control.of]),
+            clamp_of(spec, spec.attacks[control.of]),
         )
         for name, control in controls_of(spec).items()
     }  # fmt: skip
@@ -67,7 +71,10 @@ def assemble(
         # Of a single attack it would be the same row again.
         strongest=covered if asked or len(covered) > 1 else (),
         attacks={
-            name: Planned(limits_of(spec, attack), preserve[name], behavior=behavior_of(spec, attack))
+            name: Planned(
+                limits_of(spec, attack), preserve[name], behavior=behavior_of(spec, attack),
+                under=clamp_of(spec, attack),
+            )
             for name, attack in spec.attacks.items()
         },
         controls=controls,
@@ -78,8 +85,8 @@ def assemble(
         if output.results[key].record is not None
     }
     spellings = {
-        name: tuple(row.spelling for row in observed(output, at.base) if row.spelling)
-        for name, at in output.graph.behaviors.items()
+        name: tuple(row.spelling for row in observed(output, base) if row.spelling)
+        for name, base in output.graph.behaviors.items()
     }
     unchecked = frozenset(
         at for at in budgets_of_expectations(spec) if not spec.attacks[at.attack].checks
@@ -88,14 +95,28 @@ def assemble(
         Evidence(frame, summary.attacks, summary.controls, searches, spellings, unchecked)
     )
     specific = specificities(frame, controls)
+    clamps = {
+        name: results.ClampResult(
+            {
+                behavior: results.ClampedBehavior(
+                    _counts(output, at, _outcomes_of(frame, summary, behavior, name)), _target(output, at)
+                )
+                for behavior, at in clamp.items()
+            }
+        )
+        for name, clamp in output.graph.clamps.items()
+    }  # fmt: skip
     counts = {
-        name: _counts(output, observed, _outcomes_of(frame, summary, name))
-        for name, observed in output.graph.behaviors.items()
+        name: next(iter(clamps.values())).behaviors[name].counts
+        if clamps
+        else _without_clamp(output, base)
+        for name, base in output.graph.behaviors.items()
     }
     result = results.Result(
         spec=results.SpecIdentity(claim.path.name, digest(spec), spec.audit),
         counts=next(iter(counts.values())),
         behaviors=counts if len(counts) > 1 else {},
+        clamps=clamps,
         attacks=summary.attacks,
         controls=summary.controls,
         attributions=summary.attributions,
@@ -125,15 +146,15 @@ def assemble(
         flags=found,
         specificities=specific,
         protected=protected_features(spec, output),
-        environment=environment | _steps(spec, output, ids),
+        environment=environment | _steps(output, ids),
     )
     return result, frame
 
 
-def _outcomes_of(frame: pd.DataFrame, summary: Summary, behavior: str) -> pd.DataFrame:
-    """Return the rows of the attacks and controls that test a behavior."""
+def _outcomes_of(frame: pd.DataFrame, summary: Summary, behavior: str, clamp: str) -> pd.DataFrame:
+    """Return the rows of the attacks and controls that test a behavior under a clamp."""
     outcomes = {**summary.attacks, **summary.controls}
-    names = [name for name, outcome in outcomes.items() if outcome.behavior == behavior]
+    names = [name for name, one in outcomes.items() if (one.behavior, one.under) == (behavior, clamp)]  # fmt: skip
     return frame[frame["name"].isin(names)]
 
 
@@ -143,32 +164,53 @@ def _counts(output: Output, behavior: Observed, rows: pd.DataFrame) -> results.C
     Args:
         rows: those of the attacks and controls that test it.
     """
-    base = observed(output, behavior.base)
     tried = rows.loc[rows["failed"].notna(), "example"].nunique()
-    return results.Counts(
-        examples=len(base),
-        base_holds=sum(row.holds for row in base),
+    return evolve(
+        _without_clamp(output, behavior.base),
         valid_flips=len(output.flips(behavior.flips)),
-        failed=int(tried) + len(failed(output, behavior)),
+        failed=int(tried) + len(failed(output, behavior.base, behavior.defended)),
     )
 
 
-def _steps(spec: Spec, output: Output, ids: Mapping[str, str]) -> dict[str, Any]:
+def _without_clamp(output: Output, base: str) -> results.Counts:
+    """Return how many examples show a behavior, where nothing clamps it."""
+    rows = observed(output, base)
+    return results.Counts(len(rows), sum(row.holds for row in rows), 0, len(failed(output, base)))
+
+
+def _target(output: Output, behavior: Observed) -> results.TargetBefore | None:
+    """Return the place of the target token without and under a clamp, over the examples whose behavior is
+    there without it."""
+    pairs = zip(observed(output, behavior.base), observed(output, behavior.defended), strict=True)
+    places = [
+        (one.target, other.target)
+        for one, other in pairs
+        if one.holds and one.target and other.target and not (one.failed or other.failed)
+    ]
+    if not places:
+        return None
+    return results.TargetBefore(
+        len(places),
+        *(float(median(place.rank for place in side)) for side in zip(*places, strict=True)),
+        *(fmean(place.probability for place in side) for side in zip(*places, strict=True)),
+    )
+
+
+def _steps(output: Output, ids: Mapping[str, str]) -> dict[str, Any]:
     """Return the entries about the steps in the record of the environment."""
-    clamped = next((spec.protects[i.protect].saes for i in spec.intervenes.values()), ())
+    graph = output.graph
+    bases = graph.behaviors.values()
+    defended = [at.defended for clamp in graph.clamps.values() for at in clamp.values()]
     return {
-        "failed": {
-            ids[example]: why
-            for example, why in failed(output, *output.graph.behaviors.values()).items()
-        },
+        "failed": {ids[id]: why for id, why in failed(output, *bases, *defended).items()},
         "features": {
             key: {
                 sae: _selected(output.record(key, SelectedFeatures), number)
-                for number, sae in enumerate(clamped)
+                for number, sae in enumerate(graph.saes_of(graph[key]))
             }
-            for key in output.graph.keys_of(SelectFeatures)
+            for key in graph.keys_of(SelectFeatures)
         },
-        "steps": {node.key: node.digest for node in output.graph},
+        "steps": {node.key: node.digest for node in graph},
     }
 
 

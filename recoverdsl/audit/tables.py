@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 
 from attrs import evolve
 
-from recoverdsl.compiler.graph import Observed
 from recoverdsl.engine.behavior.observation import Observations
 from recoverdsl.engine.steps.output import Output
 from recoverdsl.engine.steps.target_records import ChosenTargets
@@ -59,17 +58,12 @@ def _recoveries(
     ]
 
 
-def observed(output: Output, key: str | None) -> tuple[Observation, ...]:
-    """Return the rows of a step that observes a behavior, one for each example; none without a step."""
-    return output.record(key, Observations).rows if key else ()
+def observed(output: Output, key: str) -> tuple[Observation, ...]:
+    """Return the rows of a step that observes a behavior, one for each example."""
+    return output.record(key, Observations).rows
 
 
-def failed(output: Output, *behaviors: Observed) -> dict[str, str]:
-    """Return the ids of the examples that failed without or with the clamp, with the reason.
-
-    Args:
-        behaviors: the steps that observe the behaviors in question.
-    """
-    keys = [key for behavior in behaviors for key in (behavior.base, behavior.defended)]
+def failed(output: Output, *keys: str) -> dict[str, str]:
+    """Return the ids of the examples that failed in steps that observe behaviors, with the reason."""
     rows = [row for key in keys for row in observed(output, key)]
     return {row.example: row.failed for row in rows if row.failed}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import evolve
 
-from recoverdsl.compiler.steps import RunBase, RunDefended, Step
+from recoverdsl.compiler.steps import RunBase
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.behavior.observation import Observations
 from recoverdsl.engine.resources import Resources
@@ -46,39 +46,48 @@ def texts(resources: Resources, output: Output, ids: Mapping[str, str]) -> tuple
     Args:
         ids: id of each example to the one that artifacts hold; see `shown_ids`.
     """
-    decode = resources.model.decode
-    before, after = (_written(output, kind, decode) for kind in (RunBase, RunDefended))
-    revealed = [
-        Revealed(
-            ids[example.id], example.category, "defended", None, None, example.prompt,
-            before[index] if before else None, after[index] if after else None,
-        )
-        for index, example in enumerate(resources.examples)
-    ]  # fmt: skip
-    for table, key in output.graph.tables.items():
-        record = output.table(key)
+    decode, graph = resources.model.decode, output.graph
+    before = _written(output, graph.keys_of(RunBase), decode)
+    # Without a clamp there are the prompt and the base answer.
+    clamps: dict[str | None, list[str]] = {
+        name: [at.defended for at in clamp.values()] for name, clamp in graph.clamps.items()
+    } or {None: []}
+    revealed: dict[str | None, list[Revealed]] = {}
+    for clamp, keys in clamps.items():
+        after = _written(output, keys, decode)
+        revealed[clamp] = [
+            Revealed(
+                ids[example.id], example.category, "defended", None, None, example.prompt,
+                before[index] if before else None, after[index] if after else None, under=clamp,
+            )
+            for index, example in enumerate(resources.examples)
+        ]  # fmt: skip
+    attacked = []
+    under = {at.flips: name for name, clamp in graph.clamps.items() for at in clamp.values()}
+    for table, key in graph.tables.items():
+        record, clamp = output.table(key), under.get(graph[key].inputs["flips"])
         for part, replay in record.replays() if record else ():
             if replay.answers is None:
                 continue
             written, suffixes = _decoded(replay.answers, decode), replay.suffix_ids_BN
             for at, index in enumerate(output.flips(key)):
-                revealed.append(
+                attacked.append(
                     evolve(
-                        revealed[index], kind=table.kind, name=table.name, limit=table.limit, text=written[at],
+                        revealed[clamp][index], kind=table.kind, name=table.name, limit=table.limit, text=written[at],
                         part=part.part if part else None, how=part.how if part else None,
                         draw=replay.draw,
                         suffix=None if suffixes is None else decode(suffixes[at].tolist()),
                     )
                 )  # fmt: skip
-    return tuple(revealed)
+    return (*(text for texts in revealed.values() for text in texts), *attacked)
 
 
 def _written(
-    output: Output, kind: type[Step], decode: Callable[[list[int]], str]
+    output: Output, keys: Iterable[str], decode: Callable[[list[int]], str]
 ) -> list[str] | None:
-    """Return the text of each example in a step that observes a behavior by its text; None if there is
-    none."""
-    found = (output.record(key, Observations).answers for key in output.graph.keys_of(kind))
+    """Return the text of each example in the one of some steps that observes a behavior by its text; None
+    if there is none."""
+    found = (output.record(key, Observations).answers for key in keys)
     answers = next((answers for answers in found if answers is not None), None)
     return None if answers is None else _decoded(answers, decode)
 

@@ -39,7 +39,7 @@ from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.parts import Part, part_named
 from recoverdsl.language.schema.unrelated import controls_of, limits_of_control
-from recoverdsl.language.schema.uses import behavior_of, target_of, tested
+from recoverdsl.language.schema.uses import behavior_of, clamp_of, target_of, tested
 from recoverdsl.measure.keys import Budget, RowKind, TableKey, limit_text
 
 SEARCH_STEPS = 16
@@ -69,14 +69,25 @@ def compile_spec(spec: Spec, pin: Pin, platform: Mapping[str, str]) -> Graph:
 
 
 @frozen
+class _Clamp:
+    """A clamp, compiled."""
+
+    defense: Defense
+    inputs: dict[str, str]
+    """Inputs of every step that runs the model under it."""
+
+
+@frozen
 class _Compiler:
     """The compilation of one spec, step by step."""
 
     spec: Spec
     pin: Pin
     graph: Graph
-    common: dict[str, str] = field(factory=dict)
-    """Inputs of every step that runs the defended model."""
+    base: dict[str, str] = field(factory=dict)
+    """Inputs of every step that runs the model: the model and the examples."""
+    clamps: dict[str, _Clamp] = field(factory=dict)
+    """The clamps by their names, in the order of the spec."""
 
     def graph_of_spec(self) -> Graph:
         """Add every step of the spec to the graph, and return it."""
@@ -85,30 +96,30 @@ class _Compiler:
         model_key = add(
             f"load model {model_name}", LoadModel(self.pin(model), model.dtype), of_block=model_name
         )
-        self.common.update(model=model_key, data=self._data(examples_of(spec)))
+        self.base.update(model=model_key, data=self._data(examples_of(spec)))
         for name in tested(spec):
-            self.graph.behaviors[name] = Observed(self._base(name))
+            self.graph.behaviors[name] = self._base(name)
         if not spec.intervenes:
             return self.graph
-        (intervene_name, intervene), *_ = spec.intervenes.items()
-        self._select(intervene.protect)
-        defense = self._defense(intervene_name, intervene)
-        for name in self.graph.behaviors:
-            self._flips(name, intervene_name, defense)
-
-        self.graph.readings[intervene_name] = add(
-            f"read features, {intervene_name}", ReadFeatures(defense), **self.common
-        )
+        for name, intervene in spec.intervenes.items():
+            self.clamps[name] = self._clamp(name, intervene)
+            self.graph.clamps[name] = {
+                behavior: self._flips(behavior, name) for behavior in self.graph.behaviors
+            }
+            reading = ReadFeatures(self.clamps[name].defense)
+            self.graph.readings[name] = add(
+                f"read features, {name}", reading, **self.clamps[name].inputs
+            )
 
         for name, attack in spec.attacks.items():
-            inputs = self._inputs(attack)
+            defense, inputs = self.clamps[self._under(attack)].defense, self._inputs(attack)
             for attacking in attack_steps(spec, name, defense, self._tested_by(attack)):
                 key = add(attacking.key, attacking.step, **inputs)
                 self.graph.tables[TableKey("attack", name, attacking.limit)] = key
             if attack.find:
                 self._find("smallest_norm", name, attack.find, key)
         for name, control in controls_of(spec).items():
-            self._control(name, control, defense)
+            self._control(name, control)
         for name, attribute in spec.attributes.items():
             self._attribute(name, attribute)
         for budget in budgets_of_expectations(spec):
@@ -127,20 +138,20 @@ class _Compiler:
     def _base(self, name: str) -> str:
         """Add the step that runs a behavior without the clamp, and return its key."""
         step = RunBase(self._behavior(self.spec.behaviors[name]))
-        inputs = {role: self.common[role] for role in ("model", "data")}
-        return self.graph.add(f"run base, {name}", step, **inputs)
+        return self.graph.add(f"run base, {name}", step, **self.base)
 
-    def _flips(self, name: str, intervene: str, defense: Defense) -> None:
-        """Add the steps that run a behavior under the clamp and keep its valid flips."""
-        # With one behavior, keys are as short as they always were.
+    def _flips(self, name: str, clamp_name: str) -> Observed:
+        """Add the steps that run a behavior under a clamp and keep its valid flips, and return their keys."""
+        clamp, base = self.clamps[clamp_name], self.graph.behaviors[name]
+        # With one behavior or one clamp, keys are as short as they always were.
         of = f", {name}" if len(self.graph.behaviors) > 1 else ""
-        base = self.graph.behaviors[name].base
-        step = RunDefended(defense, self._behavior(self.spec.behaviors[name]))
-        defended = self.graph.add(f"run defended, {intervene}{of}", step, **self.common)
+        under = f", {clamp_name}" if len(self.spec.intervenes) > 1 else ""
+        step = RunDefended(clamp.defense, self._behavior(self.spec.behaviors[name]))
+        defended = self.graph.add(f"run defended, {clamp_name}{of}", step, **clamp.inputs)
         flips = self.graph.add(
-            f"keep valid flips{of}", KeepValidFlips(), base=base, defended=defended
+            f"keep valid flips{under}{of}", KeepValidFlips(), base=base, defended=defended
         )
-        self.graph.behaviors[name] = Observed(base, defended, flips)
+        return Observed(base, defended, flips)
 
     def _tested_by(self, attack: schema.Attack) -> steps.Behavior:
         """Return the behavior that an attack tests."""
@@ -151,12 +162,17 @@ class _Compiler:
         assert name is not None
         return name
 
+    def _under(self, attack: schema.Attack) -> str:
+        """Return the clamp that an attack is under."""
+        name = clamp_of(self.spec, attack)
+        assert name is not None
+        return name
+
     def _inputs(self, attack: schema.Attack) -> dict[str, str]:
         """Return the inputs of the steps of an attack, and of all that starts from it."""
-        name = self._name_of(attack)
-        observed = self.graph.behaviors[name]
-        assert observed.flips is not None
-        inputs = {**self.common, "flips": observed.flips}
+        name, clamp = self._name_of(attack), self._under(attack)
+        observed = self.graph.clamps[clamp][name]
+        inputs = {**self.clamps[clamp].inputs, "flips": observed.flips}
         if self.spec.behaviors[name].generate is not None:
             inputs["base"] = observed.base
         return inputs
@@ -164,11 +180,11 @@ class _Compiler:
     def _observed(self) -> dict[str, str]:
         """Return the steps that observe behaviors by their roles as inputs of the measures."""
         roles: dict[str, str] = {}
-        for number, (name, observed) in enumerate(self.graph.behaviors.items()):
-            of = f" {name}" if number else ""
-            assert observed.defended is not None
-            assert observed.flips is not None
-            roles |= {f"base{of}": observed.base, f"defended{of}": observed.defended, f"flips{of}": observed.flips}  # fmt: skip
+        for at, behaviors in enumerate(self.graph.clamps.values()):
+            for number, (name, observed) in enumerate(behaviors.items()):
+                # Of the first clamp and behavior, roles are as short as they always were.
+                of = f" {name}" * (number > 0) + f" under {at}" * (at > 0)
+                roles |= {f"base{of}": observed.base, f"defended{of}": observed.defended, f"flips{of}": observed.flips}  # fmt: skip
         return roles
 
     # --- Blocks -----------------------------------------------------------------------------------
@@ -201,26 +217,37 @@ class _Compiler:
             judge=steps.Judge(self.pin(judge), judge.label, judge.with_prompt) if judge else None,
         )
 
-    def _select(self, name: str) -> None:
-        """Add the SAEs and the selection of features, and make both inputs of the steps that follow."""
+    def _clamp(self, name: str, intervene: schema.Intervene) -> _Clamp:
+        """Add the SAEs, the features and the means of a clamp, and return it."""
+        inputs, to = self._select(intervene.protect), intervene.to
+        if not isinstance(to, schema.MeanWhen):
+            return _Clamp(Defense(to, intervene.when, intervene.at), inputs)
+        texts = self._data(to.data)
+        key = f"mean activations, {name}"
+        inputs["means"] = self.graph.add(key, MeanActivations(), **inputs, texts=texts)
+        value = MultipleOfMean(to.factor)
+        return _Clamp(Defense(value, intervene.when, intervene.at), inputs)
+
+    def _select(self, name: str) -> dict[str, str]:
+        """Add the SAEs and the selection of features, and return the inputs of the steps that clamp them."""
         spec, protect = self.spec, self.spec.protects[name]
+        saes: dict[str, str] = {}
         for number, sae_name in enumerate(protect.saes):
             sae = spec.saes[sae_name]
-            self.common[f"sae {number}"] = self.graph.add(
+            saes[f"sae {number}"] = self.graph.add(
                 f"load SAE {sae_name}",
                 LoadSae(self.pin(sae), sae.reads.layer, sae.reads.side),
                 of_block=sae_name,
             )
         select, key = protect.select, f"select features {name}"
-        saes = {role: at for role, at in self.common.items() if role.startswith("sae ")}
         if isinstance(select, tuple):
             ids = tuple(
                 tuple(sorted({id for one in select if (one.of or sae_name) == sae_name for id in one.ids}))
                 for sae_name in protect.saes
             )  # fmt: skip
-            self.common["features"] = self.graph.add(key, SelectFeatures(ids), **saes)
-            return
-        by, inputs = select.by, dict(self.common)
+            features = self.graph.add(key, SelectFeatures(ids), **saes)
+            return {**self.base, **saes, "features": features}
+        by, inputs = select.by, {**self.base, **saes}
         if isinstance(by, schema.Attribution):
             ranked_by = spec.behaviors[by.behavior]
             ranking: steps.Step = RankByAttribution(ranked_by.score or ranked_by.holds, by.at)
@@ -234,17 +261,8 @@ class _Compiler:
             inputs["against"] = self._base(by.against) if is_behavior else self._data(by.against)
         ranked = self.graph.add(f"rank features {name}", ranking, **inputs)
         chosen = SelectFeatures(count=select.count, each=select.each)
-        self.common["features"] = self.graph.add(key, chosen, **saes, ranking=ranked)
-
-    def _defense(self, name: str, intervene: schema.Intervene) -> Defense:
-        to = intervene.to
-        if not isinstance(to, schema.MeanWhen):
-            return Defense(to, intervene.when, intervene.at)
-        inputs = {**self.common, "texts": self._data(to.data)}
-        self.common["means"] = self.graph.add(
-            f"mean activations, {name}", MeanActivations(), **inputs
-        )
-        return Defense(MultipleOfMean(to.factor), intervene.when, intervene.at)
+        features = self.graph.add(key, chosen, **saes, ranking=ranked)
+        return {**self.base, **saes, "features": features}
 
     # --- Attacks ----------------------------------------------------------------------------------
 
@@ -255,8 +273,9 @@ class _Compiler:
             **{**inputs, "found": found},
         )  # fmt: skip
 
-    def _control(self, name: str, control: schema.Control, defense: Defense) -> None:
+    def _control(self, name: str, control: schema.Control) -> None:
         attack = self.spec.attacks[control.of]
+        defense = self.clamps[self._under(attack)].defense
         inputs, target = self._inputs(attack), self._target(control)
         if target is not None:
             inputs["targets"] = self._choose(name, ChooseTargets(defense, target), inputs)

@@ -41,12 +41,11 @@ class Node:
 
 @frozen
 class Observed:
-    """The keys of the steps that observe a behavior."""
+    """The keys of the steps that observe a behavior without and under a clamp."""
 
     base: str
-    defended: str | None = None
-    """None without a clamp."""
-    flips: str | None = None
+    defended: str
+    flips: str
 
 
 @frozen
@@ -63,9 +62,11 @@ class Graph:
 
     readings: dict[str, str] = field(factory=dict)
     """Clamp to the key of the step that reads the features that it protects."""
-
-    behaviors: dict[str, Observed] = field(factory=dict)
-    """Behavior that is tested to the steps that observe it, in the order of the spec."""
+    behaviors: dict[str, str] = field(factory=dict)
+    """Behavior that is tested to the key of the step that observes it without a clamp, in the order of
+    the spec."""
+    clamps: dict[str, dict[str, Observed]] = field(factory=dict)
+    """Clamp to each behavior that is tested with the steps that observe it, in the order of the spec."""
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
@@ -91,6 +92,11 @@ class Graph:
         digest = hashlib.sha256(text.encode()).hexdigest()
         self.nodes[key] = Node(key, step, inputs, digest, of_block)
         return key
+
+    def saes_of(self, node: Node) -> list[str]:
+        """Return the SAE blocks whose features a step reads, in the order in which its results number them."""
+        loaded = (self.nodes[key] for role, key in node.inputs.items() if role.startswith("sae "))
+        return [one.block for one in loaded if one.block is not None]
 
     def keys_of(self, *kinds: type[Step]) -> list[str]:
         """Return the keys of the nodes whose steps are of some kinds, in order."""

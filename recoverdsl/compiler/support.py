@@ -11,7 +11,7 @@ from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec, leaves
 from recoverdsl.language.schema.budgets import suffix_of
 from recoverdsl.language.schema.tested import candidates, named_data
-from recoverdsl.language.schema.uses import tested, used
+from recoverdsl.language.schema.uses import clamp_of, tested, used
 
 
 def refuse_unsupported(spec: Spec) -> None:
@@ -99,18 +99,13 @@ def _missing(spec: Spec) -> Iterator[tuple[str, str]]:
         places = [p.place for p in spec.attacks[name].perturb] + [
             p.place for stage in spec.attacks[name].stages for p in stage.perturb
         ]
-        if any(not _has_sae(spec, place) for place in places):
+        if any(not _has_sae(spec, spec.attacks[name], place) for place in places):
             yield f"attribute.{name}", "splitting δ at a site without an SAE of the clamp"
 
 
 def _several(spec: Spec) -> Iterator[tuple[str, str]]:
-    for blocks, kind, what in (
-        (spec.models, "model", "more than one model"),
-        (spec.protects, "protect", "more than one set of protected features"),
-        (spec.intervenes, "intervene", "more than one clamp"),
-    ):
-        for name in list(blocks)[1:]:
-            yield f"{kind}.{name}", what
+    for name in list(spec.models)[1:]:
+        yield f"model.{name}", "more than one model"
     generating = [name for name in used(spec) if spec.behaviors[name].generate]
     for name in generating[1:]:
         yield f"behavior.{name}", "more than one behavior that is judged by its text"
@@ -125,8 +120,9 @@ def _attack(spec: Spec, name: str, attack: schema.Attack) -> Iterator[tuple[str,
         yield f"{path}.maximize", "a suffix that maximizes anything but logprob(base_answer)"
     if isinstance(attack.maximize, str) and spec.behaviors[attack.maximize].generate:
         yield f"{path}.maximize", "the score of a behavior that is judged by its text"
-    clamped = {intervene.protect for intervene in spec.intervenes.values()}
-    if attack.preserve is not None and attack.preserve.protect not in clamped:
+    under = clamp_of(spec, attack)
+    clamped = spec.intervenes[under].protect if under else None
+    if attack.preserve is not None and attack.preserve.protect != clamped:
         yield f"{path}.preserve", "keeping other features than the clamped ones"
     if attack.stages and attack.find:
         yield f"{path}.find", "the smallest norm of an attack in stages"
@@ -153,12 +149,12 @@ def _preserved(
     spec: Spec, path: str, attack: schema.Attack, places: list[schema.Perturbation]
 ) -> Iterator[tuple[str, str]]:
     if isinstance(attack.preserve, schema.Orthogonal):
-        if any(not _has_sae(spec, p.place) for p in places):
+        if any(not _has_sae(spec, attack, p.place) for p in places):
             yield (
                 f"{path}.preserve",
                 "orthogonal(…) at a site without an SAE of the clamp, where it binds nothing",
             )
-    elif min(_site(spec, p.place) for p in places) > max(_clamped(spec)):
+    elif min(_site(spec, p.place) for p in places) > max(_clamped(spec, attack)):
         yield (
             f"{path}.preserve",
             "keeping features that δ cannot reach: it acts above every clamped site",
@@ -184,14 +180,12 @@ def _site(spec: Spec, place: str | schema.Site) -> int:
     return _point(spec.saes[place].reads if isinstance(place, str) else place)
 
 
-def _clamped(spec: Spec) -> list[int]:
-    """Return the boundaries that the SAEs of the clamp read."""
-    return [
-        _point(spec.saes[sae].reads)
-        for intervene in spec.intervenes.values()
-        for sae in spec.protects[intervene.protect].saes
-    ]
+def _clamped(spec: Spec, attack: schema.Attack) -> list[int]:
+    """Return the boundaries that the SAEs of an attack's clamp read."""
+    under = clamp_of(spec, attack)
+    saes = spec.protects[spec.intervenes[under].protect].saes if under else ()
+    return [_point(spec.saes[sae].reads) for sae in saes]
 
 
-def _has_sae(spec: Spec, place: str | schema.Site) -> bool:
-    return _site(spec, place) in _clamped(spec)
+def _has_sae(spec: Spec, attack: schema.Attack, place: str | schema.Site) -> bool:
+    return _site(spec, place) in _clamped(spec, attack)

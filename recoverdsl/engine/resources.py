@@ -180,10 +180,9 @@ class Resources:
         return Judges(load_phrases(phrases), classifier)
 
     @cached_property
-    def autoencoders(self) -> list[Autoencoder]:
-        """The SAEs that the spec clamps, in the order in which it names them."""
-        (intervene,) = self.spec.intervenes.values()
-        return [self._autoencoder(name) for name in self.spec.protects[intervene.protect].saes]
+    def autoencoders(self) -> dict[str, Autoencoder]:
+        """The SAEs that the spec's clamps read, by their names."""
+        return {name: self._autoencoder(name) for name in _saes(self.spec)}
 
     def _autoencoder(self, name: str) -> Autoencoder:
         block = self.spec.saes[name]
@@ -201,8 +200,8 @@ class Resources:
             mean_is_unused=family.mean_is_unused,
         )  # fmt: skip
 
-    def features(self, sae: int, ids: list[int]) -> Features:
-        """Return a view of features of one of the SAEs, by its place among them.
+    def features(self, sae: str, ids: list[int]) -> Features:
+        """Return a view of features of one of the SAEs, by its name.
 
         Raises:
             UnavailableError: an id is beyond the SAE.
@@ -232,9 +231,10 @@ def _judged(spec: Spec) -> schema.Behavior:
     return next((behavior for behavior in behaviors if behavior.generate), behaviors[0])
 
 
-def _saes(spec: Spec) -> list[tuple[str, schema.Sae]]:
-    (intervene,) = spec.intervenes.values()
-    return [(name, spec.saes[name]) for name in spec.protects[intervene.protect].saes]
+def _saes(spec: Spec) -> dict[str, schema.Sae]:
+    """Return the SAEs that the clamps of a spec read."""
+    clamped = [spec.protects[intervene.protect] for intervene in spec.intervenes.values()]
+    return {name: spec.saes[name] for protect in clamped for name in protect.saes}
 
 
 _DEPENDS_ON: dict[str, Callable[[Spec], object]] = {

@@ -65,10 +65,11 @@ class BudgetResult:
 
 @frozen
 class TargetBefore:
-    """The place of the target token among all next tokens before δ, over the valid flips of an attack."""
+    """The place of the target token among all next tokens before δ: of an attack, over its valid flips; of
+    a clamp, over all examples whose behavior is present without it."""
 
     n: int
-    """Flips that have a target token."""
+    """Examples that have a target token."""
     rank_base: float
     """Median rank without the clamp; 1 is the most likely."""
     rank_defended: float
@@ -97,6 +98,9 @@ class AttackResult:
     target: TargetBefore | None = None
     """The target token before δ; None if the behavior has none. `target_rank` and `target_probability`
     are those with δ."""
+    under: str | None = field(default=None, kw_only=True)
+    """The clamp that it attacks, over whose valid flips its figures are; None in a result that does not
+    say."""
     covers: tuple[str, ...] = field(default=(), kw_only=True)
     """For the row `strongest`, the attacks of which it is the worst case, example by example."""
 
@@ -110,6 +114,24 @@ class AttackResult:
             if budget.limit is not None and math.isclose(norm, budget.limit):
                 return budget.metrics
         return {}
+
+
+@frozen
+class ClampedBehavior:
+    """What a clamp does to a behavior, before any attack."""
+
+    counts: Counts
+    """How many examples are left after each condition."""
+    target: TargetBefore | None = None
+    """The target token without and under the clamp; None if the behavior has none."""
+
+
+@frozen
+class ClampResult:
+    """What a clamp does, before any attack and without one."""
+
+    behaviors: dict[str, ClampedBehavior]
+    """Behavior that is tested to what becomes of it, in the order of the spec."""
 
 
 @frozen
@@ -169,7 +191,7 @@ class Result:
     spec: SpecIdentity
     """Which spec was run."""
     counts: Counts
-    """How many examples are left after each condition; of several behaviors, those of the first."""
+    """How many examples are left after each condition; of several behaviors or clamps, those of the first."""
     attacks: dict[str, AttackResult]
     """Attack to its figures, in the order of the spec."""
     controls: dict[str, ControlResult]
@@ -179,7 +201,10 @@ class Result:
     inputs: tuple[Input, ...]
     """Weights and data, by their digests."""
     behaviors: dict[str, Counts] = field(factory=dict)
-    """Behavior that is tested to its counts, in the order of the spec; empty if there is only one."""
+    """Behavior that is tested to its counts, under the first clamp, in the order of the spec; empty if
+    there is only one."""
+    clamps: dict[str, ClampResult] = field(factory=dict)
+    """Clamp to what it does, in the order of the spec; empty in a result that does not say."""
     attributions: dict[str, tuple[PartResult, ...]] = field(factory=dict)
     """Attack to the parts of its δ, in the order of the spec."""
     intervals: dict[str, IntervalUsed] = field(factory=dict)

@@ -40,6 +40,8 @@ class Planned:
     """For a control, its kind; see `ControlResult.method`."""
     behavior: str | None = None
     """See `AttackResult.behavior`."""
+    under: str | None = None
+    """See `AttackResult.under`."""
 
 
 @frozen
@@ -106,6 +108,7 @@ def summarize(
                 preserve=plan.preserve,
                 behavior=plan.behavior,
                 target=_target(rows, name),
+                under=plan.under,
             )
             for name, plan in planned.items()
         }
@@ -115,6 +118,7 @@ def summarize(
                 *_figures(rows, "control", name, plan, intervals),
                 preserve=plan.preserve,
                 behavior=plan.behavior,
+                under=plan.under,
                 of=plan.of,
                 method=plan.method,
             )
@@ -267,10 +271,13 @@ def _strongest(
         with_strongest(rows, covered), "attack", STRONGEST, plan, intervals
     )
     kept = {plan.preserve for plan in covered.values()}
+    # They are all under one clamp.
+    under = next(plan.under for plan in covered.values())
     return AttackResult(
         metrics, limit,
         tuple(evolve(budget, covers=tuple(having[budget.limit])) for budget in budgets),
         preserve=kept.pop() if len(kept) == 1 else "several",
+        under=under,
         covers=tuple(covered),
     )  # fmt: skip
 

@@ -120,7 +120,8 @@ def to_frame(swept: SweepResult) -> pd.DataFrame:
 
     Columns: `sweep`, `point` (from 1), one for each axis by its path (numbers where all of its values
     are; `param.n` for a param `n` that has the name of another column), `kind`, `name`, `limit`,
-    `metric`, `value`, `low`, `high`, `n`; and `valid_flips` and `verdict` of the point.
+    `metric`, `value`, `low`, `high`, `n`; and `valid_flips` (of the first behavior
+    and clamp) and `verdict` of the point.
     """
     import pandas as pd
 

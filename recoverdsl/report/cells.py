@@ -11,6 +11,7 @@ from recoverdsl.language.schema.strongest import STRONGEST
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import AttackResult, Result
 from recoverdsl.measure.strongest import with_strongest
+from recoverdsl.report.clamps import clamp_named, flips_of_all
 from recoverdsl.report.words import clean_line, enumerated, figure, interval, norm, percent, plural
 
 
@@ -40,6 +41,8 @@ class Row:
     """Only in the row of the largest limit, if it was searched for; otherwise empty."""
     first: bool
     """Whether this is the first row of its attack or control."""
+    under: str = ""
+    """` under` and the name of its clamp, where there are several."""
 
 
 @frozen
@@ -111,7 +114,9 @@ def table(result: Result, *, decimals: int = 1) -> tuple[Row, ...]:
     return tuple(
         row
         for kind, name, outcome in outcomes_of(result)
-        for row in _rows(clean_line(name), kind, outcome, decimals)
+        for row in _rows(
+            clean_line(name), kind, outcome, decimals, clamp_named(result, outcome, " under ")
+        )
     )
 
 
@@ -144,7 +149,7 @@ def outcomes_of(result: Result) -> Iterator[tuple[str, str, AttackResult]]:
             yield kind, name, outcome
 
 
-def _rows(name: str, kind: str, outcome: AttackResult, decimals: int) -> list[Row]:
+def _rows(name: str, kind: str, outcome: AttackResult, decimals: int, under: str) -> list[Row]:
     budgets = [(budget.limit, budget.metrics) for budget in outcome.budgets]
     # Only the outcome's own metrics, at its largest limit, include the smallest norm.
     budgets[-1:] = [(outcome.limit, outcome.metrics)]
@@ -171,6 +176,7 @@ def _rows(name: str, kind: str, outcome: AttackResult, decimals: int) -> list[Ro
                 if "smallest_norm" in metrics
                 else "",
                 first=i == 0,
+                under=under,
             )
         )
     return rows
@@ -191,8 +197,11 @@ def confidence(result: Result) -> float | None:
 def caption(result: Result) -> str:
     """Return the caption of the table: its examples, its intervals, and how controls count."""
     level = confidence(result)
-    text = f"Over {result.counts.valid_flips} valid flips"
-    if any(row.n != result.counts.valid_flips for row in table(result)):
+    flips = flips_of_all(result)
+    text = (
+        "Over the n valid flips of its own clamp" if flips is None else f"Over {flips} valid flips"
+    )
+    if flips is not None and any(row.n != flips for row in table(result)):
         text += " unless a row gives another n"
     if level is not None:
         text += f"; in brackets the {percent(level)} interval"

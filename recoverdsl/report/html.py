@@ -27,6 +27,9 @@ from recoverdsl.report.cells import (
     rows_shown,
     table,
 )
+from recoverdsl.report.clamps import CAPTION as CLAMP_CAPTION
+from recoverdsl.report.clamps import HEADINGS as CLAMP_HEADINGS
+from recoverdsl.report.clamps import clamp_named, clamped, flips_of_all
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.openings import OPENING_HEADINGS, categories, openings
 from recoverdsl.report.plots import part_bars, recovery_against_budget, recovery_against_drift
@@ -116,7 +119,9 @@ def render_html(
     rows = rows_shown(result, rows)
     written = spec_of(spec)
     attacks = {
-        name: sentences.attack_sentence(attack, written.attacks.get(name) if written else None)
+        name: sentences.attack_sentence(
+            attack, written.attacks.get(name) if written else None, clamp_named(result, attack)
+        )
         for name, attack in result.attacks.items()
     }
     controls = {
@@ -129,6 +134,10 @@ def render_html(
         headline=sentences.headline(result),
         facts=facts(written, date),
         funnel=sentences.funnel(result),
+        clamps=clamped(result),
+        clamp_headings=CLAMP_HEADINGS,
+        clamp_caption=CLAMP_CAPTION,
+        flips=flips_of_all(result),
         undecided=sentences.undecided(result),
         strength=strength(result),
         specificity=[*specificity(result), *sentences.targets(result)],

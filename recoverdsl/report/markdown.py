@@ -9,6 +9,7 @@ import pandas as pd
 from recoverdsl.measure.results import Result
 from recoverdsl.report import parts
 from recoverdsl.report.cells import COST_HEADINGS, Row, caption, costs, headings, rows_shown, table
+from recoverdsl.report.clamps import flips_of_all
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.openings import OPENING_HEADINGS, Counted, categories, openings
 from recoverdsl.report.protected_features import HEADINGS, feature_tables
@@ -71,7 +72,7 @@ def to_markdown(result: Result, examples: pd.DataFrame | None = None) -> str:
         lines += [
             _line(["", *shown.values()]),
             _line([":--", *["--:"] * len(shown)]),
-            *(_line(_cells(row, list(shown), result.counts.valid_flips)) for row in rows),
+            *(_line(_cells(row, list(shown), flips_of_all(result))) for row in rows),
             "",
             _escape(caption(result)),
             "",
@@ -119,8 +120,8 @@ def to_markdown(result: Result, examples: pd.DataFrame | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cells(row: Row, fields: list[str], valid_flips: int) -> list[str]:
-    name = f"{_escape(row.name)} ({row.kind})" if row.first else ""
+def _cells(row: Row, fields: list[str], valid_flips: int | None) -> list[str]:
+    name = f"{_escape(row.name)} ({_escape(row.kind + row.under)})" if row.first else ""
     if row.n != valid_flips:
         name += f" n = {row.n}"
     shown = {field: getattr(row, field) for field in fields}

@@ -34,6 +34,8 @@ class Revealed:
     """The number of the random draw, from 0; None where nothing is drawn."""
     suffix: str | None = None
     """The text that a token suffix appends to the prompt."""
+    under: str | None = None
+    """The clamp; None where there is none."""
 
 
 def to_lines(texts: Iterable[Revealed]) -> str:
@@ -41,9 +43,9 @@ def to_lines(texts: Iterable[Revealed]) -> str:
     return "".join(json.dumps(asdict(text), ensure_ascii=False) + "\n" for text in texts)
 
 
-def by_example(texts: Iterable[Revealed]) -> list[tuple[Revealed, list[Revealed]]]:
-    """Return for each example its first text, and all of its texts under an attack."""
-    found: dict[str, list[Revealed]] = {}
+def by_example(texts: Iterable[Revealed]) -> list[tuple[list[Revealed], list[Revealed]]]:
+    """Return for each example its texts before any attack, one for each clamp, and those under one."""
+    found: dict[str, tuple[list[Revealed], list[Revealed]]] = {}
     for text in texts:
-        found.setdefault(text.example, []).append(text)
-    return [(own[0], [text for text in own if text.text is not None]) for own in found.values()]
+        found.setdefault(text.example, ([], []))[text.text is not None].append(text)
+    return list(found.values())

@@ -14,6 +14,14 @@ from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.paired_difference import TARGETS
 from recoverdsl.measure.results import AttackResult, ControlResult, Result
 from recoverdsl.report.cells import generates, is_suffix
+from recoverdsl.report.clamps import (
+    any_flips,
+    clamp_named,
+    clamp_sentences,
+    clamps_named,
+    counts_of,
+    several,
+)
 from recoverdsl.report.evidence import finding
 from recoverdsl.report.specificity import claimed_limits
 from recoverdsl.report.words import (
@@ -64,20 +72,23 @@ class Headline:
 def headline(result: Result) -> Headline:
     """Return the verdict, and the one figure that a reader should remember."""
     verdict = _verdict(result)
-    if result.counts.valid_flips == 0:
+    name, at = _focus(result) if result.attacks else ("", None)
+    attack = result.attacks.get(name)
+    counts = counts_of(result, attack)
+    if counts.valid_flips == 0 and not (attack is None and any_flips(result)):
         return Headline(
             verdict,
-            "there is nothing to recover, because the clamp removes the behavior from none of the "
-            + plural(result.counts.base_holds, "example")
-            + " that show it",
+            f"there is nothing to recover, because the clamp{clamp_named(result, attack)} removes the behavior "
+            f"from none of the {plural(counts.base_holds, 'example')} that show it",
         )
-    if not result.attacks:
+    if attack is None:
         return Headline(verdict, "no attack was run")
-    name, at = _focus(result)
-    attack = result.attacks[name]
     rate = attack.at(at).get("recovery_rate")
     limit = attack.limit if at is None else at
-    clause = f"{_at(limit)}{_subject(attack)} recovers the behavior in {_examples(rate)}"
+    under = clamp_named(result, attack, "under the clamp ")
+    if not under or verdict.startswith(clamps_named([attack.under])):
+        under = ""
+    clause = f"{under and under + ', '}{_at(limit)}{_subject(attack)} recovers the behavior in {_examples(rate)}"
     own = [c for c in result.controls.values() if c.of in (name, *attack.covers)]
     # Random directions of that size do little whatever the clamp hides, so an unrelated target says more.
     targets = [control for control in own if control.method in TARGETS]
@@ -131,6 +142,14 @@ def undecided(result: Result) -> list[str]:
 
 def funnel(result: Result) -> str:
     """Describe how the valid flips were found."""
+    if several(result):
+        return " ".join(
+            [
+                f"{plural(result.counts.examples, 'example')} went through the model.",
+                *clamp_sentences(result),
+                "An attack is tested on the valid flips of its own clamp alone.",
+            ]
+        )
     c = result.counts
     text = (
         f"{plural(c.examples, 'example')} went through the model. Without the clamp {c.base_holds} of "
@@ -169,7 +188,8 @@ def targets(result: Result) -> list[str]:
         said.append(
             f"The target token of {clean_line(attack.behavior or name)} has a median rank of "
             f"{_place(before.rank_base, before.probability_base)} without the clamp, "
-            f"{_place(before.rank_defended, before.probability_defended)} under it, and "
+            f"{_place(before.rank_defended, before.probability_defended)} under "
+            f"{clamp_named(result, attack, 'the clamp ') or 'it'}, and "
             f"{_place(after.value, share.value)} with the δ of {clean_line(name)}"
             f"{'' if limit is None else f' at norm {norm(limit)}'}, over "
             f"{plural(before.n, 'valid flip')}."
@@ -181,22 +201,23 @@ def _place(rank: float, probability: float | None) -> str:
     return f"{rank:,.0f} (mean probability {figure(probability)})"
 
 
-def attack_sentence(attack: AttackResult, written: Attack | None = None) -> str:
+def attack_sentence(attack: AttackResult, written: Attack | None = None, clamp: str = "") -> str:
     """Describe an attack, as a predicate to its name.
 
     Args:
         written: the attack of the spec, for what the result does not record: stages and suffixes.
+        clamp: a space and the name of its clamp, where there are several.
     """
     if attack.covers:
         return worst_case(attack)
     if is_suffix(attack):
         return (
-            f"appends {_suffix(written)} to each request to recover the behavior while the clamp "
-            "stays on. It changes the model's input, not its residual stream, so it has no norm."
+            f"appends {_suffix(written)} to each request to recover the behavior while the "
+            f"clamp{clamp} stays on. It changes the model's input, not its residual stream, so it has no norm."
         )
     says = (
         "adds a small change to the model's residual stream, one for each example, to recover the "
-        f"behavior while the clamp stays on: {_subject(attack)}, {_stages(written) or _budgets(attack)}."
+        f"behavior while the clamp{clamp} stays on: {_subject(attack)}, {_stages(written) or _budgets(attack)}."
     )
     violation = attack.metrics.get("violation")
     if attack.preserve == "orthogonal" and violation and violation.value is not None:
@@ -255,6 +276,8 @@ def _verdict(result: Result) -> str:
             broken = [e for e in about_clamp if e.outcome == "broken"]
             every = [e for e in result.expectations if e.outcome == "broken"]
             by = " by estimate" if all(e.by == "estimate" for e in broken or every) else ""
+            if broken and several(result):
+                return clamps_named(result.attacks[e.subject].under for e in broken) + by
             return f"The {'clamp' if broken else 'claim'} does not hold{by}"
         case "inconclusive":
             return "Inconclusive"

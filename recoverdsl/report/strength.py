@@ -8,6 +8,7 @@ from attrs import frozen
 
 from recoverdsl.measure.results import Result
 from recoverdsl.measure.verdict import Flag
+from recoverdsl.report.clamps import any_flips
 from recoverdsl.report.words import clean_line, enumerated, norm, plural
 
 
@@ -30,7 +31,7 @@ def strength(result: Result) -> Strength:
     count = sum(flag.kind == "flag" for flag, _ in raised)
     up = f"{plural(count, 'flag')} {'is' if count == 1 else 'are'} up" if count else "no flag is up"
     # Where nothing was attacked, there was nothing to find.
-    if not result.attacks or not result.counts.valid_flips:
+    if not result.attacks or not any_flips(result):
         up = "nothing was attacked"
     return Strength(f"Checks of the attacks ({', '.join(result.checks)}): {up}.", findings)
 

@@ -15,6 +15,7 @@ from recoverdsl.measure.results import Result
 from recoverdsl.measure.sweeps import SweepResult, axes_of
 from recoverdsl.report import parts as delta_parts
 from recoverdsl.report.cells import Row, caption, costs, generates, headings, table
+from recoverdsl.report.clamps import flips_of_all
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.protected_features import feature_tables
 from recoverdsl.report.sentences import (
@@ -142,7 +143,7 @@ def show(
         for row in rows:
             if row.first:
                 grid.add_section()
-            grid.add_row(*(text(cell) for cell in _cells(row, columns, result.counts.valid_flips)))
+            grid.add_row(*(text(cell) for cell in _cells(row, columns, flips_of_all(result))))
         meanings = [
             f"{heading}: {doc}.".replace("-\n", "").replace("\n", " ")
             for heading, doc in columns.values()
@@ -206,8 +207,8 @@ def show_sweep(swept: SweepResult, console: Console | None = None) -> None:
         console.print(text(f"Sweep {clean_line(name)}"), grid)
 
 
-def _cells(row: Row, columns: Iterable[str], valid_flips: int) -> list[str]:
-    name = row.name if row.first else ""
+def _cells(row: Row, columns: Iterable[str], valid_flips: int | None) -> list[str]:
+    name = f"{row.name}{row.under}" if row.first else ""
     if row.n not in (0, valid_flips):
         name += f" (n={row.n})"
     shown = {field: getattr(row, field) for field in columns}

@@ -18,6 +18,12 @@ attack suffix { soft_suffix = 4; maximize = logprob(base_answer); steps = 5 }
 """
 
 
+OTHER_CLAMP = (
+    'sae late { from = folder("late"); reads = tiny.layers[2].output }\n'
+    "protect fewer { in = mid; select = features(1) }\nintervene more { set = fewer; to = 0 }\n"
+)
+
+
 def graph_of(text: str) -> Graph:
     checked = check(text)
     assert checked.spec is not None, checked.errors
@@ -62,12 +68,12 @@ def test_a_suffix_is_not_refused(generated: str) -> None:
     [
         ("model tiny {", 'model other { from = folder("m") }\nmodel tiny {', "model.tiny", "one model"),
         (
-            "protect chosen {", "protect unused { in = mid; select = features(1) }\nprotect chosen {",
-            "protect.chosen", "one set of protected features",
+            "attack unconstrained {\n", OTHER_CLAMP + "attack unconstrained {\n  under = clamp\n  preserve = orthogonal(fewer)\n",
+            "attack.unconstrained.preserve", "other features than the clamped ones",
         ),
         (
-            "attack unconstrained {", "intervene more { set = chosen; to = 0 }\nattack unconstrained {",
-            "intervene.more", "one clamp",
+            "attack unconstrained {\n", OTHER_CLAMP + "attack unconstrained {\n  under = more\n",
+            "attack.projected.preserve", "other features than the clamped ones",
         ),
         ("at last_token\n  holds", "at first\n  holds", "behavior.names_the_recipient.score", "positions"),
         (
@@ -114,6 +120,16 @@ def test_parts_that_cannot_run_with_generated_answers_are_named(
 ) -> None:
     assert old in generated
     assert what in refused(generated.replace(old, new, 1))[path]
+
+
+def test_a_constraint_binds_where_the_clamp_of_the_attack_has_an_sae() -> None:
+    """`orthogonal` needs an SAE of the attack's own clamp at the site of δ; another clamp's is none."""
+    late = OTHER_CLAMP.replace("in = mid", "in = late")
+    text = claims.SPEC.replace(
+        "attack unconstrained {\n", late + "attack unconstrained {\n  under = more\n"
+    ).replace("orthogonal(chosen)", "orthogonal(fewer)")
+    assert "binds nothing" in refused(text)["attack.projected.preserve"]
+    graph_of(text.replace("mid at last_token", "late at last_token"))
 
 
 def test_an_attack_without_a_clamp_is_named() -> None:

@@ -64,14 +64,14 @@ def problems(model: Any, count: int = 6, seed: int = 0, sae: Any = None) -> Prob
     made.model = LoadedModel(adapt(model), tokenizer(WORDS))
     made.examples = examples
     made.prompts = made.model.encode_prompts(examples, chat=False)
-    made.autoencoders = [Autoencoder(sae or jumprelu(), BOUNDARY)]
+    made.autoencoders = {"mid": Autoencoder(sae or jumprelu(), BOUNDARY)}
     assert made.prompts == rows
     return ProblemFactory(made)
 
 
 def protected(made: ProblemFactory, ids: list[int] = IDS) -> Protected:
     """Return some features of the only SAE, which the defense clamps."""
-    return Protected({BOUNDARY: made.resources.features(0, ids)})
+    return Protected({BOUNDARY: made.resources.features("mid", ids)})
 
 
 def recovery(

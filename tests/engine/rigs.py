@@ -197,6 +197,10 @@ class Rig:
     defense: Defense
 
     @property
+    def saes(self) -> list[Autoencoder]:
+        return list(self.resources.autoencoders.values())
+
+    @property
     def prompts(self) -> list[list[int]]:
         return self.resources.prompts
 
@@ -275,12 +279,12 @@ def rig(
         for at, ids in enumerate(prompts)
     ]
     resources.prompts = [list(ids) for ids in prompts]
-    resources.autoencoders = [Autoencoder(sae, site) for site, sae in loaded.items()]
+    resources.autoencoders = {str(site): Autoencoder(sae, site) for site, sae in loaded.items()}
     resources.judges = Judges(PHRASES)
     resources.opened_thinking = ""
     protected = Protected(
         {
-            site: resources.features(at, chosen[site]) for at, site in enumerate(loaded)
+            site: resources.features(str(site), chosen[site]) for site in loaded
         }
     )  # fmt: skip
     defense = Defense(to, "always", ANSWERED)

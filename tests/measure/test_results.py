@@ -19,6 +19,8 @@ from recoverdsl.measure.results import (
     SCHEMA,
     AttackResult,
     BudgetResult,
+    ClampedBehavior,
+    ClampResult,
     ControlResult,
     Counts,
     Input,
@@ -26,6 +28,7 @@ from recoverdsl.measure.results import (
     PartResult,
     Result,
     SpecIdentity,
+    TargetBefore,
     from_json,
     to_json,
 )
@@ -55,16 +58,32 @@ def example() -> Result:
                 (BudgetResult(5.0, low), BudgetResult(20.0, rate)),
                 "orthogonal",
                 "names_it",
+                under="strong",
             )
         },
         controls={
             "noise": ControlResult(
-                low, None, (BudgetResult(None, low),), of="projected", method="random_direction"
+                low,
+                None,
+                (BudgetResult(None, low),),
+                under="strong",
+                of="projected",
+                method="random_direction",
             )
         },
         expectations=(judged("broken"), judged("undecided", by="estimate", value=None, n=0)),
         inputs=(Input("mid", "sae", "abcd"),),
         behaviors={"names_it": Counts(64, 60, 35, 1), "says_it": Counts(64, 20, 4, 0)},
+        clamps={
+            "strong": ClampResult(
+                {
+                    "names_it": ClampedBehavior(
+                        Counts(64, 60, 35, 1), TargetBefore(60, 1.0, 147.0, 0.5, 0.001)
+                    ),
+                    "says_it": ClampedBehavior(Counts(64, 20, 4, 0)),
+                }
+            )
+        },
         attributions={
             "projected": (PartResult("clamped", "alone", low), PartResult("5", "without", rate))
         },
@@ -106,6 +125,17 @@ def test_a_result_without_protected_features_is_still_read() -> None:
     old = json.loads(GOLDEN.read_text(encoding="utf-8"))
     del old["protected"]
     assert from_json(json.dumps(old)) == attrs.evolve(example(), protected={})
+
+
+def test_a_result_that_names_no_clamp_is_still_read() -> None:
+    old = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    del old["clamps"]
+    for outcome in (*old["attacks"].values(), *old["controls"].values()):
+        del outcome["under"]
+    read = from_json(json.dumps(old))
+    assert read.clamps == {}
+    assert read.attacks["projected"].under is None
+    assert read.counts == example().counts
 
 
 def test_golden() -> None:

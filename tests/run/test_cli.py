@@ -121,14 +121,14 @@ def test_json_prints_the_result_and_nothing_else_on_standard_output(
 def test_an_expectation_that_does_not_hold_ends_with_1(bench: Bench, tmp_path: Path) -> None:
     spec = bench.claim.with_name("broken.rec")
     spec.write_text(
-        claims.SPEC.replace("recovery_rate(projected) >= 0%", "drift(unconstrained) <= 1%")
+        claims.SPEC.replace("recovery_rate(projected) >= 0%", "recovery_rate(noise) >= 90%")
     )
     try:
         done = cli("run", spec, "--out", tmp_path, "--store", bench.store, "--batch-size", 4)
     finally:
         spec.unlink()
     assert done.code == 1
-    assert "✗ not met  drift(unconstrained) <= 1%" in done.out
+    assert "✗ not met  recovery_rate(noise) >= 90%" in done.out
     assert "Nothing was computed" in done.out
 
 
@@ -396,10 +396,6 @@ def test_a_spec_that_cannot_run_yet_is_refused_with_every_place_and_its_line(com
         "behavior.judged": "behavior judged",
         "behavior.judged.over": "over = harmful",
         "protect.refusal.select": "contrast(",
-        "protect.chosen": "protect chosen",
-        "protect.picked": "protect picked",
-        "protect.ranked": "protect ranked",
-        "intervene.double": "intervene double",
     }
     for path, text in places.items():
         number = next(i for i, line in enumerate(lines, 1) if text in line)

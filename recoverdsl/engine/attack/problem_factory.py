@@ -57,7 +57,7 @@ class ProblemFactory:
         """
         key = (
             step.defense, step.behavior, tuple(stage.places for stage in step.stages), step.preserve, step.goal,
-            protected.key, tuple(indices), tuple(filled or ()),
+            protected, tuple(indices), tuple(filled or ()),
         )  # fmt: skip
         if key not in self.recent:
             self.recent[key] = self._build(step, protected, indices, targets, filled or indices)

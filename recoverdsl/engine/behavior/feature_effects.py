@@ -20,6 +20,7 @@ from recoverdsl.language.schema import Positions
 
 def attribution(
     resources: Resources,
+    saes: Sequence[Autoencoder],
     goal: Callable[[Family, Tensor], Tensor],
     positions: Positions,
     indices: list[int],
@@ -36,7 +37,6 @@ def attribution(
     family = resources.model.family
     tokens = resources.tokens(indices)
     where_BT = position_mask(positions, tokens)
-    saes = resources.autoencoders
     watch: dict[int, list[Tensor]] = {sae.boundary: [] for sae in saes}
     h_BTD = embed(family, tokens).requires_grad_(True)
     with torch.enable_grad():

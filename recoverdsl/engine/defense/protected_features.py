@@ -36,10 +36,3 @@ class Protected:
         if isinstance(defense.to, MultipleOfMean):
             return SetEach(defense.to.factor * self.means[site])
         return defense.to
-
-    @property
-    def key(self) -> tuple[tuple[int, ...], ...]:
-        """The selection as a hashable value: the ids of the features at each site."""
-        return tuple(
-            (site, *features.ids_S.tolist()) for site, features in sorted(self.features.items())
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from attrs import evolve, frozen
@@ -12,6 +12,7 @@ from recoverdsl.compiler.steps import SplitDelta, columns_after_prompt
 from recoverdsl.engine.attack.delta_parts import split
 from recoverdsl.engine.attack.problem_factory import ProblemFactory, stored_delta
 from recoverdsl.engine.attack.search import outcome_of
+from recoverdsl.engine.defense.autoencoders import Autoencoder
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries, evaluate
 from recoverdsl.engine.steps.executor import FlipExecutor, Progress, executes
@@ -61,6 +62,7 @@ class SplitExecutor(FlipExecutor[SplitDelta, DeltaParts]):
         found = self.work.output.record(self.node.inputs["found"], Recoveries)
         return split_delta(
             self.work.problems, self.step, self.work.protected(self.node),
+            self.work.autoencoders(self.node),
             self.work.flip_batch(self.node, batch), rows_of(found, slice(batch.start, batch.stop)),
         )  # fmt: skip
 
@@ -69,6 +71,7 @@ def split_delta(
     problems: ProblemFactory,
     step: SplitDelta,
     protected: Protected,
+    saes: Sequence[Autoencoder],
     batch: FlipBatch,
     found: Recoveries,
 ) -> DeltaParts:
@@ -87,7 +90,7 @@ def split_delta(
         return Replay(replayed.rows, replayed.answers)
 
     after = columns_after_prompt(recover)
-    parts = split(whole, resources.autoencoders, total_BLQD, step.parts)
+    parts = split(whole, saes, total_BLQD, step.parts)
     return DeltaParts(
         torch.tensor(problem.sites).expand(len(batch.indices), -1),
         {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from recoverdsl.compiler.steps import (
@@ -12,6 +14,7 @@ from recoverdsl.compiler.steps import (
 )
 from recoverdsl.engine.behavior.feature_effects import attribution, sum_over_texts, top_features
 from recoverdsl.engine.behavior.observation import score_of
+from recoverdsl.engine.defense.autoencoders import Autoencoder
 from recoverdsl.engine.resources import Resources, Text
 from recoverdsl.engine.steps.executor import (
     Executor,
@@ -51,10 +54,11 @@ class AttributionExecutor(Executor[RankByAttribution, Attributions]):
 
     def compute(self, batch: range, progress: Progress) -> Attributions:
         resources, indices = self.resources, list(batch)
+        saes = self.work.autoencoders(self.node)
         goal = score_of(resources, self.step.score, indices)
-        effects, finite_B = attribution(resources, goal, self.step.positions, indices)
+        effects, finite_B = attribution(resources, saes, goal, self.step.positions, indices)
         return Attributions(
-            encoders_of(resources), {sae: effect_F[None] for sae, effect_F in enumerate(effects)}, finite_B
+            encoders_of(saes), {sae: effect_F[None] for sae, effect_F in enumerate(effects)}, finite_B
         )  # fmt: skip
 
 
@@ -69,16 +73,16 @@ class ContrastExecutor(TextExecutor[RankByContrast, Contrast]):
         return [text for role in ("texts", "against") for text in self._side(role)]
 
     def compute(self, batch: range, progress: Progress) -> Contrast:
-        resources, split = self.work.resources, len(self._side("texts"))
+        saes, split = self.work.autoencoders(self.node), len(self._side("texts"))
         texts, against = (
             self._sums(self._side(role)[max(0, batch.start - first) : max(0, batch.stop - first)])
             for role, first in (("texts", 0), ("against", split))
         )
-        boundaries = {number: sae.boundary for number, sae in enumerate(resources.autoencoders)}
-        return Contrast(encoders_of(resources), boundaries, texts, against)
+        boundaries = {number: sae.boundary for number, sae in enumerate(saes)}
+        return Contrast(encoders_of(saes), boundaries, texts, against)
 
     def _sums(self, texts: list[Text]) -> ActivationSums:
-        saes = {sae.boundary: sae for sae in self.work.resources.autoencoders}
+        saes = {sae.boundary: sae for sae in self.work.autoencoders(self.node)}
         if texts:
             totals, count = sum_over_texts(self.work.resources, saes, texts)
         else:
@@ -107,7 +111,7 @@ class SelectionExecutor(Executor[SelectFeatures, SelectedFeatures]):
         return self._listed() if ranking is None else self._first(ranking)
 
     def _listed(self) -> SelectedFeatures:
-        encoders = encoders_of(self.work.resources)
+        encoders = encoders_of(self.work.autoencoders(self.node))
         return SelectedFeatures(
             tuple(
                 SelectedFeature(sae, id, 0.0, encoders[sae])
@@ -156,9 +160,9 @@ class MeansExecutor(TextExecutor[MeanActivations, ActivationSums]):
         return activation_sums(*sum_over_texts(self.work.resources, features, texts))
 
 
-def encoders_of(resources: Resources) -> dict[int, str]:
+def encoders_of(saes: Sequence[Autoencoder]) -> dict[int, str]:
     """Return the invariance class of each SAE's encoder, by the number of the SAE."""
-    return {number: sae.invariance for number, sae in enumerate(resources.autoencoders)}
+    return {number: sae.invariance for number, sae in enumerate(saes)}
 
 
 def activation_sums(totals: dict[int, torch.Tensor], tokens: int) -> ActivationSums:

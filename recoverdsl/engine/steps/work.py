@@ -12,6 +12,7 @@ from recoverdsl.compiler.steps import FindSmallestNorm, Recover, RunBase
 from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.behavior.observation import Observations
+from recoverdsl.engine.defense.autoencoders import Autoencoder
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources, Text
 from recoverdsl.engine.steps.evaluation import NO_UNLIKE_ANSWER, FlipBatch
@@ -34,8 +35,8 @@ class Work:
     """Keys of the steps that select features and average them to their records on the device."""
     _texts: dict[str, list[Text]] = field(factory=dict)
     """Key of a step to its texts."""
-    _unlike: dict[int, int | None] = field(factory=dict)
-    """Place among the valid flips to the index of an example with an unlike answer."""
+    _unlike: dict[tuple[tuple[int, ...], int], int | None] = field(factory=dict)
+    """Valid flips and a place among them to the index of an example with an unlike answer."""
 
     @problems.default
     def _new_factory(self) -> ProblemFactory:
@@ -59,16 +60,21 @@ class Work:
                 self._texts[key] = self.resources.texts(node.block)
         return self._texts[key]
 
+    def autoencoders(self, node: Node) -> list[Autoencoder]:
+        """Return the SAEs whose features a step reads, as its results number them."""
+        return [self.resources.autoencoders[name] for name in self.output.graph.saes_of(node)]
+
     def protected(self, node: Node) -> Protected:
         """Return the selected features of each SAE, and their means where the defense needs them."""
         keys = (node.inputs["features"], node.inputs.get("means"))
         if keys not in self._protected:
             selected = self.output.record(keys[0], SelectedFeatures).rows
             features = {}
-            for number, sae in enumerate(self.resources.autoencoders):
+            for number, name in enumerate(self.output.graph.saes_of(node)):
                 own = [row.feature for row in selected if row.sae == number]
                 if own:
-                    features[sae.boundary] = self.resources.features(number, own)
+                    boundary = self.resources.autoencoders[name].boundary
+                    features[boundary] = self.resources.features(name, own)
             means = {}
             if keys[1] is not None:
                 sums = self.output.record(keys[1], ActivationSums)
@@ -128,11 +134,11 @@ class Work:
 
         Fixed by the order of the data, whatever the batch.
         """
-        if at not in self._unlike:
+        if (flips, at) not in self._unlike:
             read, phrases = self.resources.judged_text, self.resources.judges.phrases
             own, texts = flips[at], answers.lists()
             rotated = flips[at + 1 :] + flips[:at]
-            self._unlike[at] = next(
+            self._unlike[flips, at] = next(
                 (
                     other
                     for other in rotated
@@ -141,4 +147,4 @@ class Work:
                 ),
                 None,
             )
-        return self._unlike[at]
+        return self._unlike[flips, at]

@@ -68,6 +68,10 @@ class Collector:
         """Return what is written there."""
         return (span.source.text if span.source else self.text)[span.start : span.end]
 
+    def text_after(self, span: Span) -> str:
+        """Return what is written after it."""
+        return (span.source.text if span.source else self.text)[span.end :]
+
     @property
     def errors(self) -> list[Diagnostic]:
         """Return what keeps the spec from running."""

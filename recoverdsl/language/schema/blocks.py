@@ -215,6 +215,11 @@ class Attack:
     """A search for a small δ that brings the behavior back under the active clamp."""
 
     maximize: Objective = field(metadata=says("What δ raises."))
+    under: Annotated[str, Ref("intervene")] | None = field(
+        default=None,
+        kw_only=True,
+        metadata=says("The clamp that it attacks; needed when there are several.", later=True),
+    )
     perturb: tuple[Perturbation, ...] = field(default=(), metadata=says("Where δ is added."))
     soft_suffix: int | None = field(
         default=None,

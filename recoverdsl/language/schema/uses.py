@@ -26,6 +26,16 @@ def behavior_of(spec: Spec, attack: Attack) -> str | None:
     return attack.maximize if attack.maximize in spec.behaviors else None
 
 
+def clamp_of(spec: Spec, attack: Attack) -> str | None:
+    """Return the clamp that an attack is under: the one that it names, or else the only one.
+
+    None if it names none of several, or there is none.
+    """
+    if attack.under is not None:
+        return attack.under if attack.under in spec.intervenes else None
+    return next(iter(spec.intervenes)) if len(spec.intervenes) == 1 else None
+
+
 def tested(spec: Spec) -> list[str]:
     """Return the behaviors of which base, defended and valid flips are computed, in order.
 

@@ -61,7 +61,7 @@ def uneven() -> dict[int, Any]:
 
 
 def parts_of(made: Rig, problem: AttackProblem, delta: Tensor) -> dict[str, Tensor]:
-    return split(problem, made.resources.autoencoders, delta, PARTS)
+    return split(problem, made.saes, delta, PARTS)
 
 
 @each_family
@@ -168,7 +168,7 @@ def test_the_strongest_features_are_as_many_as_asked_for_and_within_the_others()
     made = rig()
     problem = made.problem(made.recover(stage((2, LAST))))
     delta = some(problem, 4.0)
-    counts = split(problem, made.resources.autoencoders, delta, (1, 10, 60, 1000, "other_features"))
+    counts = split(problem, made.saes, delta, (1, 10, 60, 1000, "other_features"))
     others = counts["other_features"]
     for few, many in (("1", "10"), ("10", "60")):
         assert ((counts[many] - others).flatten(1).norm(dim=1)
@@ -195,7 +195,9 @@ def replayed(made: Rig, **changes: Any) -> tuple[Recoveries, DeltaParts]:
     batch = made.batch()
     problems = made.problems()
     found = recover(problems, step, made.protected, batch)
-    return found, split_delta(problems, SplitDelta(step, PARTS), made.protected, batch, found)
+    return found, split_delta(
+        problems, SplitDelta(step, PARTS), made.protected, made.saes, batch, found
+    )
 
 
 STAGED = {

@@ -106,7 +106,7 @@ def test_score_and_gradient_are_those_of_the_unmodified_model_under_hooks(
     delta = some_delta(problem)
     score_B, gradient = gradient_of(problem, delta)
     delta_BQD, gradient_BQD, where_BQ = delta[:, 0], gradient[:, 0], problem.where_BLQ[:, 0]
-    (sae,) = resources.autoencoders
+    (sae,) = resources.autoencoders.values()
     for at, ids in enumerate(resources.prompts):
         length, width = len(ids), delta_BQD.shape[1]
         own = torch.zeros(length, 24)

@@ -20,9 +20,12 @@ from recoverdsl.engine.attack.problem_factory import positioned_delta, stored_de
 from recoverdsl.engine.attack.search import Attack, recover
 from recoverdsl.engine.behavior.generation import generate
 from recoverdsl.engine.behavior.objectives import AnswerGoal
+from recoverdsl.engine.defense.autoencoders import Autoencoder
+from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Positions
 from tests.bounds import PASS, assert_near, near
+from tests.engine.one_sae import BOUNDARY, IDS, problems, protected, recovery
 from tests.engine.rigs import (
     CLAMPED,
     ENDING,
@@ -39,6 +42,7 @@ from tests.engine.rigs import (
     stage,
     two_families,
 )
+from tests.models import jumprelu, llama
 
 SHARED = Positions(("every_generated_token",))
 EARLIER = Positions(("every_token", "target_tokens"), ("first",))
@@ -412,3 +416,15 @@ def test_a_fixed_earlier_stage_is_in_every_score(kind: str) -> None:
     assert later.fixed_BLQD is not None
     assert torch.equal(later.total(zero), later.fixed_BLQD)
     assert not later.added(zero).any()
+
+
+def test_features_of_the_same_numbers_in_another_sae_make_another_problem() -> None:
+    """Two clamps of one spec may set features 1, 5, … of two SAEs at one site to the same value."""
+    made, step = problems(llama()), recovery()
+    own = protected(made)
+    other = Protected(
+        {BOUNDARY: Autoencoder(jumprelu(seed=1), BOUNDARY).features(torch.tensor(IDS))}
+    )
+    one, two = (made.problem(step, features, [0, 1], None) for features in (own, other))
+    assert made.problem(step, own, [0, 1], None) is one
+    assert not one.h_def[BOUNDARY].equal(two.h_def[BOUNDARY])

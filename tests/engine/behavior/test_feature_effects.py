@@ -68,8 +68,8 @@ def runner(
     model = graph.add("model", LoadModel("", "float32"))
     data = graph.add("data", LoadData("", None, None, None, False), of_block="data")
     saes = {
-        f"sae {n}": graph.add(f"sae {n}", LoadSae(str(n), n, "output"))
-        for n in range(len(made.resources.autoencoders))
+        f"sae {n}": graph.add(f"sae {n}", LoadSae(str(n), n, "output"), of_block=name)
+        for n, name in enumerate(made.resources.autoencoders)
     }
     texts = {
         role: graph.add(role, LoadData(role, None, None, None, False), of_block=role)
@@ -113,7 +113,7 @@ def plain_mean(made: Rig, site: int, texts: Sequence[Text]) -> Tensor:
 @each_family
 def test_means_are_those_of_the_plain_model_text_by_text(kind: str) -> None:
     made = rig(kind)
-    readers = {sae.boundary: sae for sae in made.resources.autoencoders}
+    readers = {sae.boundary: sae for sae in made.saes}
     sums, count = sum_over_texts(made.resources, readers, MORE)
     assert count == 9
     for site in CLAMPED:
@@ -189,7 +189,7 @@ def test_a_contrast_finds_the_features_in_which_texts_were_made_to_differ(tmp_pa
         sae.W_dec.copy_(directions)
         sae.b_enc.zero_()
         sae.b_dec.zero_()
-    made.resources.autoencoders = [Autoencoder(sae, 0)]
+    made.resources.autoencoders = {"bottom": Autoencoder(sae, 0)}
     # 11 and 4 are only on the one side, 4 twice as often; 9 is before every text, 6 on both sides.
     one = [Text([9], [6, 11, 4]), Text([9, 9], [4, 3, 6, 2])]
     other = [Text([9], [6, 2]), Text([5], [3, 6, 8])]
@@ -220,11 +220,9 @@ def test_attribution_over_several_saes_is_that_over_each_alone(kind: str) -> Non
     made = rig(kind)
     indices = list(range(len(made.prompts)))
     goal = score_of(made.resources, SCORE, indices)
-    together, _ = attribution(made.resources, goal, LATER, indices)
-    saes = made.resources.autoencoders
-    for sae, effect_F in zip(saes, together, strict=True):
-        made.resources.autoencoders = [sae]
-        (alone_F,), _ = attribution(made.resources, goal, LATER, indices)
+    together, _ = attribution(made.resources, made.saes, goal, LATER, indices)
+    for sae, effect_F in zip(made.saes, together, strict=True):
+        (alone_F,), _ = attribution(made.resources, [sae], goal, LATER, indices)
         assert_near(alone_F, effect_F, GRADIENT)
         assert effect_F.abs().max() > 1e-3
 
@@ -235,7 +233,7 @@ def test_attribution_is_activation_times_gradient_in_the_plain_model(kind: str) 
     made = rig(kind)
     indices = list(range(len(made.prompts)))
     goal = score_of(made.resources, SCORE, indices)
-    found, _ = attribution(made.resources, goal, LATER, indices)
+    found, _ = attribution(made.resources, made.saes, goal, LATER, indices)
     for number, site in enumerate(CLAMPED):
         sae = made.plain.saes[site]
         total_F = torch.zeros(64, dtype=torch.float64)

@@ -130,7 +130,8 @@ def test_effects_are_sums_over_examples_whatever_the_batch(model: Callable[[], A
 
     def effects(indices: list[int]) -> Tensor:
         goal = score_of(made.resources, LOGITS, indices)
-        (effect_F,), _ = attribution(made.resources, goal, LATER, indices)
+        saes = list(made.resources.autoencoders.values())
+        (effect_F,), _ = attribution(made.resources, saes, goal, LATER, indices)
         return effect_F
 
     alone_BF = torch.stack([effects([index]) for index in range(COUNT)])

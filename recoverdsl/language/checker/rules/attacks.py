@@ -32,6 +32,25 @@ def check_attack(meaning: Meaning, path: str, attack: Attack) -> None:
         _suffix(meaning, path, attack, suffix)
     else:
         _perturbing(meaning, path, attack)
+    _under(meaning, path, attack)
+
+
+def _under(meaning: Meaning, path: str, attack: Attack) -> None:
+    """Report an attack that does not say which of several clamps it is under."""
+    clamps = meaning.spec.intervenes
+    if attack.under is not None or len(clamps) < 2:
+        return
+    kept = attack.preserve.protect if attack.preserve else None
+    meant = [f"under = {name}" for name, clamp in clamps.items() if clamp.protect == kept]
+    choices = " or ".join(f"`under = {name}`" for name in clamps)
+    meaning.lacks(
+        "REC422",
+        "there are several clamps, and this attack does not say which one it is under",
+        path,
+        path,
+        why="its figures are over the examples from which that clamp removes the behavior",
+        help=meaning.inside(path, meant[0]) if len(meant) == 1 else f"add {choices}",
+    )
 
 
 def _suffix(meaning: Meaning, path: str, attack: Attack, suffix: str) -> None:

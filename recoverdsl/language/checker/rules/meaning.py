@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 
+from attrs import evolve
+
 from recoverdsl.language import schema
-from recoverdsl.language.diagnostics import Collector, Help, replace
+from recoverdsl.language.diagnostics import Collector, Edit, Help, replace
 from recoverdsl.language.schema import Attack, Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.syntax.nodes import Span
@@ -95,6 +97,20 @@ class Meaning:
             at, at + len(literal), span.line, column, span.line, column + len(literal), span.source
         )
         return replace(place, quote(other))
+
+    def inside(self, block: str, attribute: str) -> Help:
+        """Return the help that adds an attribute at the beginning of a block."""
+        help, head = f"add `{attribute}`", self.span(block)
+        brace, _, rest = self.report.text_after(head).partition("{")
+        if brace.strip(" "):
+            return Help(help)
+        here = head.after
+        at, column = here.start + len(brace) + 1, here.column + len(brace) + 1
+        place = evolve(here, start=at, end=at, column=column, end_column=column)
+        line = rest.partition("\n")[0].strip()
+        if not line:
+            return Help(help, (Edit(place, f"\n  {attribute}"),))
+        return Help(help, (Edit(place, f" {attribute} " if line == "}" else f" {attribute};"),))
 
     # --- What several rules ask ---------------------------------------------------------------
 
