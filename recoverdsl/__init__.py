@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from recoverdsl.language.diagnostics.diagnostic import Diagnostic, Edit
     from recoverdsl.language.schema.blocks import Spec
     from recoverdsl.language.syntax.nodes import Span
+    from recoverdsl.measure.cautions import Caution
+    from recoverdsl.measure.damage import Damage, Moved
     from recoverdsl.measure.expectation import ExpectationResult
     from recoverdsl.measure.intervals import Estimate
     from recoverdsl.measure.paired_difference import PairedDifference, Specificity
@@ -58,8 +60,10 @@ _MODULES = {
     "AuditAt": "recoverdsl.api",
     "BudgetResult": "recoverdsl.measure.results",
     "BugError": "recoverdsl.errors",
+    "Caution": "recoverdsl.measure.cautions",
     "ControlResult": "recoverdsl.measure.results",
     "Counts": "recoverdsl.measure.results",
+    "Damage": "recoverdsl.measure.damage",
     "Diagnostic": "recoverdsl.language.diagnostics.diagnostic",
     "Difference": "recoverdsl.pinning.differences",
     "Edit": "recoverdsl.language.diagnostics.diagnostic",
@@ -72,6 +76,7 @@ _MODULES = {
     "IntervalUsed": "recoverdsl.measure.results",
     "Lock": "recoverdsl.pinning.lock",
     "LockError": "recoverdsl.errors",
+    "Moved": "recoverdsl.measure.damage",
     "Node": "recoverdsl.compiler.graph",
     "NotYetError": "recoverdsl.errors",
     "Observer": "recoverdsl.engine.steps.observer",
@@ -109,8 +114,10 @@ __all__ = [
     "AuditAt",
     "BudgetResult",
     "BugError",
+    "Caution",
     "ControlResult",
     "Counts",
+    "Damage",
     "Diagnostic",
     "Difference",
     "Edit",
@@ -123,6 +130,7 @@ __all__ = [
     "IntervalUsed",
     "Lock",
     "LockError",
+    "Moved",
     "Node",
     "NotYetError",
     "Observer",

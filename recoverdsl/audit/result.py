@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from recoverdsl.audit.claim import Claim
+from recoverdsl.audit.damages import damages
 from recoverdsl.audit.tables import example_rows, failed, observed
 from recoverdsl.compiler.attacks import budgets_of_expectations
 from recoverdsl.compiler.graph import Observed
@@ -21,6 +22,7 @@ from recoverdsl.language.schema.unrelated import controls_of
 from recoverdsl.language.schema.uses import behavior_of
 from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
+from recoverdsl.measure.cautions import cautions
 from recoverdsl.measure.checks import CHECKS, Evidence, flags
 from recoverdsl.measure.keys import Budget
 from recoverdsl.measure.specificity import specificities, unspecific
@@ -87,6 +89,7 @@ def assemble(
         Evidence(frame, summary.attacks, summary.controls, searches, spellings, unchecked)
     )
     specific = specificities(frame, controls)
+    side_effects = damages(output)
     counts = {
         name: _counts(output, observed, _outcomes_of(frame, summary, name))
         for name, observed in output.graph.behaviors.items()
@@ -122,6 +125,8 @@ def assemble(
         intervals=summary.intervals,
         checks=tuple(CHECKS),
         flags=found,
+        damage=side_effects,
+        cautions=cautions(spec.intervenes, side_effects),
         specificities=specific,
         environment=environment | _steps(spec, output, ids),
     )

@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 
 from recoverdsl.compiler import steps
 from recoverdsl.compiler.attacks import attack_steps, budgets_of_expectations, control_step
-from recoverdsl.compiler.graph import Graph, Observed
+from recoverdsl.compiler.graph import Graph, Observed, SideEffects
 from recoverdsl.compiler.steps import (
     ChooseTargets,
     Defense,
@@ -21,6 +21,8 @@ from recoverdsl.compiler.steps import (
     LoadSae,
     MeanActivations,
     Measure,
+    MeasureMoves,
+    MeasureTextEffects,
     MultipleOfMean,
     RankByAttribution,
     RankByContrast,
@@ -40,6 +42,7 @@ from recoverdsl.language.schema.parts import Part, part_named
 from recoverdsl.language.schema.unrelated import controls_of
 from recoverdsl.language.schema.uses import behavior_of, target_of, tested
 from recoverdsl.measure.keys import Budget, RowKind, TableKey, limit_text
+from recoverdsl.measure.ordinary_text import digest_of
 
 SEARCH_STEPS = 16
 """Steps for each radius and each random start in the search of the smallest norm."""
@@ -94,6 +97,7 @@ class _Compiler:
         defense = self._defense(intervene_name, intervene)
         for name in self.graph.behaviors:
             self._flips(name, intervene_name, defense)
+        self._side_effects(intervene_name, intervene, defense)
 
         for name, attack in spec.attacks.items():
             inputs = self._inputs(attack)
@@ -109,7 +113,14 @@ class _Compiler:
         for budget in budgets_of_expectations(spec):
             self._try_harder(budget)
         tables = {str(table): key for table, key in self.graph.tables.items()}
-        measure = add("measure", Measure(dict(spec.measures)), **self._observed(), **tables)
+        measured = {
+            f"{role} of {name}": key
+            for name, effects in self.graph.side_effects.items()
+            for role, key in (("text", effects.text), ("moves", effects.moves))
+        }
+        measure = add(
+            "measure", Measure(dict(spec.measures)), **self._observed(), **tables, **measured
+        )
         harder = {str(budget): key for budget, key in self.graph.strength.items()}
         add("judge", JudgeExpectations(spec.expects), measure=measure, **harder)
         return self.graph
@@ -237,6 +248,21 @@ class _Compiler:
             f"mean activations, {name}", MeanActivations(), **inputs
         )
         return Defense(MultipleOfMean(to.factor), intervene.when, intervene.at)
+
+    def _side_effects(self, name: str, intervene: schema.Intervene, defense: Defense) -> None:
+        """Add the steps that measure what a clamp does besides removing the behavior."""
+        count = intervene.ordinary_texts
+        if not count:
+            return
+        of_clamp = {role: key for role, key in self.common.items() if role != "data"}
+        on_text = MeasureTextEffects(defense, digest_of(count), count)
+        text = self.graph.add(f"measure on ordinary text, {name}", on_text, **of_clamp)
+        inputs = dict(self.common)
+        for behavior, observed in self.graph.behaviors.items():
+            if self.spec.behaviors[behavior].generate and observed.defended:
+                inputs["written"] = observed.defended
+        moves = self.graph.add(f"measure moved states, {name}", MeasureMoves(defense), **inputs)
+        self.graph.side_effects[name] = SideEffects(text, moves)
 
     # --- Attacks ----------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from recoverdsl.report.evidence import cautions
 from recoverdsl.report.openings import OPENING_HEADINGS, categories, openings
 from recoverdsl.report.plots import part_bars, recovery_against_budget, recovery_against_drift
 from recoverdsl.report.revealed import Revealed, by_example
+from recoverdsl.report.side_effects import side_effects
 from recoverdsl.report.specificity import specificity
 from recoverdsl.report.strength import strength
 from recoverdsl.report.words import clean, clean_line, figure, percent
@@ -127,6 +128,7 @@ def render_html(
         specificity=[*specificity(result), *sentences.targets(result)],
         cautions=cautions(result),
         method=sentences.method(result),
+        side_effects=side_effects(result),
         attacks=attacks,
         controls=controls,
         generates=generates(result),

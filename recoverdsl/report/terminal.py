@@ -24,6 +24,7 @@ from recoverdsl.report.sentences import (
     targets,
     undecided,
 )
+from recoverdsl.report.side_effects import side_effects
 from recoverdsl.report.specificity import specificity
 from recoverdsl.report.strength import strength
 from recoverdsl.report.sweep_page import (
@@ -123,6 +124,7 @@ def show(
         *(Padding(text(finding, "yellow"), (0, 0, 0, 2)) for finding in tried.findings),
         *(text(sentence) for sentence in (*specificity(result), *targets(result))),
         text(funnel(result), "dim"),
+        *(text(sentence, "dim") for sentence in side_effects(result)),
         Text(),
     ]
 
