@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from recoverdsl.language.diagnostics.diagnostic import Diagnostic, Edit
     from recoverdsl.language.schema.blocks import Spec
     from recoverdsl.language.syntax.nodes import Span
+    from recoverdsl.measure.cautions import Caution
+    from recoverdsl.measure.damage import Damage, Moved
     from recoverdsl.measure.expectation import ExpectationResult
     from recoverdsl.measure.intervals import Estimate
     from recoverdsl.measure.paired_difference import PairedDifference, Specificity
@@ -60,10 +62,12 @@ _MODULES = {
     "AuditAt": "recoverdsl.api",
     "BudgetResult": "recoverdsl.measure.results",
     "BugError": "recoverdsl.errors",
+    "Caution": "recoverdsl.measure.cautions",
     "ClampResult": "recoverdsl.measure.results",
     "ClampedBehavior": "recoverdsl.measure.results",
     "ControlResult": "recoverdsl.measure.results",
     "Counts": "recoverdsl.measure.results",
+    "Damage": "recoverdsl.measure.damage",
     "Diagnostic": "recoverdsl.language.diagnostics.diagnostic",
     "Difference": "recoverdsl.pinning.differences",
     "Edit": "recoverdsl.language.diagnostics.diagnostic",
@@ -76,6 +80,7 @@ _MODULES = {
     "IntervalUsed": "recoverdsl.measure.results",
     "Lock": "recoverdsl.pinning.lock",
     "LockError": "recoverdsl.errors",
+    "Moved": "recoverdsl.measure.damage",
     "Node": "recoverdsl.compiler.graph",
     "NotYetError": "recoverdsl.errors",
     "Observer": "recoverdsl.engine.steps.observer",
@@ -113,10 +118,12 @@ __all__ = [
     "AuditAt",
     "BudgetResult",
     "BugError",
+    "Caution",
     "ClampResult",
     "ClampedBehavior",
     "ControlResult",
     "Counts",
+    "Damage",
     "Diagnostic",
     "Difference",
     "Edit",
@@ -129,6 +136,7 @@ __all__ = [
     "IntervalUsed",
     "Lock",
     "LockError",
+    "Moved",
     "Node",
     "NotYetError",
     "Observer",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from recoverdsl.audit.claim import Claim
+from recoverdsl.audit.damages import damages
 from recoverdsl.audit.protected_features import protected_features
 from recoverdsl.audit.tables import example_rows, failed, observed
 from recoverdsl.compiler.attacks import budgets_of_expectations
@@ -25,6 +26,7 @@ from recoverdsl.language.schema.unrelated import controls_of, limits_of_control
 from recoverdsl.language.schema.uses import behavior_of, clamp_of
 from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
+from recoverdsl.measure.cautions import cautions
 from recoverdsl.measure.checks import CHECKS, Evidence, flags
 from recoverdsl.measure.keys import Budget
 from recoverdsl.measure.specificity import specificities, unspecific
@@ -106,6 +108,7 @@ def assemble(
         )
         for name, clamp in output.graph.clamps.items()
     }  # fmt: skip
+    side_effects = damages(output)
     counts = {
         name: next(iter(clamps.values())).behaviors[name].counts
         if clamps
@@ -144,6 +147,8 @@ def assemble(
         intervals=summary.intervals,
         checks=tuple(CHECKS),
         flags=found,
+        damage=side_effects,
+        cautions=cautions(spec.intervenes, side_effects),
         specificities=specific,
         protected=protected_features(spec, output),
         environment=environment | _steps(output, ids),

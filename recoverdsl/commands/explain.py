@@ -16,13 +16,13 @@ from recoverdsl.commands.terminal import say
     examples=[
         ("recoverdsl explain REC401", "show the meaning of a mistake, the reason for the rule, and a fix"),
         ("recoverdsl explain starved", "show the meaning of a flag on an attack"),
-        ("recoverdsl explain", "list all codes and flags with their titles"),
+        ("recoverdsl explain", "list all codes, flags and cautions with their titles"),
     ],
-    codes={0: "explained", 2: "there is no such code or flag"},
+    codes={0: "explained", 2: "there is no such code, flag or caution"},
 )  # fmt: skip
 @click.argument("code", required=False, metavar="[CODE]", shell_complete=candidates.codes)
 def explain(code: str | None) -> int:
-    """Explain a mistake by its code (REC101, rec101 or 101), or a flag on an attack by its name."""
+    """Explain a mistake by its code (REC101, rec101 or 101), or a flag or caution by its name."""
     from recoverdsl.language.diagnostics import explanations
     from recoverdsl.measure import flag_pages
 

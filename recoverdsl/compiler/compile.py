@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 
 from recoverdsl.compiler import steps
 from recoverdsl.compiler.attacks import attack_steps, budgets_of_expectations, control_step
-from recoverdsl.compiler.graph import Graph, Observed
+from recoverdsl.compiler.graph import Graph, Observed, SideEffects
 from recoverdsl.compiler.steps import (
     ChooseTargets,
     Defense,
@@ -21,6 +21,8 @@ from recoverdsl.compiler.steps import (
     LoadSae,
     MeanActivations,
     Measure,
+    MeasureMoves,
+    MeasureTextEffects,
     MultipleOfMean,
     RankByAttribution,
     RankByContrast,
@@ -41,6 +43,7 @@ from recoverdsl.language.schema.parts import Part, part_named
 from recoverdsl.language.schema.unrelated import controls_of, limits_of_control
 from recoverdsl.language.schema.uses import behavior_of, clamp_of, target_of, tested
 from recoverdsl.measure.keys import Budget, RowKind, TableKey, limit_text
+from recoverdsl.measure.ordinary_text import digest_of
 
 SEARCH_STEPS = 16
 """Steps for each radius and each random start in the search of the smallest norm."""
@@ -110,6 +113,7 @@ class _Compiler:
             self.graph.readings[name] = add(
                 f"read features, {name}", reading, **self.clamps[name].inputs
             )
+            self._side_effects(name, intervene)
 
         for name, attack in spec.attacks.items():
             defense, inputs = self.clamps[self._under(attack)].defense, self._inputs(attack)
@@ -126,8 +130,18 @@ class _Compiler:
             self._try_harder(budget)
         tables = {str(table): key for table, key in self.graph.tables.items()}
         readings = {f"readings {name}": key for name, key in self.graph.readings.items()}
+        measured = {
+            f"{role} of {name}": key
+            for name, effects in self.graph.side_effects.items()
+            for role, key in (("text", effects.text), ("moves", effects.moves))
+        }
         measure = add(
-            "measure", Measure(dict(spec.measures)), **self._observed(), **readings, **tables
+            "measure",
+            Measure(dict(spec.measures)),
+            **self._observed(),
+            **readings,
+            **tables,
+            **measured,
         )
         harder = {str(budget): key for budget, key in self.graph.strength.items()}
         add("judge", JudgeExpectations(spec.expects), measure=measure, **harder)
@@ -263,6 +277,23 @@ class _Compiler:
         chosen = SelectFeatures(count=select.count, each=select.each)
         features = self.graph.add(key, chosen, **saes, ranking=ranked)
         return {**self.base, **saes, "features": features}
+
+    def _side_effects(self, name: str, intervene: schema.Intervene) -> None:
+        """Add the steps that measure what a clamp does besides removing the behavior."""
+        count, clamp = intervene.ordinary_texts, self.clamps[name]
+        if not count:
+            return
+        of_clamp = {role: key for role, key in clamp.inputs.items() if role != "data"}
+        on_text = MeasureTextEffects(clamp.defense, digest_of(count), count)
+        text = self.graph.add(f"measure on ordinary text, {name}", on_text, **of_clamp)
+        inputs = dict(clamp.inputs)
+        for behavior, observed in self.graph.clamps[name].items():
+            if self.spec.behaviors[behavior].generate:
+                inputs["written"] = observed.defended
+        moves = self.graph.add(
+            f"measure moved states, {name}", MeasureMoves(clamp.defense), **inputs
+        )
+        self.graph.side_effects[name] = SideEffects(text, moves)
 
     # --- Attacks ----------------------------------------------------------------------------------
 

@@ -49,6 +49,16 @@ class Observed:
 
 
 @frozen
+class SideEffects:
+    """The keys of the steps that measure what a clamp does besides removing the behavior."""
+
+    text: str
+    """On ordinary text."""
+    moves: str
+    """On the states of the tested examples."""
+
+
+@frozen
 class Graph:
     """Nodes in an order in which each comes after its inputs."""
 
@@ -67,6 +77,8 @@ class Graph:
     the spec."""
     clamps: dict[str, dict[str, Observed]] = field(factory=dict)
     """Clamp to each behavior that is tested with the steps that observe it, in the order of the spec."""
+    side_effects: dict[str, SideEffects] = field(factory=dict)
+    """Clamp to the steps that measure its side effects; none of a clamp whose spec asks for none."""
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())

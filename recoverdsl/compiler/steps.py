@@ -244,6 +244,27 @@ class ChooseTargets(Step):
     goal: ReachBehavior
 
 
+@frozen
+class MeasureTextEffects(Step):
+    """What the clamp does to ordinary text: the next tokens, without and under it, and how far it moves
+    the states."""
+
+    version = 1
+    defense: Defense
+    texts: str
+    """Digest of the texts."""
+    count: int
+    """How many of those that ship with the tool these are, ≥ 1."""
+
+
+@frozen
+class MeasureMoves(Step):
+    """How far the clamp moves the states of the tested examples."""
+
+    version = 1
+    defense: Defense
+
+
 # --- With δ ---------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""The pages that explain the checks of the attacks, read from `pages/`: for the terminal and the documentation.
+"""The pages that explain the checks of the attacks and the cautions, read from `pages/`: for the terminal and the documentation.
 
 `python -m recoverdsl.measure.flag_pages FILE` writes that of the documentation; `make generated` runs
 it.
@@ -25,12 +25,14 @@ _HEAD = """\
 # Checks of the attacks
 
 A clamp that was attacked weakly looks like one that holds. So every attack is put to these checks. A flag speaks against each conclusion that little is recovered, by that attack at that norm: such an expectation is undecided, and the verdict at most *inconclusive*. `result.json` lists the flags, and reports show them under "How hard did we try?". `recoverdsl explain NAME` prints a page in a terminal.
+
+Three of these pages are of *cautions* about the clamp itself, `changes_ordinary_text`, `moves_the_state` and `side_effects_unmeasured`: they stand beside any verdict, and change none.
 """
 
 
 @frozen
 class FlagPage:
-    """The page of one check."""
+    """The page of one check or caution."""
 
     name: str
     title: str
@@ -40,17 +42,17 @@ class FlagPage:
 
 @cache
 def names() -> tuple[str, ...]:
-    """Return the names of the checks that have a page, sorted."""
+    """Return the names of the checks and cautions that have a page, sorted."""
     found = (file.name for file in _PAGES.iterdir() if file.name.endswith(".md"))
     return tuple(sorted(name.removesuffix(".md") for name in found))
 
 
 @cache
 def page(name: str) -> FlagPage:
-    """Return the page of a check.
+    """Return the page of a check or caution.
 
     Raises:
-        FileNotFoundError: there is no such check.
+        FileNotFoundError: there is no such check or caution.
     """
     text = _PAGES.joinpath(f"{name}.md").read_text(encoding="utf-8")
     title, _, body = text.partition("\n\n")
@@ -63,7 +65,7 @@ def render(page: FlagPage) -> str:
 
 
 def render_list() -> str:
-    """Return all checks with their titles, one on each line."""
+    """Return all checks and cautions with their titles, one on each line."""
     return "".join(f"{name}  {page(name).title}\n" for name in names())
 
 

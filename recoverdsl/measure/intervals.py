@@ -172,6 +172,44 @@ def bootstrap(
     return Estimate(float(middle(defined)), float(interval.low), float(interval.high), len(defined))
 
 
+def bootstrap_of_ratio(
+    totals: ArrayLike,
+    counts: ArrayLike,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Estimate Σ totals / Σ counts, a mean over the parts of clusters such as the tokens of texts, with the
+    percentile bootstrap interval over clusters.
+
+    Args:
+        totals: the sum of each cluster, finite.
+        counts: how many parts each has, > 0.
+        confidence: in (0, 1).
+        resamples: number of resamples, ≥ 1.
+        seed: of the resampling; the same values and seed give the same interval.
+
+    Returns:
+        The ratio, with `n` clusters. Of no cluster it is undefined; of one, or of several with the same
+        mean, the interval has no width.
+
+    Raises:
+        ValueError: `confidence` is not in (0, 1).
+    """
+    _check_confidence(confidence)
+    sums, sizes = (np.asarray(values, dtype=np.float64).ravel() for values in (totals, counts))
+    if len(sums) == 0:
+        return UNDEFINED
+    value = float(sums.sum() / sizes.sum())
+    if np.ptp(sums / sizes) == 0:
+        return Estimate(value, value, value, len(sums))
+    drawn = np.random.default_rng(seed).integers(0, len(sums), (resamples, len(sums)))
+    ratios = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(ratios, [tail, 1 - tail])
+    return Estimate(value, float(low), float(high), len(sums))
+
+
 def largest(values: ArrayLike) -> Estimate:
     """Estimate a maximum: the largest of the values that are finite. It has no interval.
 

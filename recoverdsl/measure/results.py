@@ -12,6 +12,8 @@ from cattrs import BaseValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from recoverdsl.errors import UsageError
+from recoverdsl.measure.cautions import Caution
+from recoverdsl.measure.damage import Damage
 from recoverdsl.measure.expectation import ExpectationResult
 from recoverdsl.measure.former_results import FORMER, from_former
 from recoverdsl.measure.intervals import Estimate
@@ -213,6 +215,11 @@ class Result:
     """Names of the checks that the attacks were put to."""
     flags: tuple[Flag, ...] = ()
     """What these checks found."""
+    damage: dict[str, Damage] = field(factory=dict)
+    """Clamp to what it does to ordinary text and how far it moves the states that it edits; none of a
+    clamp of which the spec asks not to measure it."""
+    cautions: tuple[Caution, ...] = ()
+    """What should be read beside the verdict, which none of it changes."""
     specificities: tuple[Specificity, ...] = ()
     """Each attack compared with its controls of another target, pair by pair."""
     protected: dict[str, ProtectedFeatures] = field(factory=dict)

@@ -42,10 +42,11 @@ def finding(control: ControlResult, attack: AttackResult | None) -> Finding | No
 
 
 def cautions(result: Result) -> list[str]:
-    """List the reasons for caution: controls that make recovery weak evidence, selected features without a
-    positive effect, and features ranked on tested prompts."""
+    """List the reasons for caution: the side effects of the clamp, controls that make recovery weak
+    evidence, selected features without a positive effect, and features ranked on tested prompts."""
     found = (finding(c, result.attacks.get(c.of)) for c in result.controls.values())
     return [
+        *(f"{one.name}: {clean_line(one.sentence)}" for one in result.cautions),
         *(one.caution for one in found if one is not None and one.caution),
         *_without_effect(result),
         *_not_held_out(result),

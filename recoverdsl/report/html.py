@@ -36,6 +36,7 @@ from recoverdsl.report.plots import part_bars, recovery_against_budget, recovery
 from recoverdsl.report.protected_features import HEADINGS as FEATURE_HEADINGS
 from recoverdsl.report.protected_features import MANY, feature_tables
 from recoverdsl.report.revealed import Revealed, by_example
+from recoverdsl.report.side_effects import side_effects
 from recoverdsl.report.specificity import specificity
 from recoverdsl.report.strength import strength
 from recoverdsl.report.words import clean, clean_line, figure, percent
@@ -143,6 +144,7 @@ def render_html(
         specificity=[*specificity(result), *sentences.targets(result)],
         cautions=cautions(result),
         method=sentences.method(result),
+        side_effects=side_effects(result),
         attacks=attacks,
         controls=controls,
         generates=generates(result),

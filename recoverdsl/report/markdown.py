@@ -23,6 +23,7 @@ from recoverdsl.report.sentences import (
     targets,
     undecided,
 )
+from recoverdsl.report.side_effects import side_effects
 from recoverdsl.report.specificity import specificity
 from recoverdsl.report.strength import strength
 from recoverdsl.report.words import clean_line
@@ -63,6 +64,7 @@ def to_markdown(result: Result, examples: pd.DataFrame | None = None) -> str:
         ),
         _escape(funnel(result)),
         "",
+        *(line for said in side_effects(result) for line in (_escape(said), "")),
     ]
     if how := method(result):
         lines += [_escape(how), ""]

@@ -26,6 +26,7 @@ from recoverdsl.report.sentences import (
     targets,
     undecided,
 )
+from recoverdsl.report.side_effects import side_effects
 from recoverdsl.report.specificity import specificity
 from recoverdsl.report.strength import strength
 from recoverdsl.report.sweep_page import (
@@ -126,6 +127,7 @@ def show(
         *(text(sentence) for sentence in (*specificity(result), *targets(result))),
         text(funnel(result), "dim"),
         *(text(one.summary, "dim") for one in feature_tables(result)),
+        *(text(sentence, "dim") for sentence in side_effects(result)),
         Text(),
     ]
 

@@ -172,14 +172,20 @@ PROJECTED = {
 """The steps that search by the attack `projected`, and by its budget for an unrelated target; without the
 clamp only at the limit that the expectation is about."""
 
+CLAMPED = {
+    "run defended, clamp", "measure on ordinary text, clamp", "measure moved states, clamp", "read features, clamp",
+}  # fmt: skip
+"""The steps that run the model under the clamp without δ."""
+
 
 @pytest.mark.parametrize(
     ("path", "value", "first"),
     [
         ("projected.steps", "13", PROJECTED),
         ("unconstrained.with", "adam(lr = 0.2)", {"recover unconstrained at norm 6", *PROJECTED}),
-        ("clamp.to", "-4.0", {"run defended, clamp", "read features, clamp"}),
-        ("clamp.when", "always", {"run defended, clamp", "read features, clamp"}),
+        ("clamp.to", "-4.0", CLAMPED),
+        ("clamp.when", "always", CLAMPED),
+        ("clamp.ordinary_texts", "39", {"measure on ordinary text, clamp"}),
         ("chosen.select", "features(1, 2)", {"select features chosen"}),
         ("projected.find", "smallest_norm(within = 5%)", {"find smallest norm, projected", "find smallest norm, projected unrelated"}),
         ("noise.seed", "1", {f"control noise {which}at norm {limit}" for which in ("", "without its constraint ") for limit in (2, 4, 8)}),

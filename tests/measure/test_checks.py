@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from recoverdsl.measure import table
+from recoverdsl.measure.cautions import CAUTIONS
 from recoverdsl.measure.checks import CHECKS, Evidence, flags
 from recoverdsl.measure.flag_pages import names, page
 from recoverdsl.measure.rows import ExampleRow
@@ -150,7 +151,7 @@ def test_nothing_is_found_of_nothing() -> None:
 
 
 def test_every_check_has_a_page_and_every_page_a_check() -> None:
-    assert sorted(CHECKS) == list(names())
+    assert sorted([*CHECKS, *CAUTIONS]) == list(names())
     for name in CHECKS:
         text = page(name)
         assert text.title

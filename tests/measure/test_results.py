@@ -13,6 +13,8 @@ import pytest
 
 from recoverdsl.errors import UsageError
 from recoverdsl.measure import expectation, results, verdict
+from recoverdsl.measure.cautions import Caution
+from recoverdsl.measure.damage import Damage, Moved
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.protected_features import ProtectedFeature, ProtectedFeatures
 from recoverdsl.measure.results import (
@@ -106,6 +108,20 @@ def example() -> Result:
         },
         checks=("beaten_by_control", "starved"),
         flags=(Flag("starved", "flag", "projected", 0.05, "At norm 20 …", 20.0),),
+        damage={
+            "clamp": Damage(
+                Estimate(0.2, 0.1, 0.3, 40),
+                20.0,
+                25.0,
+                40,
+                3000,
+                0,
+                Moved(0.5, 1.2, 80, 90),
+                Moved(None, None, 0, 90),
+                "0f0f",
+            )
+        },
+        cautions=(Caution("changes_ordinary_text", "clamp", 0.2, "The clamp clamp …"),),
         environment={"threads": 2, "device": "cpu", "versions": {"torch": "2", "attrs": "24"}},
     )
 
@@ -136,6 +152,14 @@ def test_a_result_that_names_no_clamp_is_still_read() -> None:
     assert read.clamps == {}
     assert read.attacks["projected"].under is None
     assert read.counts == example().counts
+
+
+def test_a_result_without_side_effects_is_still_read() -> None:
+    old = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    del old["damage"], old["cautions"]
+    read = from_json(json.dumps(old))
+    assert (read.damage, read.cautions) == ({}, ())
+    assert attrs.evolve(example(), damage={}, cautions=()) == from_json(to_json(read))
 
 
 def test_golden() -> None:

@@ -402,7 +402,10 @@ def test_other_phrases_are_another_behavior_and_what_selects_features_is_kept(co
     phrases.write_text(phrases.read_text().replace("within = 3", "within = 1"))
     found = states(copy)
     kept = {key for key, state in found.items() if state == "kept"}
-    assert kept == {"rank features refusal", "select features refusal", "mean activations, clamp"}
+    assert kept == {
+        "rank features refusal", "select features refusal", "mean activations, clamp",
+        "measure on ordinary text, clamp",
+    }  # fmt: skip
 
 
 def test_phrases_in_another_order_and_with_a_comment_are_the_same_behavior(copy: Path) -> None:
@@ -511,4 +514,7 @@ def test_another_classifier_is_another_behavior(tmp_path: Path) -> None:
     config = tmp_path / "judge/config.json"
     config.write_text(config.read_text().replace('"other"', '"else"'))
     kept = {key for key, state in states(spec).items() if state == "kept"}
-    assert kept == {"rank features refusal", "select features refusal", "mean activations, clamp"}
+    assert kept == {
+        "rank features refusal", "select features refusal", "mean activations, clamp",
+        "measure on ordinary text, clamp",
+    }  # fmt: skip

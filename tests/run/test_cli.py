@@ -180,9 +180,9 @@ def test_a_plan_lists_the_steps_that_an_earlier_run_has_stored(
     after = cli("plan", bench.claim, "--store", bench.store)
     assert (before.code, after.code) == (0, 0)
     assert "kept" not in before.out
-    assert "16 of 16 steps to run." in before.out
+    assert "18 of 18 steps to run." in before.out
     assert "to run" not in after.out.replace("Nothing to run", "")
-    assert after.out.count("     kept  ") == 16
+    assert after.out.count("     kept  ") == 18
     # No expectation says anything of recovery, so no attack is searched again.
     assert "try harder" not in after.out
     assert not (tmp_path / "empty").exists()

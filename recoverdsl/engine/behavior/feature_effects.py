@@ -65,22 +65,17 @@ def sum_over_texts(
         readers: by boundary, the SAE or the features that encode the residual stream there.
     """
     family = resources.model.family
-    prompts = Tokens.pad([text.before for text in texts], resources.device)
-    width = max(len(text.read) for text in texts)
-    ids_BN = torch.tensor(
-        [text.read + [0] * (width - len(text.read)) for text in texts],
-        dtype=torch.long, device=resources.device,
-    )  # fmt: skip
-    lengths_B1 = torch.tensor([[len(text.read)] for text in texts], device=resources.device)
-    mask_BN = torch.arange(width, device=resources.device) < lengths_B1
-    tokens = prompts.followed_by(ids_BN, mask_BN)
+    tokens = Tokens.in_parts(
+        [text.before for text in texts], [text.read for text in texts], resources.device
+    )
+    mask_BN = tokens.mask_BT[:, tokens.prompt :]
     watch: dict[int, list[Tensor]] = {site: [] for site in readers}
     run_layers(
         family, embed(family, tokens), tokens, start=0, stop=max(readers),
         edits=Intervention().edits(tokens, watch=watch),
     )  # fmt: skip
     totals = {
-        site: reader.encode(watch[site][0][:, prompts.prompt :][mask_BN]).double().sum(0)
+        site: reader.encode(watch[site][0][:, tokens.prompt :][mask_BN]).double().sum(0)
         for site, reader in readers.items()
     }
     return totals, int(mask_BN.sum())

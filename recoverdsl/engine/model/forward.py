@@ -73,6 +73,19 @@ class Tokens:
             ),
         )
 
+    @classmethod
+    def in_parts(
+        cls, before: list[list[int]], after: list[list[int]], device: torch.device
+    ) -> Tokens:
+        """Return texts in two parts as one batch: prompts, and what follows each."""
+        width = max(map(len, after))
+        ids_BN = torch.tensor(
+            [row + [0] * (width - len(row)) for row in after], dtype=torch.long, device=device
+        )
+        lengths_B1 = torch.tensor([[len(row)] for row in after], device=device)
+        mask_BN = torch.arange(width, device=device) < lengths_B1
+        return cls.pad(before, device).followed_by(ids_BN, mask_BN)
+
 
 @frozen(eq=False)
 class Prefix:

@@ -175,6 +175,17 @@ class Intervene:
     at: Positions = field(
         default=Positions(("every_token", "generated")), metadata=says("Token positions.")
     )
+    ordinary_texts: int = field(
+        default=40,
+        metadata=says(
+            "Ordinary texts, of those that ship with the tool, on which the side effects of the clamp are "
+            "measured; 0 for none.",
+            at_least=0,
+            at_most=40,
+            unit="texts",
+            later=True,
+        ),
+    )
 
 
 @block("budget")
