@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.tables import example_rows, failed, observed
-from recoverdsl.compiler.attacks import budgets_of_expectations
+from recoverdsl.compiler.attacks import budgets_of, budgets_of_expectations
 from recoverdsl.compiler.graph import Observed
 from recoverdsl.compiler.steps import SelectFeatures
 from recoverdsl.engine.steps.feature_records import SelectedFeatures
@@ -22,7 +22,6 @@ from recoverdsl.language.schema.uses import behavior_of
 from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
 from recoverdsl.measure.checks import CHECKS, Evidence, flags
-from recoverdsl.measure.keys import Budget
 from recoverdsl.measure.specificity import specificities, unspecific
 from recoverdsl.measure.summary import Planned, Summary, judge, summarize
 from recoverdsl.measure.table import to_frame
@@ -99,16 +98,10 @@ def assemble(
         controls=summary.controls,
         attributions=summary.attributions,
         expectations=decide(
-            judge(spec.expects, summary.attacks, summary.controls, summary.intervals),
-            largest={name: attack.limit for name, attack in summary.attacks.items()},
-            covers={
-                Budget(name, budget.limit): budget.covers
-                for name, attack in summary.attacks.items()
-                for budget in attack.budgets
-                if budget.covers
-            },
+            judge(spec.expects, summary),
+            [budgets_of(spec, expectation) for expectation in spec.expects],
             flags=found,
-            unspecific=unspecific(specific, budgets_of_expectations(spec)),
+            unspecific=unspecific(frame, specific, budgets_of_expectations(spec)),
         ),
         inputs=tuple(
             results.Input(name, kind, source_of(block).pin(claim.fetcher))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from attrs import evolve, frozen
@@ -24,7 +23,7 @@ from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of, suffix_of
 from recoverdsl.language.schema.metrics import says_of_recovery
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
-from recoverdsl.measure.keys import Budget, limit_text
+from recoverdsl.measure.keys import Budget, limit_text, same_limit
 
 STEPS = 100
 """Optimization steps of an attack that sets none (paper: single-layer schedule)."""
@@ -54,32 +53,40 @@ def attack_steps(
         yield AttackStep(f"recover {name} at norm {limit_text(limit)}", limit, step)
 
 
-def budgets_of_expectations(spec: Spec) -> list[Budget]:
-    """Return the budgets of attacks with a δ whose recovery an expectation is about, once each.
+def budgets_of(spec: Spec, expectation: schema.Expectation) -> tuple[Budget, ...]:
+    """Return the budgets of attacks on which an expectation about recovery rests; none if it is about
+    something else.
 
-    An expectation of `strongest` is about every attack that it covers at that norm.
+    One of `strongest` rests on every attack that it covers at that norm. One of a smallest norm is about
+    every attack that searches for one, at the norm that it names.
     """
-    found: dict[Budget, None] = {}
-    for e in spec.expects:
-        if not says_of_recovery(e.metric, e.operator, e.value):
-            continue
-        names = strongest_of(spec) if e.subject == STRONGEST else (e.subject,)
-        attacks = {name: spec.attacks[name] for name in names if name in spec.attacks}
-        limits = {
-            name: limits_of(spec, attack)
-            for name, attack in attacks.items()
-            if not suffix_of(attack)
-        }
-        largest = max((of[-1] for of in limits.values()), default=None)
-        norm = largest if e.norm is None else e.norm
-        if norm is not None:
-            found |= {
-                Budget(name, limit): None
-                for name, of in limits.items()
-                for limit in of
-                if math.isclose(limit, norm)
-            }
-    return list(found)
+    e = expectation
+    if not says_of_recovery(e.metric, e.operator, e.value):
+        return ()
+    names = strongest_of(spec) if e.subject == STRONGEST else (e.subject,)
+    attacks = {name: spec.attacks[name] for name in names if name in spec.attacks}
+    limits: dict[str, tuple[float | None, ...]] = {
+        name: limits_of(spec, attack) or (None,) for name, attack in attacks.items()
+    }
+    if e.metric == "smallest_norm":
+        last = {name: of[-1] for name, of in limits.items() if attacks[name].find}
+        return tuple(Budget(name, min(e.value, to), least=True) for name, to in last.items() if to)
+    norm = (
+        max((at[-1] for at in limits.values() if at[-1]), default=None)
+        if e.norm is None
+        else e.norm
+    )
+    return tuple(
+        Budget(name, limit)
+        for name, of in limits.items()
+        for limit in of
+        if same_limit(limit, norm)
+    )
+
+
+def budgets_of_expectations(spec: Spec) -> list[Budget]:
+    """Return the budgets on which the expectations about recovery rest, once each."""
+    return list(dict.fromkeys(at for e in spec.expects for at in budgets_of(spec, e)))
 
 
 def control_step(

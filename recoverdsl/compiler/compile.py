@@ -31,6 +31,7 @@ from recoverdsl.compiler.steps import (
     SelectFeatures,
     SplitDelta,
     TryHarder,
+    recover_of,
 )
 from recoverdsl.compiler.support import examples_of, refuse_unsupported
 from recoverdsl.language import schema
@@ -286,13 +287,21 @@ class _Compiler:
         )  # fmt: skip
 
     def _try_harder(self, budget: Budget) -> None:
-        checks = self.spec.attacks[budget.attack].checks
-        if not checks:
+        attack = self.spec.attacks[budget.attack]
+        if not attack.checks:
             return
-        found = self.graph.tables[TableKey("attack", budget.attack, budget.limit)]
-        step = TryHarder(self._recovery(found), checks, seed=0)
+        limit = limits_of(self.spec, attack)[-1] if budget.least else budget.limit
+        kind: RowKind = "smallest_norm" if budget.least else "attack"
+        found = self.graph.tables[TableKey(kind, budget.attack, limit)]
+        recover = recover_of(self.graph[found].step)
+        if budget.least:
+            assert budget.limit is not None
+            (stage,) = recover.stages
+            recover = evolve(recover, stages=(evolve(stage, limit=budget.limit),))
+        of = "the least norm of " if budget.least else ""
         self.graph.strength[budget] = self.graph.add(
-            f"try harder, {budget.attack} at norm {limit_text(step.recover.limit)}", step,
+            f"try harder, {of}{budget.attack} at norm {limit_text(recover.limit)}",
+            TryHarder(recover, attack.checks, seed=0),
             **{**self.graph[found].inputs, "found": found},
         )  # fmt: skip
 

@@ -303,7 +303,8 @@ class RandomDirections(FromAttack):
 @frozen
 class TryHarder(FromAttack):
     """Other searches on some of the valid flips that an attack did not recover, for the checks of its
-    strength."""
+    strength; where a search of the least norm is given, on some whose least norm is beyond the attack's
+    limit."""
 
     version = 1
     examples: int

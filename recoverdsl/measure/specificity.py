@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
-from recoverdsl.measure.keys import Budget, limit_text
+from recoverdsl.measure.keys import Budget, limit_text, same_limit
 from recoverdsl.measure.paired_difference import (
     TARGETS,
     PairedDifference,
@@ -44,9 +44,16 @@ def compared_with(found: Iterable[Specificity], attack: str) -> Specificity | No
     return min(own, key=lambda one: TARGETS.index(one.method), default=None)
 
 
-def unspecific(found: Iterable[Specificity], budgets: Iterable[Budget]) -> dict[Budget, str]:
+def unspecific(
+    rows: pd.DataFrame, found: Iterable[Specificity], budgets: Iterable[Budget]
+) -> dict[Budget, str]:
     """Return the budgets at which recovery is not shown to exceed an unrelated target, each with a
-    sentence that says why."""
+    sentence that says why.
+
+    Args:
+        rows: the table of `measure.table.SCHEMA`.
+        found: the comparisons of its attacks with their controls.
+    """
     found = tuple(found)
     said = {}
     for budget in budgets:
@@ -57,7 +64,10 @@ def unspecific(found: Iterable[Specificity], budgets: Iterable[Budget]) -> dict[
                 "would not write anything else: add a control with a `target`"
             )
             continue
-        at = next((pair for pair in one.budgets if _same(pair.norm, budget.limit)), None)
+        if budget.least:
+            at = _at_least_norm(rows, one, budget.limit)
+        else:
+            at = next((pair for pair in one.budgets if same_limit(pair.norm, budget.limit)), None)
         if at is None or at.low is None or at.low <= 0:
             said[budget] = f"{_at(budget.limit)}{_too_close(at, one)}"
     return said
@@ -85,24 +95,36 @@ def _at_limits(rows: pd.DataFrame, attack: str, control: str) -> Iterator[Paired
         yield paired_difference(one[both], two[both], None if math.isinf(limit) else limit)
 
 
-def _most_specific(rows: pd.DataFrame, attack: str, control: str) -> PairedDifference | None:
-    """Return the difference at the norm at which it is largest; of several the smallest."""
+def _least_norms(
+    rows: pd.DataFrame, attack: str, control: str
+) -> tuple[pd.Series[float], pd.Series[float]]:
+    """Return the least norms that reach an attack's target and its control's, of the examples in which
+    both were searched; infinite where none does."""
     searched = (("smallest_norm", attack), ("smallest_norm_control", control))
     own, other = (outcomes(rows, *key).set_index("example") for key in searched)
     both = own.index.intersection(other.index)
-    if not len(both):
-        return None
     least, rival = (
         done.loc[both, "norm"].where(done.loc[both, "recovered"].astype(bool), math.inf)
         for done in (own, other)
     )
+    return least, rival
+
+
+def _at_least_norm(
+    rows: pd.DataFrame, one: Specificity, norm: float | None
+) -> PairedDifference | None:
+    """Return the difference at a norm by the least norms; None if these were not searched for both."""
+    least, rival = _least_norms(rows, one.attack, one.control)
+    within = math.inf if norm is None else norm
+    return paired_difference(least <= within, rival <= within, norm) if len(least) else None
+
+
+def _most_specific(rows: pd.DataFrame, attack: str, control: str) -> PairedDifference | None:
+    """Return the difference at the norm at which it is largest; of several the smallest."""
+    least, rival = _least_norms(rows, attack, control)
     norms = sorted({float(norm) for norm in least if math.isfinite(norm)})
     pairs = [paired_difference(least <= norm, rival <= norm, norm) for norm in norms]
     return max(pairs, key=lambda pair: pair.difference or 0.0, default=None)
-
-
-def _same(one: float | None, other: float | None) -> bool:
-    return one == other if one is None or other is None else math.isclose(one, other)
 
 
 def _at(limit: float | None) -> str:

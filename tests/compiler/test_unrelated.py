@@ -35,6 +35,8 @@ def added(of: Spec) -> dict[str, Control]:
         ("expect recovery_rate(projected) <= 5%", ["projected unrelated"]),
         ("expect zero_reactivation_recovery(projected, norm = 2) <= 5%", ["projected unrelated"]),
         ("expect specificity(projected) >= 1.5", ["projected unrelated"]),
+        ("expect smallest_norm(projected) >= 3", ["projected unrelated"]),
+        ("expect smallest_norm(projected) >= 0", []),
         ("expect recovery_rate(strongest) <= 5%", ["projected unrelated"]),
         ("expect recovery_rate(unconstrained) <= 5%\nexpect recovery_rate(projected) <= 5%",
          ["unconstrained unrelated", "projected unrelated"]),

@@ -118,6 +118,21 @@ def test_without_a_limit_only_the_steps_can_be_too_few() -> None:
     assert [flag.name for flag in found(hungry, budget=Budget("a", None))] == ["starved"]
 
 
+def test_what_the_attack_recovers_within_a_norm_was_missed_by_the_search_of_the_least() -> None:
+    least = Budget("a", LIMIT, least=True)
+    back = row(attack=tried(True, norm=12.0), longer=tried(True), unguided=tried(True, 2.0))
+    (flag,) = found(back, row(), budget=least)
+    assert (flag.name, flag.subject, flag.limit, flag.figure) == (
+        "least_norm_missed",
+        "a",
+        LIMIT,
+        1,
+    )
+    assert "At norm 20 the attack a recovers 1 of the 2 searched again" in flag.sentence
+    assert found(row(), row(), budget=least) == ()
+    assert [flag.name for flag in found(row(apgd=tried(True)), budget=least)] == ["beaten_by_apgd"]
+
+
 def test_the_sentence_says_how_many_were_searched_again() -> None:
     (flag,) = found(row(apgd=tried(True)), row(), row())
     assert "apgd(), recovers 1 of the 3 searched again" in flag.sentence

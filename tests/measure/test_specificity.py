@@ -37,8 +37,9 @@ def frame(own: list[bool], other: list[bool]) -> pd.DataFrame:
 
 
 def said(own: list[bool], other: list[bool]) -> str | None:
-    found = specificities(frame(own, other), CONTROLS)
-    return unspecific(found, [AT]).get(AT)
+    made = frame(own, other)
+    found = specificities(made, CONTROLS)
+    return unspecific(made, found, [AT]).get(AT)
 
 
 def test_a_budget_that_writes_the_unrelated_target_as_often_is_not_specific() -> None:
@@ -70,7 +71,7 @@ def test_pairs_count_and_not_the_two_rates() -> None:
 
 def test_without_an_unrelated_target_nothing_is_shown() -> None:
     only = table.to_frame(rows("attack", "a", [True] * 9))
-    why = unspecific(specificities(only, {}), [AT])[AT]
+    why = unspecific(only, specificities(only, {}), [AT])[AT]
     assert "no unrelated target was tried" in why and "add a control with a `target`" in why
 
 
@@ -119,6 +120,25 @@ def test_the_norm_at_which_both_differ_most_comes_from_the_least_norms() -> None
     assert (one.best.norm, one.best.own, one.best.other) == (4.0, 2, 0)
     metric = summarize(made, {}, attacks={"a": Planned()}, controls=CONTROLS).attacks["a"].metrics["specificity"]  # fmt: skip
     assert metric.value == pytest.approx((5 / 2 + 7 / 4 + 9 / 6 + 20 / 8) / 4)
+
+
+def test_a_least_norm_is_specific_where_the_control_needs_more() -> None:
+    """Own targets from norm 4 on, unrelated ones from 9 on: at 8 only the own ones, at 12 both."""
+    made = table.to_frame(
+        [
+            *rows("smallest_norm", "a", [True] * 8, norms=[4.0] * 8),
+            *rows("smallest_norm_control", "rival", [True] * 7 + [False], norms=[9.0] * 8),
+        ]
+    )
+    found = specificities(made, CONTROLS)
+    near, far = Budget("a", 8.0, least=True), Budget("a", 12.0, least=True)
+    said = unspecific(made, found, [near, far])
+    assert list(said) == [far]
+    assert (
+        "at norm 12 the same search also reaches an unrelated target (rival) in 7 of 8" in said[far]
+    )
+    # At a norm at which nothing was searched, nothing is shown, whatever the least norms say.
+    assert list(unspecific(made, found, [Budget("a", 8.0)])) == [Budget("a", 8.0)]
 
 
 pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)

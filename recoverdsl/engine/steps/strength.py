@@ -7,13 +7,14 @@ evaluating adversarial robustness" (arXiv 1902.06705).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from recoverdsl.compiler.steps import Recover, TryHarder
+from recoverdsl.compiler.steps import FindSmallestNorm, Recover, TryHarder
 from recoverdsl.engine.attack.constraints import constraint_of
 from recoverdsl.engine.attack.geometry import norm
 from recoverdsl.engine.attack.problem import AttackProblem
@@ -28,6 +29,9 @@ from recoverdsl.engine.steps.recovery import limits, problem_of, recover
 from recoverdsl.language import schema
 from recoverdsl.measure.rows import Recovery
 from recoverdsl.measure.strength import StrengthRow, Tried
+
+NO_MORE = 1 + 1e-4
+"""Factor by which a least norm may be above a limit that it is not beyond."""
 
 LEAST_STEPS = 50
 """Steps of momentum ascent where the attack takes fewer: its own may be what is too few."""
@@ -57,7 +61,12 @@ class TryHarderExecutor(Executor[TryHarder, StrengthRecord]):
         if found is None:
             return []
         assert isinstance(found, Recoveries)
-        missed = [at for at, row in enumerate(found.rows) if not row.recovered]
+        within = NO_MORE * self.step.recover.limit if self._of_least_norm else math.inf
+        missed = [
+            at
+            for at, row in enumerate(found.rows)
+            if not (row.recovered and row.delta and row.delta.norm <= within)
+        ]
         drawn = sorted(missed, key=lambda at: seed_of(self.step.seed, found.rows[at].example))
         return sorted(drawn[: self.step.examples])
 
@@ -68,13 +77,21 @@ class TryHarderExecutor(Executor[TryHarder, StrengthRecord]):
         flips, prompts = self.work.flips(self.node), self.work.resources.prompts
         return max(len(prompts[flips[at]]) for at in self.places) + self.generated
 
+    @property
+    def _of_least_norm(self) -> bool:
+        """Whether what is checked is a search of the least norm, and not the attack at a limit."""
+        found = self.node.inputs["found"]
+        return isinstance(self.work.output.graph[found].step, FindSmallestNorm)
+
     def compute(self, batch: range, progress: Progress) -> StrengthRecord:
         places = [self.places[at] for at in batch]
-        found = self.work.output.record(self.node.inputs["found"], Recoveries)
-        return try_harder(
-            self.work.problems, self.step, self.work.protected(self.node),
-            self.work.flip_batch(self.node, places), [found.rows[at] for at in places],
-        )  # fmt: skip
+        protected, flips = self.work.protected(self.node), self.work.flip_batch(self.node, places)
+        if self._of_least_norm:
+            rows = recover(self.work.problems, self.step.recover, protected, flips).rows
+        else:
+            found = self.work.output.record(self.node.inputs["found"], Recoveries)
+            rows = tuple(found.rows[at] for at in places)
+        return try_harder(self.work.problems, self.step, protected, flips, rows)
 
 
 def try_harder(

@@ -32,7 +32,7 @@ def starved(evidence: Evidence) -> Iterator[Finding]:
 
     The figure is the median ‖δ‖ as a share of the limit.
     """
-    for budget, rows in evidence.searches.items():
+    for budget, rows in _failed(evidence):
         limit = _limit(budget)
         hungry = [row for row in rows if row.attack.norm < USED * limit and _rises(row)]
         if 2 * len(hungry) > len(rows):
@@ -57,6 +57,24 @@ def more_steps_recover(evidence: Evidence) -> Iterator[Finding]:
 
 
 @check("flag")
+def least_norm_missed(evidence: Evidence) -> Iterator[Finding]:
+    """Yield the attacks that recover within a norm where their search of the least norm finds no such norm.
+
+    The figure is how many of the examples that were searched again.
+    """
+    for budget, rows in evidence.searches.items():
+        back = [row for row in rows if row.attack.recovered]
+        if back:
+            yield Finding(
+                budget.attack,
+                len(back),
+                f"{_at(budget)} the attack {budget.attack} recovers {_of(back, rows)}, for which its search of the "
+                "least norm finds no norm that small.",
+                budget.limit,
+            )
+
+
+@check("flag")
 def beaten_by_apgd(evidence: Evidence) -> Iterator[Finding]:
     """Yield the attacks that momentum ascent, which sets its own step, beats under the same limit and
     constraint.
@@ -73,7 +91,7 @@ def beaten_by_random_search(evidence: Evidence) -> Iterator[Finding]:
 
     The figure is in how many examples it does better.
     """
-    for budget, rows in evidence.searches.items():
+    for budget, rows in _failed(evidence):
         back = [row for row in rows if row.unguided.recovered]
         higher = [row for row in rows if _gain(row.unguided, row) > BETTER * _gain(row.attack, row)]
         if back or 2 * len(higher) > len(rows):
@@ -95,7 +113,7 @@ def masked_gradient(evidence: Evidence) -> Iterator[Finding]:
 
     The figure is for how many of the examples that were searched again.
     """
-    for budget, rows in evidence.searches.items():
+    for budget, rows in _failed(evidence):
         masked = [row for row in rows if not row.gradient > 0 or math.isinf(row.gradient)]
         if masked:
             yield Finding(
@@ -114,7 +132,7 @@ def budget_below_clamp(evidence: Evidence) -> Iterator[Finding]:
 
     The figure is the median norm of that change, as a multiple of the limit.
     """
-    for budget, rows in evidence.searches.items():
+    for budget, rows in _failed(evidence):
         limit = _limit(budget)
         beyond = [row for row in rows if row.undo.norm > limit]
         if 2 * len(beyond) > len(rows):
@@ -135,7 +153,7 @@ def search_fails_without_constraint(evidence: Evidence) -> Iterator[Finding]:
 
     The figure is in how many of the examples that were searched again.
     """
-    for budget, rows in evidence.searches.items():
+    for budget, rows in _failed(evidence):
         limit = _limit(budget)
         missed = [
             row
@@ -158,7 +176,7 @@ def unreachable(evidence: Evidence) -> Iterator[Finding]:
 
     The figure is how many these are.
     """
-    for budget, rows in evidence.searches.items():
+    for budget, rows in _failed(evidence):
         if not any(row.unlimited.recovered for row in rows):
             yield Finding(
                 budget.attack,
@@ -185,7 +203,7 @@ def unchecked(evidence: Evidence) -> Iterator[Finding]:
 def _recovers(
     evidence: Evidence, of: Callable[[StrengthRow], Tried], who: str
 ) -> Iterator[Finding]:
-    for budget, rows in evidence.searches.items():
+    for budget, rows in _failed(evidence):
         back = [row for row in rows if of(row).recovered]
         if back:
             yield Finding(
@@ -195,6 +213,15 @@ def _recovers(
                 "not.",
                 budget.limit,
             )
+
+
+def _failed(evidence: Evidence) -> Iterator[tuple[Budget, Sequence[StrengthRow]]]:
+    """Yield, for each budget, the examples that were searched again and that the attack did not recover,
+    if there are any."""
+    for budget, rows in evidence.searches.items():
+        missed = [row for row in rows if not row.attack.recovered]
+        if missed:
+            yield budget, missed
 
 
 def _gain(tried: Tried, row: StrengthRow) -> float:
