@@ -13,6 +13,7 @@ from recoverdsl.compiler.steps import SelectFeatures
 from recoverdsl.engine.steps.feature_records import SelectedFeatures
 from recoverdsl.engine.steps.output import Output
 from recoverdsl.engine.steps.strength import StrengthRecord
+from recoverdsl.engine.steps.suffix_strength import SuffixStrengthRecord
 from recoverdsl.language.schema import AnswerOf, BehaviorOf, Control, Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.canonical import digest
@@ -70,10 +71,8 @@ def assemble(
         },
         controls=controls,
     )  # fmt: skip
-    searches = {
-        budget: output.record(key, StrengthRecord).rows
-        for budget, key in output.graph.strength.items()
-        if output.results[key].record is not None
+    harder = {
+        budget: output.results[key].record for budget, key in output.graph.strength.items()
     }
     spellings = {
         name: tuple(row.spelling for row in observed(output, at.base) if row.spelling)
@@ -83,7 +82,15 @@ def assemble(
         at for at in budgets_of_expectations(spec) if not spec.attacks[at.attack].checks
     )
     found = flags(
-        Evidence(frame, summary.attacks, summary.controls, searches, spellings, unchecked)
+        Evidence(
+            frame,
+            summary.attacks,
+            summary.controls,
+            {at: made.rows for at, made in harder.items() if isinstance(made, StrengthRecord)},
+            {at: made.rows for at, made in harder.items() if isinstance(made, SuffixStrengthRecord)},
+            spellings,
+            unchecked,
+        )
     )
     specific = specificities(frame, controls)
     counts = {

@@ -94,15 +94,18 @@ def control_step(
     control: schema.Control,
     defense: Defense,
     behavior: Behavior,
-    limit: float,
+    limit: float | None,
     target: ReachBehavior | None,
 ) -> Step:
     """Return the step that runs a control at one limit of its attack.
 
     Args:
+        limit: None for a suffix, whose only control has the answer of another example as its target.
         target: the goal of a control that has a behavior as its target.
     """
     attack = spec.attacks[control.of]
+    if limit is None:
+        return evolve(_suffix(spec, attack, defense, behavior), example="another")
     if control.method == "random_direction":
         recover = recover_step(spec, attack, defense, behavior, limit)
         return RandomDirections(_without_search(recover), control.draws, control.seed)

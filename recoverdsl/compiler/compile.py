@@ -30,7 +30,9 @@ from recoverdsl.compiler.steps import (
     RunDefended,
     SelectFeatures,
     SplitDelta,
+    Suffix,
     TryHarder,
+    TryHarderSuffix,
     recover_of,
 )
 from recoverdsl.compiler.support import examples_of, refuse_unsupported
@@ -254,15 +256,17 @@ class _Compiler:
         if target is not None:
             choose = ChooseTargets(defense, target)
             inputs["targets"] = self.graph.add(f"choose targets, {name}", choose, **inputs)
-        for limit in limits_of(self.spec, attack):
+        for limit in limits_of(self.spec, attack) or (None,):
             step = control_step(self.spec, control, defense, self._tested_by(attack), limit, target)
-            key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **inputs)
+            at = "" if limit is None else f" at norm {limit_text(limit)}"
+            key = self.graph.add(f"control {name}{at}", step, **inputs)
             self.graph.tables[TableKey("control", name, limit)] = key
             if isinstance(step, steps.RandomDirections) and step.recover.preserve:
                 free = evolve(step, recover=evolve(step.recover, preserve=None))
-                at = f"control {name} without its constraint at norm {limit_text(limit)}"
                 table = TableKey("unconstrained_control", name, limit)
-                self.graph.tables[table] = self.graph.add(at, free, **inputs)
+                self.graph.tables[table] = self.graph.add(
+                    f"control {name} without its constraint{at}", free, **inputs
+                )
         if attack.find and (target or (control.target and control.on == "defended")):
             self._find("smallest_norm_control", name, attack.find, key)
 
@@ -293,6 +297,14 @@ class _Compiler:
         limit = limits_of(self.spec, attack)[-1] if budget.least else budget.limit
         kind: RowKind = "smallest_norm" if budget.least else "attack"
         found = self.graph.tables[TableKey(kind, budget.attack, limit)]
+        inputs = {**self.graph[found].inputs, "found": found}
+        if isinstance(suffix := self.graph[found].step, Suffix):
+            self.graph.strength[budget] = self.graph.add(
+                f"try harder, {budget.attack}",
+                TryHarderSuffix(suffix, attack.checks, seed=0),
+                **inputs,
+            )
+            return
         recover = recover_of(self.graph[found].step)
         if budget.least:
             assert budget.limit is not None
@@ -302,8 +314,8 @@ class _Compiler:
         self.graph.strength[budget] = self.graph.add(
             f"try harder, {of}{budget.attack} at norm {limit_text(recover.limit)}",
             TryHarder(recover, attack.checks, seed=0),
-            **{**self.graph[found].inputs, "found": found},
-        )  # fmt: skip
+            **inputs,
+        )
 
     def _recovery(self, key: str) -> Recover:
         step = self.graph[key].step

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from recoverdsl.language.schema import AnswerOf, Attack, BehaviorOf, Control, LogProb, Spec
-from recoverdsl.language.schema.budgets import suffix_of
 from recoverdsl.language.schema.forms import leaves, tokens_of
 from recoverdsl.language.schema.metrics import says_of_recovery
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
@@ -21,7 +20,7 @@ def controls_of(spec: Spec) -> dict[str, Control]:
     for name in recovering(spec):
         attack = spec.attacks[name]
         have = [c for c in controls.values() if c.of == name and c.on == "defended" and c.target]
-        target = None if have or suffix_of(attack) else _target(spec, attack)
+        target = None if have else _target(spec, attack)
         if target is not None:
             controls[f"{name} unrelated"] = Control(of=name, target=target)
     return controls
