@@ -53,7 +53,9 @@ def main() -> None:
     for node, seconds in clock.steps:
         print(f"{seconds:8.1f} s  {node.key}")
     whole = sum(seconds for _, seconds in clock.steps)
-    checks = sum(s for node, s in clock.steps if isinstance(node.step, (TryHarder, TryHarderSuffix)))
+    checks = sum(
+        s for node, s in clock.steps if isinstance(node.step, (TryHarder, TryHarderSuffix))
+    )
     print(f"checks: {checks:.1f} of {whole:.1f} s of the processor, {100 * checks / whole:.0f}%")
 
 

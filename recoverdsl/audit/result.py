@@ -71,9 +71,7 @@ def assemble(
         },
         controls=controls,
     )  # fmt: skip
-    harder = {
-        budget: output.results[key].record for budget, key in output.graph.strength.items()
-    }
+    harder = {budget: output.results[key].record for budget, key in output.graph.strength.items()}
     spellings = {
         name: tuple(row.spelling for row in observed(output, at.base) if row.spelling)
         for name, at in output.graph.behaviors.items()
@@ -87,7 +85,11 @@ def assemble(
             summary.attacks,
             summary.controls,
             {at: made.rows for at, made in harder.items() if isinstance(made, StrengthRecord)},
-            {at: made.rows for at, made in harder.items() if isinstance(made, SuffixStrengthRecord)},
+            {
+                at: made.rows
+                for at, made in harder.items()
+                if isinstance(made, SuffixStrengthRecord)
+            },
             spellings,
             unchecked,
         )

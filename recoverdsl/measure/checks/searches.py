@@ -225,7 +225,9 @@ def _starved_suffixes(evidence: Evidence) -> Iterator[Finding]:
         if 2 * len(rising) > len(rows):
             yield Finding(
                 budget.attack,
-                median(_gain(row.longer, row) / max(_gain(row.attack, row), TINY) for row in rising),
+                median(
+                    _gain(row.longer, row) / max(_gain(row.attack, row), TINY) for row in rising
+                ),
                 f"In {_of(rising, rows)} that the suffix {budget.attack} does not recover, twice the steps raise the "
                 "score by more than a tenth more: the steps end before the search does.",
             )
