@@ -57,7 +57,7 @@ def test_the_clamp_flips_enough_prompts(run: Any) -> None:
 def test_orthogonal_recovery_is_nearly_complete_and_leaves_the_features_alone(run: Any) -> None:
     metrics = run.result.attacks["projected"].metrics
     assert metrics["recovery_rate"].value >= 0.95
-    assert metrics["zero_reactivation_recovery"].value >= 0.95
+    assert metrics["zero_reactivation_recovery"].value >= 0.99
     assert metrics["drift"].value <= 1e-4
     assert metrics["drift"].n == run.result.counts.valid_flips
     assert metrics["violation"].value <= 1e-5

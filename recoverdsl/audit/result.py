@@ -12,12 +12,13 @@ from recoverdsl.audit.claim import Claim
 from recoverdsl.audit.damages import damages
 from recoverdsl.audit.protected_features import protected_features
 from recoverdsl.audit.tables import example_rows, failed, observed
-from recoverdsl.compiler.attacks import budgets_of_expectations
+from recoverdsl.compiler.attacks import budgets_of, budgets_of_expectations
 from recoverdsl.compiler.graph import Observed
 from recoverdsl.compiler.steps import SelectFeatures
 from recoverdsl.engine.steps.feature_records import SelectedFeatures
 from recoverdsl.engine.steps.output import Output
 from recoverdsl.engine.steps.strength import StrengthRecord
+from recoverdsl.engine.steps.suffix_strength import SuffixStrengthRecord
 from recoverdsl.language.schema import AnswerOf, BehaviorOf, Control
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.canonical import digest
@@ -28,7 +29,6 @@ from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
 from recoverdsl.measure.cautions import cautions
 from recoverdsl.measure.checks import CHECKS, Evidence, flags
-from recoverdsl.measure.keys import Budget
 from recoverdsl.measure.specificity import specificities, unspecific
 from recoverdsl.measure.summary import Planned, Summary, judge, summarize
 from recoverdsl.measure.table import to_frame
@@ -81,11 +81,7 @@ def assemble(
         },
         controls=controls,
     )  # fmt: skip
-    searches = {
-        budget: output.record(key, StrengthRecord).rows
-        for budget, key in output.graph.strength.items()
-        if output.results[key].record is not None
-    }
+    harder = {budget: output.results[key].record for budget, key in output.graph.strength.items()}
     spellings = {
         name: tuple(row.spelling for row in observed(output, base) if row.spelling)
         for name, base in output.graph.behaviors.items()
@@ -94,7 +90,19 @@ def assemble(
         at for at in budgets_of_expectations(spec) if not spec.attacks[at.attack].checks
     )
     found = flags(
-        Evidence(frame, summary.attacks, summary.controls, searches, spellings, unchecked)
+        Evidence(
+            frame,
+            summary.attacks,
+            summary.controls,
+            {at: made.rows for at, made in harder.items() if isinstance(made, StrengthRecord)},
+            {
+                at: made.rows
+                for at, made in harder.items()
+                if isinstance(made, SuffixStrengthRecord)
+            },
+            spellings,
+            unchecked,
+        )
     )
     specific = specificities(frame, controls)
     clamps = {
@@ -124,16 +132,10 @@ def assemble(
         controls=summary.controls,
         attributions=summary.attributions,
         expectations=decide(
-            judge(spec.expects, summary.attacks, summary.controls, summary.intervals),
-            largest={name: attack.limit for name, attack in summary.attacks.items()},
-            covers={
-                Budget(name, budget.limit): budget.covers
-                for name, attack in summary.attacks.items()
-                for budget in attack.budgets
-                if budget.covers
-            },
+            judge(spec.expects, summary),
+            [budgets_of(spec, expectation) for expectation in spec.expects],
             flags=found,
-            unspecific=unspecific(specific, budgets_of_expectations(spec)),
+            unspecific=unspecific(frame, specific, budgets_of_expectations(spec)),
         ),
         inputs=tuple(
             results.Input(name, kind, source_of(block).pin(claim.fetcher))

@@ -21,7 +21,7 @@ from recoverdsl.compiler.steps import (
 from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of, suffix_of
-from recoverdsl.language.schema.expected_limits import expected_limits
+from recoverdsl.language.schema.expected_limits import limits_of_expectation
 from recoverdsl.measure.keys import Budget, limit_text
 
 STEPS = 100
@@ -52,9 +52,16 @@ def attack_steps(
         yield AttackStep(f"recover {name} at norm {limit_text(limit)}", limit, step)
 
 
+def budgets_of(spec: Spec, expectation: schema.Expectation) -> tuple[Budget, ...]:
+    """Return the budgets of attacks on which an expectation about recovery rests; none if it is about
+    something else."""
+    found = limits_of_expectation(spec, expectation)
+    return tuple(Budget(at.attack, at.limit, least=at.least) for at in found)
+
+
 def budgets_of_expectations(spec: Spec) -> list[Budget]:
-    """Return the budgets of attacks with a δ whose recovery an expectation is about, once each."""
-    return [Budget(name, limit) for name, limit in expected_limits(spec)]
+    """Return the budgets on which the expectations about recovery rest, once each."""
+    return list(dict.fromkeys(at for e in spec.expects for at in budgets_of(spec, e)))
 
 
 def control_step(
@@ -62,15 +69,18 @@ def control_step(
     control: schema.Control,
     defense: Defense,
     behavior: Behavior,
-    limit: float,
+    limit: float | None,
     target: ReachBehavior | None,
 ) -> Step:
     """Return the step that runs a control at one limit of its attack.
 
     Args:
+        limit: None for a suffix, whose only control has the answer of another example as its target.
         target: the goal of a control that has a behavior as its target.
     """
     attack = spec.attacks[control.of]
+    if limit is None:
+        return evolve(_suffix(spec, attack, defense, behavior), example="another")
     if control.method == "random_direction":
         recover = recover_step(spec, attack, defense, behavior, limit)
         return RandomDirections(_without_search(recover), control.draws, control.seed)

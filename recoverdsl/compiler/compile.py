@@ -33,7 +33,10 @@ from recoverdsl.compiler.steps import (
     RunDefended,
     SelectFeatures,
     SplitDelta,
+    Suffix,
     TryHarder,
+    TryHarderSuffix,
+    recover_of,
 )
 from recoverdsl.compiler.support import examples_of, refuse_unsupported
 from recoverdsl.language import schema
@@ -310,15 +313,17 @@ class _Compiler:
         inputs, target = self._inputs(attack), self._target(control)
         if target is not None:
             inputs["targets"] = self._choose(name, ChooseTargets(defense, target), inputs)
-        for limit in limits_of_control(self.spec, name):
+        for limit in limits_of_control(self.spec, name) or (None,):
             step = control_step(self.spec, control, defense, self._tested_by(attack), limit, target)
-            key = self.graph.add(f"control {name} at norm {limit_text(limit)}", step, **inputs)
+            at = "" if limit is None else f" at norm {limit_text(limit)}"
+            key = self.graph.add(f"control {name}{at}", step, **inputs)
             self.graph.tables[TableKey("control", name, limit)] = key
             if isinstance(step, steps.RandomDirections) and step.recover.preserve:
                 free = evolve(step, recover=evolve(step.recover, preserve=None))
-                at = f"control {name} without its constraint at norm {limit_text(limit)}"
                 table = TableKey("unconstrained_control", name, limit)
-                self.graph.tables[table] = self.graph.add(at, free, **inputs)
+                self.graph.tables[table] = self.graph.add(
+                    f"control {name} without its constraint{at}", free, **inputs
+                )
         # Only what the spec itself asks for without the clamp is searched at more than its limits.
         asked = name in self.spec.controls or control.on == "defended"
         if attack.find and asked and (target or (control.target and control.on == "defended")):
@@ -350,15 +355,31 @@ class _Compiler:
         )  # fmt: skip
 
     def _try_harder(self, budget: Budget) -> None:
-        checks = self.spec.attacks[budget.attack].checks
-        if not checks:
+        attack = self.spec.attacks[budget.attack]
+        if not attack.checks:
             return
-        found = self.graph.tables[TableKey("attack", budget.attack, budget.limit)]
-        step = TryHarder(self._recovery(found), checks, seed=0)
+        limit = limits_of(self.spec, attack)[-1] if budget.least else budget.limit
+        kind: RowKind = "smallest_norm" if budget.least else "attack"
+        found = self.graph.tables[TableKey(kind, budget.attack, limit)]
+        inputs = {**self.graph[found].inputs, "found": found}
+        if isinstance(suffix := self.graph[found].step, Suffix):
+            self.graph.strength[budget] = self.graph.add(
+                f"try harder, {budget.attack}",
+                TryHarderSuffix(suffix, attack.checks, seed=0),
+                **inputs,
+            )
+            return
+        recover = recover_of(self.graph[found].step)
+        if budget.least:
+            assert budget.limit is not None
+            (stage,) = recover.stages
+            recover = evolve(recover, stages=(evolve(stage, limit=budget.limit),))
+        of = "the least norm of " if budget.least else ""
         self.graph.strength[budget] = self.graph.add(
-            f"try harder, {budget.attack} at norm {limit_text(step.recover.limit)}", step,
-            **{**self.graph[found].inputs, "found": found},
-        )  # fmt: skip
+            f"try harder, {of}{budget.attack} at norm {limit_text(recover.limit)}",
+            TryHarder(recover, attack.checks, seed=0),
+            **inputs,
+        )
 
     def _recovery(self, key: str) -> Recover:
         step = self.graph[key].step

@@ -332,7 +332,8 @@ class RandomDirections(FromAttack):
 @frozen
 class TryHarder(FromAttack):
     """Other searches on some of the valid flips that an attack did not recover, for the checks of its
-    strength."""
+    strength; where a search of the least norm is given, on some whose least norm is beyond the attack's
+    limit."""
 
     version = 1
     examples: int
@@ -358,6 +359,24 @@ class Suffix(Step):
     target_tokens: int | None = None
     stop: Literal["recovered", "never"] = "recovered"
     forward_passes: int | None = None
+    example: Literal["own", "another"] = field(default="own", metadata=LATER)
+    """Whose answer is the target; another's for a control."""
+
+
+@frozen
+class TryHarderSuffix(Step):
+    """Other searches on some of the valid flips that a suffix did not recover, for the checks of its
+    strength."""
+
+    version = 1
+    suffix: Suffix
+    examples: int
+    """How many flips at most."""
+    seed: int
+
+    @property
+    def behavior(self) -> Behavior:
+        return self.suffix.behavior
 
 
 @frozen

@@ -45,7 +45,7 @@ class ExpectationResult:
     low: float | None
     """Lower end of the interval; None if there is none that claims anything."""
     high: float | None
-    """Upper end of the interval."""
+    """Upper end of the interval; None also where the figure is at least what is given, see `compared`."""
     n: int
     """How many examples have the figure."""
     reason: str | None
@@ -66,7 +66,7 @@ class ExpectationResult:
 
 
 def compared(
-    expectation: Expectation, estimate: Estimate | None, confidence: float
+    expectation: Expectation, estimate: Estimate | None, confidence: float, unreached: int = 0
 ) -> ExpectationResult:
     """Return an expectation with its outcome.
 
@@ -77,11 +77,15 @@ def compared(
     Args:
         estimate: the figure; None if it was not measured.
         confidence: of the intervals, in (0, 1).
+        unreached: how many values of a mean are larger than the numbers that count in their place. The
+            figure is then at least what is given, and nothing can be shown to be above it.
     """
     metric = METRICS[expectation.metric]
     if estimate is None or estimate.value is None:
         why = "it was not measured" if estimate is None else "no flip has this figure"
         return _judged(expectation, "undecided", None, f"the figure is undefined: {why}")
+    if unreached and (expectation.by == "estimate" or estimate.n >= fewest_values(confidence)):
+        return _at_least(expectation, estimate, unreached)
     if metric.aggregate == "max" or expectation.by == "estimate":
         met = COMPARE[expectation.operator](estimate.value, expectation.value)
         by: By = "value" if metric.aggregate == "max" else "estimate"
@@ -119,6 +123,23 @@ def _wilson_of_shares(estimate: Estimate, confidence: float) -> Estimate:
         np.asarray(estimate.value * estimate.n), np.asarray(estimate.n), confidence
     )
     return evolve(estimate, low=float(low), high=float(high))
+
+
+def _at_least(e: Expectation, estimate: Estimate, unreached: int) -> ExpectationResult:
+    """Compare a mean that is at least what is given: from the lower end on, or from the estimate on if
+    the spec asks for it."""
+    assert estimate.value is not None
+    low = estimate.value if e.by == "estimate" else estimate.low
+    assert low is not None
+    shown = Estimate(estimate.value, low, None, estimate.n)
+    outcome = against(e.operator, e.value, low, math.inf)
+    if outcome != "undecided":
+        return _judged(e, outcome, shown)
+    reason = (
+        f"in {unreached} of {estimate.n} flips no norm that was tried reaches the goal, so the mean over all is at "
+        f"least {low:.3g}, and nothing shows that it is small: expect a `recovery_rate` at a norm instead"
+    )
+    return _judged(e, outcome, shown, reason)
 
 
 def against(operator: str, bound: float, low: float, high: float) -> Outcome:

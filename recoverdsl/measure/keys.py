@@ -43,20 +43,23 @@ class PartKey:
 
 @frozen
 class Budget:
-    """An attack at one of its limits."""
+    """An attack at a limit."""
 
     attack: str
     """Name of the attack."""
     limit: float | None
     """Largest norm; None if there is no limit."""
+    least: bool = False
+    """Whether it is about the search of the least norm, which is to be no larger than the limit."""
 
     def __str__(self) -> str:
-        return f"{self.attack} {'none' if self.limit is None else limit_text(self.limit)}"
+        limit = "none" if self.limit is None else limit_text(self.limit)
+        return f"{self.attack} {limit}{' least' if self.least else ''}"
 
 
 def same_limit(one: float | None, other: float | None) -> bool:
-    """Tell whether two limits are the same; None is no limit."""
-    return one == other if one is None or other is None else math.isclose(one, other)
+    """Tell whether two limits are the same, up to rounding."""
+    return one is other if one is None or other is None else math.isclose(one, other)
 
 
 def limit_text(limit: float) -> str:

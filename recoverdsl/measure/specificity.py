@@ -39,28 +39,37 @@ def specificities(rows: pd.DataFrame, controls: Mapping[str, Planned]) -> tuple[
     )  # fmt: skip
 
 
-def compared_with(found: Iterable[Specificity], attack: str) -> Specificity | None:
-    """Return the comparison that says whether an attack's budget is specific; None if there is none."""
+def compared_with(found: Iterable[Specificity], attack: str) -> list[Specificity]:
+    """Return the comparisons that say whether an attack's budget is specific: those with the targets that
+    are least related to its own."""
     own = [one for one in found if one.attack == attack]
-    return min(own, key=lambda one: TARGETS.index(one.method), default=None)
+    least = min((TARGETS.index(one.method) for one in own), default=None)
+    return [one for one in own if TARGETS.index(one.method) == least]
 
 
-def unspecific(found: Iterable[Specificity], budgets: Iterable[Budget]) -> dict[Budget, str]:
-    """Return the budgets at which recovery is not shown to exceed an unrelated target, each with a
-    sentence that says why."""
+def unspecific(
+    rows: pd.DataFrame, found: Iterable[Specificity], budgets: Iterable[Budget]
+) -> dict[Budget, str]:
+    """Return the budgets at which recovery is not shown to exceed every unrelated target, each with a
+    sentence that says why.
+
+    Args:
+        rows: the table of `measure.table.SCHEMA`.
+        found: the comparisons of its attacks with their controls.
+    """
     found = tuple(found)
     said = {}
     for budget in budgets:
-        one = compared_with(found, budget.attack)
-        if one is None:
+        compared = compared_with(found, budget.attack)
+        if not compared:
             said[budget] = (
                 f"no unrelated target was tried with the budget of {budget.attack}, so nothing shows that it "
                 "would not write anything else: add a control with a `target`"
             )
-            continue
-        at = next((pair for pair in one.budgets if same_limit(pair.norm, budget.limit)), None)
-        if at is None or not at.own_exceeds:
-            said[budget] = f"{_at(budget.limit)}{_too_close(at, one)}"
+        for one in compared:
+            at = _compared_at(rows, one, budget)
+            if budget not in said and (at is None or not at.own_exceeds):
+                said[budget] = f"{_at(budget.limit)}{_too_close(at, one)}"
     return said
 
 
@@ -86,17 +95,34 @@ def _at_limits(rows: pd.DataFrame, attack: str, control: str) -> Iterator[Paired
         yield paired_difference(one[both], two[both], None if math.isinf(limit) else limit)
 
 
-def _most_specific(rows: pd.DataFrame, attack: str, control: str) -> PairedDifference | None:
-    """Return the difference at the norm at which it is largest; of several the smallest."""
+def _least_norms(
+    rows: pd.DataFrame, attack: str, control: str
+) -> tuple[pd.Series[float], pd.Series[float]]:
+    """Return the least norms that reach an attack's target and its control's, of the examples in which
+    both were searched; infinite where none does."""
     searched = (("smallest_norm", attack), ("smallest_norm_control", control))
     own, other = (outcomes(rows, *key).set_index("example") for key in searched)
     both = own.index.intersection(other.index)
-    if not len(both):
-        return None
     least, rival = (
         done.loc[both, "norm"].where(done.loc[both, "recovered"].astype(bool), math.inf)
         for done in (own, other)
     )
+    return least, rival
+
+
+def _compared_at(rows: pd.DataFrame, one: Specificity, at: Budget) -> PairedDifference | None:
+    """Return the difference at a budget, of the least norms if it is about these; None if it was not
+    tried for both."""
+    if not at.least:
+        return next((pair for pair in one.budgets if same_limit(pair.norm, at.limit)), None)
+    least, rival = _least_norms(rows, one.attack, one.control)
+    within = math.inf if at.limit is None else at.limit
+    return paired_difference(least <= within, rival <= within, at.limit) if len(least) else None
+
+
+def _most_specific(rows: pd.DataFrame, attack: str, control: str) -> PairedDifference | None:
+    """Return the difference at the norm at which it is largest; of several the smallest."""
+    least, rival = _least_norms(rows, attack, control)
     return most_different(least, rival)
 
 

@@ -18,23 +18,35 @@ class Tried:
 
 
 @frozen(kw_only=True)
-class StrengthRow:
-    """The searches on one example that an attack did not recover within a limit."""
+class SearchedAgain:
+    """The searches on one example that an attack did not recover, whatever it searches."""
 
     example: str
     attack: Tried
     """The attack itself."""
     start: float
-    """The score at δ = 0."""
+    """The score that it begins with."""
     gradient: float
-    """‖gradient of the score in δ‖_F at δ = 0, along the directions that the constraint allows; NaN if
-    it was not finite."""
+    """‖gradient of the score‖_F there, along the directions that a constraint allows; NaN if it was not
+    finite."""
     longer: Tried
     """The same attack with twice the steps."""
+    unguided: Tried | None
+    """Random search without a gradient, with as many forward passes as the attack took; None for trained
+    embeddings, of which none is made."""
+
+
+@frozen(kw_only=True)
+class SuffixStrengthRow(SearchedAgain):
+    """The searches on one example that a suffix did not recover. Nothing limits its norm, which is NaN."""
+
+
+@frozen(kw_only=True)
+class StrengthRow(SearchedAgain):
+    """The searches on one example that an attack did not recover within a limit. It begins at δ = 0."""
+
     apgd: Tried
     """Momentum ascent that sets its own step, with the same limit and constraint."""
-    unguided: Tried
-    """Random search without a gradient, with as many forward passes as the attack took."""
     unlimited: Tried
     """Momentum ascent without a limit that matters: ten times the length of the residual stream where δ
     acts."""

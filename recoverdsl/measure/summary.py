@@ -45,6 +45,16 @@ class Planned:
 
 
 @frozen
+class LeastNorms:
+    """The least norms of one attack or control over all examples that were searched."""
+
+    estimate: Estimate
+    """Their mean; where none reaches the goal, the largest that was tried counts."""
+    unreached: int
+    """In how many none does, so that their least norm is larger than what counts."""
+
+
+@frozen
 class Summary:
     """The parts of a result that come from the table."""
 
@@ -54,6 +64,8 @@ class Summary:
     intervals: dict[str, IntervalUsed]
     failed: int
     """Examples with a row that failed."""
+    least_norms: dict[str, LeastNorms]
+    """Attack, `strongest` or control that was searched for the least norm to its figure over all examples."""
 
 
 def summarize(
@@ -127,25 +139,20 @@ def summarize(
         attributions=_attributions(rows, intervals),
         intervals={metric: _used(metric, interval) for metric, interval in intervals.items()},
         failed=int(rows.loc[rows["failed"].notna(), "example"].nunique()),
+        least_norms=_least_norms(with_strongest(rows, covered), intervals["smallest_norm"]),
     )
 
 
-def judge(
-    expectations: Iterable[Expectation],
-    attacks: Mapping[str, AttackResult],
-    controls: Mapping[str, ControlResult],
-    intervals: Mapping[str, IntervalUsed],
-) -> tuple[ExpectationResult, ...]:
-    """Return each expectation as the figure that it is about decides it.
-
-    Args:
-        intervals: metric to how its interval was computed, of which the confidence is taken.
-    """
+def judge(expectations: Iterable[Expectation], summary: Summary) -> tuple[ExpectationResult, ...]:
+    """Return each expectation as the figure that it is about decides it."""
     judged = []
     for e in expectations:
-        subject = attacks.get(e.subject) or controls.get(e.subject)
+        confidence = summary.intervals[e.metric].confidence or Wilson().confidence
+        if e.metric == "smallest_norm" and (least := summary.least_norms.get(e.subject)):
+            judged.append(compared(e, least.estimate, confidence, least.unreached))
+            continue
+        subject = summary.attacks.get(e.subject) or summary.controls.get(e.subject)
         estimate = subject.at(e.norm).get(e.metric) if subject else None
-        confidence = intervals[e.metric].confidence or Wilson().confidence
         judged.append(compared(e, estimate, confidence))
     return tuple(judged)
 
@@ -297,6 +304,19 @@ def budget_ratios(rows: pd.DataFrame, control: str, attack: str) -> pd.Series[An
     least = other["norm"].where(other["recovered"], other["limit"])
     ratios: pd.Series[Any] = (least / own.loc[own["recovered"], "norm"]).dropna()
     return ratios
+
+
+def _least_norms(rows: pd.DataFrame, interval: Interval) -> dict[str, LeastNorms]:
+    searches = rows.loc[
+        rows["kind"].isin(["smallest_norm", "smallest_norm_control"]), ["kind", "name"]
+    ]
+    found = {}
+    for kind, name in searches.drop_duplicates().itertuples(index=False):
+        done = outcomes(rows, kind, name)
+        norms = done["norm"].where(done["recovered"], done["limit"])
+        estimate = _estimate("smallest_norm", norms, interval)
+        found[name] = LeastNorms(estimate, int((~done["recovered"]).sum()))
+    return found
 
 
 def _metrics(

@@ -52,13 +52,19 @@ def write(frame: pd.DataFrame, path: Path | IO[bytes]) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read and return the table.
+    """Read and return the table. A column that an earlier version did not write is null.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not Parquet, or lacks a column.
+        ValueError: it is not Parquet, or lacks a column that every row has.
     """
-    return _to_pandas(pq.read_table(path, columns=SCHEMA.names).select(SCHEMA.names).cast(SCHEMA))
+    found = pq.read_table(path)
+    for field in SCHEMA:
+        if field.name not in found.column_names:
+            if not field.nullable:
+                raise ValueError(f"expected a column {field.name!r}, found none")
+            found = found.append_column(field, pa.nulls(len(found), field.type))
+    return _to_pandas(found.select(SCHEMA.names).cast(SCHEMA))
 
 
 def _to_pandas(table: Any) -> pd.DataFrame:

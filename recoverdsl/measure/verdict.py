@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -10,7 +9,7 @@ from attrs import evolve, frozen
 
 from recoverdsl.language.schema.metrics import says_of_recovery
 from recoverdsl.measure.expectation import ExpectationResult, Outcome
-from recoverdsl.measure.keys import Budget
+from recoverdsl.measure.keys import Budget, same_limit
 
 Verdict = Literal["holds", "does_not_hold", "inconclusive", "not_judged"]
 
@@ -37,46 +36,43 @@ class Flag:
 
 def decide(
     expectations: Iterable[ExpectationResult],
+    rests_on: Iterable[Sequence[Budget]],
     *,
-    largest: Mapping[str, float | None],
     flags: Iterable[Flag] = (),
     unspecific: Mapping[Budget, str] | None = None,
-    covers: Mapping[Budget, Sequence[str]] | None = None,
 ) -> tuple[ExpectationResult, ...]:
     """Return the expectations with the outcomes that stand; `verdict_of` them is the verdict.
 
     A conclusion that little is recovered (a low rate, a large least norm) rests on the strength of
     the attack: with a flag up there it becomes undecided. A conclusion that much is recovered rests on a
-    budget that does not write everything: where `unspecific` has a sentence it becomes undecided.
+    budget that does not write everything: where `unspecific` has a sentence it becomes undecided. A
+    worst case over several attacks is as strong as the strongest of them, and as specific as the most
+    specific.
 
     Args:
         expectations: each as its figure decides it.
-        largest: attack to its largest limit; None if it has none.
+        rests_on: for each of them the attacks that it is about, at a limit; none if it is about
+            something else than recovery.
         flags: the findings of the checks.
         unspecific: the budgets at which unrelated targets are reached as well, each with a sentence
             that says so.
-        covers: the attacks of which a row at a limit is the worst case: it is as strong as the strongest of
-            them, and as specific as the most specific.
     """
-    raised = [flag for flag in flags if flag.kind == "flag"]
+    raised, said = [flag for flag in flags if flag.kind == "flag"], unspecific or {}
 
-    def standing(e: ExpectationResult) -> ExpectationResult:
+    def standing(e: ExpectationResult, budgets: Sequence[Budget]) -> ExpectationResult:
         recovers = _recovers(e)
-        if e.outcome == "undecided" or recovers is None or e.subject not in largest:
+        if e.outcome == "undecided" or recovers is None or not budgets:
             return e
-        at = Budget(e.subject, largest[e.subject] if e.norm is None else e.norm)
-        budgets = [Budget(name, at.limit) for name in _attacks(at, covers or {})]
-        up = {one.attack: [f for f in raised if _is_up(f, one)] for one in budgets}
+        up = {at.attack: [flag for flag in raised if _is_up(flag, at)] for at in budgets}
         if recovers == "little":
             against = [_weak(up)] if all(up.values()) else []
         else:
             void = {name: [f for f in found if f.against == "both"] for name, found in up.items()}
-            said = [why for one in budgets if (why := _said(unspecific or {}, one))]
             against = [_void(void)] if any(void.values()) else []
-            against += said[:1] if len(said) == len(budgets) else []
+            against += [said[budgets[0]]] if all(at in said for at in budgets) else []
         return evolve(e, outcome="undecided", reason=against[0]) if against else e
 
-    return tuple(map(standing, expectations))
+    return tuple(standing(e, budgets) for e, budgets in zip(expectations, rests_on, strict=True))
 
 
 def verdict_of(outcomes: Iterable[Outcome]) -> Verdict:
@@ -95,28 +91,11 @@ def verdict_of(outcomes: Iterable[Outcome]) -> Verdict:
 
 def _recovers(e: ExpectationResult) -> Literal["little", "much"] | None:
     """Return what an expectation concludes of recovery; None if it is about something else."""
+    if not says_of_recovery(e.metric, e.operator, e.bound):
+        return None
     small = (e.outcome == "met") == (e.operator in ("<", "<="))
-    if says_of_recovery(e.metric, e.operator, e.bound):
-        return "little" if small else "much"
-    if e.metric == "smallest_norm":
-        return "much" if small else "little"
-    return None
-
-
-def _attacks(at: Budget, covers: Mapping[Budget, Sequence[str]]) -> Sequence[str]:
-    """Return the attacks on whose strength the figure of a budget rests."""
-    for budget, attacks in covers.items():
-        if budget.attack == at.attack and _same(budget.limit, at.limit):
-            return attacks
-    return (at.attack,)
-
-
-def _said(unspecific: Mapping[Budget, str], at: Budget) -> str | None:
-    """Return why a budget is not specific; None if it is."""
-    for budget, why in unspecific.items():
-        if budget.attack == at.attack and _same(budget.limit, at.limit):
-            return why
-    return None
+    # Where a small norm recovers, much does.
+    return "little" if small != (e.metric == "smallest_norm") else "much"
 
 
 def _weak(up: Mapping[str, list[Flag]]) -> str:
@@ -141,10 +120,4 @@ def _names(up: Mapping[str, list[Flag]]) -> str:
 def _is_up(flag: Flag, at: Budget) -> bool:
     if flag.subject not in (None, at.attack):
         return False
-    return flag.limit is None or _same(flag.limit, at.limit)
-
-
-def _same(one: float | None, other: float | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return math.isclose(one, other)
+    return flag.limit is None or same_limit(flag.limit, at.limit)

@@ -342,6 +342,8 @@ def _control(control: ControlResult, at: float | None) -> str:
 def _found(judged: ExpectationResult) -> str:
     shares = METRICS[judged.metric].rate or judged.metric == "reactivated_fraction"
     value = percent(judged.value) if shares else figure(judged.value)
+    if judged.low is not None and judged.high is None:
+        return f"≥ {value} [≥ {figure(judged.low)}]"
     if judged.low is None or judged.high is None:
         return value
     if shares:

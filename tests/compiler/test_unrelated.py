@@ -38,6 +38,8 @@ def added(of: Spec) -> dict[str, Control]:
         ("expect recovery_rate(projected) <= 5%", ["projected unrelated"]),
         ("expect zero_reactivation_recovery(projected, norm = 2) <= 5%", ["projected unrelated"]),
         ("expect specificity(projected) >= 1.5", ["projected unrelated"]),
+        ("expect smallest_norm(projected) >= 3", ["projected unrelated"]),
+        ("expect smallest_norm(projected) >= 0", []),
         ("expect recovery_rate(strongest) <= 5%", ["projected unrelated"]),
         ("expect recovery_rate(unconstrained) <= 5%\nexpect recovery_rate(projected) <= 5%",
          ["unconstrained unrelated", "projected unrelated"]),
@@ -47,7 +49,8 @@ def test_only_an_attack_that_an_expectation_needs_gets_one(expect: str, names: l
     found = added(spec(expect))
     assert sorted(n for n, c in found.items() if c.on == "defended") == sorted(names)
     # Without the clamp it is tried only where an expectation is about recovery.
-    unclamped = [] if "specificity" in expect else [f"{name} unclamped" for name in names]
+    tried = not expect.startswith(("expect specificity", "expect smallest_norm"))
+    unclamped = [f"{name} unclamped" for name in names] if tried else []
     assert sorted(n for n, c in found.items() if c.on == "undefended") == sorted(unclamped)
     for control in found.values():
         assert control.target == BehaviorOf("names_the_recipient", "another_example")
@@ -68,9 +71,9 @@ EXPECT = "expect recovery_rate(projected, norm = 4) <= 5%"
         (OWN, ["mine unclamped"]),
         (FREE, ["projected unrelated"]),
         (OWN + FREE, []),
-        (GIVER, ["mine unclamped"]),
-        # Another target without the clamp is not the same thing.
-        (GIVER + FREE, ["mine unclamped"]),
+        # Another target may be harder to reach, and takes the place of none.
+        (GIVER, ["projected unrelated", "projected unrelated unclamped"]),
+        (GIVER + FREE, ["projected unrelated"]),
         (GIVER.replace("mine", "other") + OWN, ["mine unclamped"]),
     ],
     ids=["under", "without", "both", "behavior", "another", "two"],

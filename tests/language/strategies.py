@@ -253,7 +253,7 @@ class Draw:
             ]
         else:
             self.suffixes.add(name)
-            given["preserve"] = given["restarts"] = given["checks"] = None
+            given["preserve"] = given["restarts"] = None
             given[mode] = "8" if mode == "soft_suffix" else self.call(schema.Gcg)
             given["keep"] = self.one(None, "0.5")
             if mode == "soft_suffix":

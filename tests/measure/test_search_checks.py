@@ -11,7 +11,7 @@ from recoverdsl.measure import table
 from recoverdsl.measure.checks import Evidence, flags
 from recoverdsl.measure.keys import Budget
 from recoverdsl.measure.rows import SpellingShares
-from recoverdsl.measure.strength import StrengthRow, Tried
+from recoverdsl.measure.strength import StrengthRow, SuffixStrengthRow, Tried
 from recoverdsl.measure.summary import Planned, summarize
 from recoverdsl.measure.verdict import Flag
 
@@ -116,6 +116,63 @@ def test_without_a_limit_only_the_steps_can_be_too_few() -> None:
     assert found(far, budget=Budget("a", None)) == ()
     hungry = row(attack=tried(norm=2.0), longer=tried(norm=4.0))
     assert [flag.name for flag in found(hungry, budget=Budget("a", None))] == ["starved"]
+
+
+def test_what_the_attack_recovers_within_a_norm_was_missed_by_the_search_of_the_least() -> None:
+    least = Budget("a", LIMIT, least=True)
+    back = row(attack=tried(True, norm=12.0), longer=tried(True), unguided=tried(True, 2.0))
+    (flag,) = found(back, row(), budget=least)
+    assert (flag.name, flag.subject, flag.limit, flag.figure) == (
+        "least_norm_missed",
+        "a",
+        LIMIT,
+        1,
+    )
+    assert "At norm 20 the attack a recovers 1 of the 2 searched again" in flag.sentence
+    assert found(row(), row(), budget=least) == ()
+    assert [flag.name for flag in found(row(apgd=tried(True)), budget=least)] == ["beaten_by_apgd"]
+
+
+# --- Suffixes -----------------------------------------------------------------------------------
+
+
+def suffix_row(**changed: Any) -> SuffixStrengthRow:
+    """Return a row of an honest search of a suffix that failed and had stopped rising."""
+    honest: dict[str, Any] = {
+        "example": "0", "attack": of(-20.0), "start": -40.0, "gradient": 0.5, "longer": of(-19.0),
+        "unguided": of(-30.0),
+    }  # fmt: skip
+    return SuffixStrengthRow(**honest | changed)
+
+
+def of(score: float, recovered: bool = False) -> Tried:
+    return Tried(recovered, score, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("changed", "flag", "figure"),
+    [
+        ({"longer": of(-16.0)}, "starved", 1.2),
+        ({"longer": of(-19.0, True)}, "more_steps_recover", 1),
+        ({"unguided": of(-15.0)}, "beaten_by_random_search", 1),
+        ({"unguided": of(-30.0, True)}, "beaten_by_random_search", 1),
+        ({"gradient": 0.0}, "masked_gradient", 1),
+        ({"gradient": math.nan}, "masked_gradient", 1),
+    ],
+)
+def test_a_weak_suffix_is_flagged(changed: dict[str, Any], flag: str, figure: float) -> None:
+    (one,) = flags(Evidence(table.to_frame([]), {}, {}, suffixes={Budget("s", None): (suffix_row(**changed),)}))  # fmt: skip
+    assert (one.name, one.kind, one.subject, one.limit) == (flag, "flag", "s", None)
+    assert one.figure == pytest.approx(figure)
+    assert "limit" not in one.sentence and "norm" not in one.sentence
+
+
+@pytest.mark.parametrize(
+    "changed", [{}, {"unguided": None}, {"longer": of(-18.1)}, {"unguided": of(-18.1)}]
+)
+def test_a_suffix_that_stopped_rising_is_not(changed: dict[str, Any]) -> None:
+    rows = (suffix_row(**changed),)
+    assert flags(Evidence(table.to_frame([]), {}, {}, suffixes={Budget("s", None): rows})) == ()
 
 
 def test_the_sentence_says_how_many_were_searched_again() -> None:

@@ -38,8 +38,9 @@ def frame(own: list[bool], other: list[bool]) -> pd.DataFrame:
 
 
 def said(own: list[bool], other: list[bool]) -> str | None:
-    found = specificities(frame(own, other), CONTROLS)
-    return unspecific(found, [AT]).get(AT)
+    made = frame(own, other)
+    found = specificities(made, CONTROLS)
+    return unspecific(made, found, [AT]).get(AT)
 
 
 def test_a_budget_that_writes_the_unrelated_target_as_often_is_not_specific() -> None:
@@ -71,7 +72,7 @@ def test_pairs_count_and_not_the_two_rates() -> None:
 
 def test_without_an_unrelated_target_nothing_is_shown() -> None:
     only = table.to_frame(rows("attack", "a", [True] * 9))
-    why = unspecific(specificities(only, {}), [AT])[AT]
+    why = unspecific(only, specificities(only, {}), [AT])[AT]
     assert "no unrelated target was tried" in why and "add a control with a `target`" in why
 
 
@@ -88,9 +89,22 @@ def test_the_least_related_target_is_compared_with() -> None:
     )
     found = specificities(made, planned)
     assert [one.control for one in found] == ["other", "rival"]
-    best = compared_with(found, "a")
-    assert best is not None and best.control == "rival"
-    assert compared_with(found, "b") is None
+    assert [one.control for one in compared_with(found, "a")] == ["rival"]
+    assert compared_with(found, "b") == []
+
+
+def test_an_easy_unrelated_target_is_not_hidden_by_a_hard_one() -> None:
+    """Of two targets that are as little related, each must be exceeded."""
+    planned = {name: Planned(of="a", method="another_row") for name in ("hard", "easy")}
+    made = table.to_frame(
+        [
+            *rows("attack", "a", [True] * 29 + [False] * 4),
+            *rows("control", "hard", [False] * 33),
+            *rows("control", "easy", [True] * 28 + [False] * 5),
+        ]
+    )
+    why = unspecific(made, specificities(made, planned), [AT])[AT]
+    assert "unrelated target (easy) in 28 of 33" in why
 
 
 def test_an_example_that_failed_in_either_is_no_pair() -> None:
@@ -120,6 +134,25 @@ def test_the_norm_at_which_both_differ_most_comes_from_the_least_norms() -> None
     assert (one.best.norm, one.best.own, one.best.other) == (4.0, 2, 0)
     metric = summarize(made, {}, attacks={"a": Planned()}, controls=CONTROLS).attacks["a"].metrics["specificity"]  # fmt: skip
     assert metric.value == pytest.approx((5 / 2 + 7 / 4 + 9 / 6 + 20 / 8) / 4)
+
+
+def test_a_least_norm_is_specific_where_the_control_needs_more() -> None:
+    """Own targets from norm 4 on, unrelated ones from 9 on: at 8 only the own ones, at 12 both."""
+    made = table.to_frame(
+        [
+            *rows("smallest_norm", "a", [True] * 8, norms=[4.0] * 8),
+            *rows("smallest_norm_control", "rival", [True] * 7 + [False], norms=[9.0] * 8),
+        ]
+    )
+    found = specificities(made, CONTROLS)
+    near, far = Budget("a", 8.0, least=True), Budget("a", 12.0, least=True)
+    said = unspecific(made, found, [near, far])
+    assert list(said) == [far]
+    assert (
+        "at norm 12 the same search also reaches an unrelated target (rival) in 7 of 8" in said[far]
+    )
+    # At a norm at which nothing was searched, nothing is shown, whatever the least norms say.
+    assert list(unspecific(made, found, [Budget("a", 8.0)])) == [Budget("a", 8.0)]
 
 
 pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)

@@ -151,7 +151,7 @@ def test_it_is_no_weaker_than_any_attack_at_any_limit() -> None:
 def test_an_expectation_can_be_about_it() -> None:
     summary = summarize(planted(), {}, attacks=PLANNED, strongest=("a", "b"))
     expected = Expectation("recovery_rate", STRONGEST, None, "<=", 0.4, "…")
-    (judged,) = judge([expected], summary.attacks, summary.controls, summary.intervals)
+    (judged,) = judge([expected], summary)
     assert judged.value == 0.5 and judged.outcome == "undecided"
 
 

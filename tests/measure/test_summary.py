@@ -327,8 +327,12 @@ def expectation(subject: str, operator: Any, value: float, **more: Any) -> Expec
         (expectation("a", "<=", 0.3, norm=7.0), None, "undecided", "undecided"),
         (expectation("noise", "<=", 9, metric="smallest_norm"), None, "undecided", "undecided"),
         (expectation("nobody", "<=", 0.3), None, "undecided", "undecided"),
-        # So few values are too few for an interval of a mean.
-        (expectation("a", "<=", 9, metric="smallest_norm"), 2.5, "met", "undecided"),
+        # Four values are too few for an interval of a mean.
+        # One of the five was not reached up to norm 20: (1 + 2 + 3 + 4 + 20) / 5 is the least it can be.
+        (expectation("a", "<=", 9, metric="smallest_norm"), 6.0, "undecided", "undecided"),
+        (expectation("a", ">=", 5, metric="smallest_norm"), 6.0, "met", "undecided"),
+        (expectation("a", ">=", 7, metric="smallest_norm"), 6.0, "undecided", "undecided"),
+        (expectation("a", "<=", 5, metric="smallest_norm"), 6.0, "broken", "undecided"),
         (expectation("a", "<=", 9, metric="drift"), 0.4, "met", "undecided"),
         (expectation("a", "<=", 1e-8, metric="violation"), 9e-9, "met", "met"),
     ],
@@ -338,18 +342,56 @@ def test_expectations_are_judged(
 ) -> None:
     summary = summarize(planted(), {})
     both = (asked, attrs.evolve(asked, by="estimate"))
-    judged, estimated = judge(both, summary.attacks, summary.controls, summary.intervals)
+    judged, estimated = judge(both, summary)
     assert judged.value == (None if value is None else pytest.approx(value))
     assert (judged.outcome, estimated.outcome) == (outcome, by_estimate)
     about = (asked.metric, asked.subject, asked.norm, asked.operator, asked.value)
     assert (judged.metric, judged.subject, judged.norm, judged.operator, judged.bound) == about
 
 
+@pytest.mark.parametrize(
+    ("recovered", "operator", "bound", "outcome"),
+    [
+        # Of twelve examples, those that are not reached up to norm 20 have a least norm above it.
+        (0, ">=", 20.0, "met"), (0, "<=", 19.0, "broken"), (0, "<=", 30.0, "undecided"), (0, ">=", 21.0, "undecided"),
+        # 2 at norm 2, 10 beyond 20: a mean over those alone that are found would be 2.
+        (2, ">=", 10.0, "met"), (2, "<=", 5.0, "broken"), (2, "<=", 20.0, "undecided"),
+        # 11 at norm 2, one beyond 20: whatever that one needs, nothing shows that the mean is small.
+        (11, "<=", 10.0, "undecided"), (11, ">=", 10.0, "undecided"), (11, ">=", 2.0, "met"),
+        (12, "<=", 10.0, "met"), (12, ">=", 10.0, "broken"), (12, ">=", 2.0, "met"),
+    ],
+)  # fmt: skip
+def test_an_example_without_a_least_norm_counts_as_beyond_what_was_tried(
+    recovered: int, operator: str, bound: float, outcome: str
+) -> None:
+    rows = [
+        row(str(i), kind="smallest_norm", norm=2.0 if i < recovered else 17.0, recovered=i < recovered)
+        for i in range(12)
+    ]  # fmt: skip
+    asked = expectation("a", operator, bound, metric="smallest_norm")
+    summary = summarize(table.to_frame(rows), {}, attacks={"a": Planned()})
+    (judged,) = judge((asked,), summary)
+    assert judged.outcome == outcome
+    assert (judged.n, judged.value) == (
+        12,
+        pytest.approx((2.0 * recovered + 20.0 * (12 - recovered)) / 12),
+    )
+    assert (judged.high is None) == (recovered < 12)
+    if outcome == "undecided" and recovered < 12:
+        assert (
+            judged.reason is not None
+            and f"in {12 - recovered} of 12 flips no norm" in judged.reason
+        )
+    # The figure of tables is over those that are found, and says of how many.
+    figure = summary.attacks["a"].metrics["smallest_norm"]
+    assert (figure.n, figure.value) == (recovered, 2.0 if recovered else None)
+
+
 def test_the_confidence_of_the_spec_decides() -> None:
     asked = expectation("a", "<=", 0.9)
     for confidence, outcome in ((0.5, "met"), (0.95, "undecided")):
         summary = summarize(planted(), {"recovery_rate": Wilson(confidence)})
-        (judged,) = judge((asked,), summary.attacks, summary.controls, summary.intervals)
+        (judged,) = judge((asked,), summary)
         assert judged.outcome == outcome
 
 

@@ -7,11 +7,27 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from recoverdsl.measure.expectation import Outcome
-from recoverdsl.measure.verdict import Budget, Flag, decide, verdict_of
+from recoverdsl.measure.expectation import ExpectationResult, Outcome
+from recoverdsl.measure.keys import Budget
+from recoverdsl.measure.verdict import Flag, decide, verdict_of
 from tests.measure.judgments import judged
 
 LARGEST = {"projected": 20.0, "free": None}
+
+
+def decided(expectations: list[ExpectationResult], **given: Any) -> tuple[ExpectationResult, ...]:
+    """Decide expectations that rest on the attack that they name, at their norm, and those of `strongest` on
+    two."""
+    return decide(expectations, list(map(rests_on, expectations)), **given)
+
+
+def rests_on(e: ExpectationResult) -> tuple[Budget, ...]:
+    if e.subject == "strongest":
+        return Budget("a", 20.0), Budget("b", 20.0)
+    if e.metric == "smallest_norm":
+        return (Budget(e.subject, e.bound, least=True),)
+    limit = LARGEST.get(e.subject) if e.norm is None else e.norm
+    return (Budget(e.subject, limit),) if e.subject in LARGEST else ()
 
 
 def flag(subject: str | None = "projected", limit: float | None = None, kind: Any = "flag") -> Flag:
@@ -44,6 +60,7 @@ MUCH: list[dict[str, Any]] = [
     {"outcome": "broken"},
     {"outcome": "met", "operator": ">="},
     {"outcome": "broken", "metric": "smallest_norm", "operator": ">=", "bound": 5.0},
+    {"outcome": "met", "metric": "smallest_norm", "operator": "<=", "bound": 5.0},
 ]
 NEITHER: list[dict[str, Any]] = [
     {"outcome": "met", "metric": "drift"},
@@ -51,41 +68,40 @@ NEITHER: list[dict[str, Any]] = [
     {"outcome": "met", "subject": "noise"},
     {"outcome": "met", "operator": ">=", "bound": 0.0},
     {"outcome": "met", "operator": "<=", "bound": 1.0},
+    {"outcome": "met", "metric": "smallest_norm", "operator": ">=", "bound": 0.0},
     {"outcome": "undecided"},
 ]
 
 
 def test_the_worst_case_over_attacks_is_as_strong_as_the_strongest_of_them() -> None:
-    covers = {Budget("strongest", 20.0): ("a", "b")}
     claim = judged(outcome="met", subject="strongest")
     for flagged, outcome in ((["a"], "met"), (["a", "b"], "undecided"), ([], "met")):
         flags = [flag(name) for name in flagged]
-        (left,) = decide([claim], largest={"strongest": 20.0}, flags=flags, covers=covers)
+        (left,) = decided([claim], flags=flags)
         assert left.outcome == outcome
 
 
 def test_and_as_specific_as_the_most_specific() -> None:
-    covers = {Budget("strongest", 20.0): ("a", "b")}
     claim = judged(outcome="broken", subject="strongest")
     for names, outcome in ((["a"], "broken"), (["a", "b"], "undecided"), ([], "broken")):
         unspecific = {Budget(name, 20.0): f"{name} writes anything" for name in names}
-        (left,) = decide([claim], largest={"strongest": 20.0}, unspecific=unspecific, covers=covers)
+        (left,) = decided([claim], unspecific=unspecific)
         assert left.outcome == outcome
 
 
 def test_a_flag_against_both_takes_back_that_much_is_recovered_too() -> None:
     void = evolve(flag(), against="both")
     for of in (*LITTLE, *MUCH):
-        (left,) = decide([judged(**of)], largest=LARGEST, flags=[void])
+        (left,) = decided([judged(**of)], flags=[void])
         assert left.outcome == "undecided"
         assert left.reason is not None and "weak" in left.reason
-    (left,) = decide([judged(outcome="broken")], largest=LARGEST, flags=[flag()])
+    (left,) = decided([judged(outcome="broken")], flags=[flag()])
     assert left.outcome == "broken"
 
 
 @pytest.mark.parametrize("of", LITTLE)
 def test_a_flag_takes_back_that_little_is_recovered(of: dict[str, Any]) -> None:
-    (left,) = decide([judged(**of)], largest=LARGEST, flags=[flag()])
+    (left,) = decided([judged(**of)], flags=[flag()])
     assert left.outcome == "undecided"
     assert left.reason is not None and "weak" in left.reason and "projected" in left.reason
 
@@ -93,34 +109,34 @@ def test_a_flag_takes_back_that_little_is_recovered(of: dict[str, Any]) -> None:
 @pytest.mark.parametrize("of", MUCH + NEITHER)
 def test_a_flag_leaves_every_other_conclusion(of: dict[str, Any]) -> None:
     e = judged(**of)
-    assert decide([e], largest=LARGEST, flags=[flag(), flag(None)]) == (e,)
+    assert decided([e], flags=[flag(), flag(None)]) == (e,)
 
 
 @pytest.mark.parametrize("of", LITTLE)
 @pytest.mark.parametrize(
-    "other", [flag("free"), flag(kind="caution"), flag(limit=5.0), flag(None, kind="caution")]
+    "other", [flag("free"), flag(kind="caution"), flag(limit=7.0), flag(None, kind="caution")]
 )
 def test_a_flag_elsewhere_and_a_caution_take_nothing_back(of: dict[str, Any], other: Flag) -> None:
     e = judged(**of)
-    assert decide([e], largest=LARGEST, flags=[other]) == (e,)
+    assert decided([e], flags=[other]) == (e,)
 
 
 @pytest.mark.parametrize(("norm", "limit"), [(None, 20.0), (5.0, 5.0), (5.0, None), (None, None)])
 def test_a_flag_is_up_at_its_limit(norm: float | None, limit: float | None) -> None:
-    (left,) = decide([judged("met", norm=norm)], largest=LARGEST, flags=[flag(limit=limit)])
+    (left,) = decided([judged("met", norm=norm)], flags=[flag(limit=limit)])
     assert left.outcome == "undecided"
 
 
 def test_a_flag_on_the_whole_run_is_up_for_every_attack() -> None:
     every = [judged("met"), judged("met", subject="free")]
-    left = decide(every, largest=LARGEST, flags=[flag(None)])
+    left = decided(every, flags=[flag(None)])
     assert [e.outcome for e in left] == ["undecided", "undecided"]
 
 
 @pytest.mark.parametrize("of", MUCH)
 def test_an_unspecific_budget_takes_back_that_much_is_recovered(of: dict[str, Any]) -> None:
     said = "at this norm δ puts 10 of 14 unrelated names on top too"
-    (left,) = decide([judged(**of)], largest=LARGEST, unspecific={Budget("projected", 20.0): said})
+    (left,) = decided([judged(**of)], unspecific=dict.fromkeys(rests_on(judged(**of)), said))
     assert (left.outcome, left.reason) == ("undecided", said)
 
 
@@ -128,10 +144,10 @@ def test_an_unspecific_budget_takes_back_that_much_is_recovered(of: dict[str, An
 def test_an_unspecific_budget_leaves_every_other_conclusion(of: dict[str, Any]) -> None:
     e = judged(**of)
     unspecific = {Budget("projected", 20.0): "…", Budget("noise", None): "…"}
-    assert decide([e], largest=LARGEST, unspecific=unspecific) == (e,)
+    assert decided([e], unspecific=unspecific) == (e,)
 
 
 def test_only_the_budget_of_the_expectation_counts() -> None:
     at = [judged("broken", norm=5.0), judged("broken")]
-    left = decide(at, largest=LARGEST, unspecific={Budget("projected", 5.0): "…"})
+    left = decided(at, unspecific={Budget("projected", 5.0): "…"})
     assert [e.outcome for e in left] == ["undecided", "broken"]

@@ -96,7 +96,7 @@ def planted_result(rows: pd.DataFrame, *, audit: str | None = None) -> Result:
         counts=Counts(128, 126, 70, summary.failed),
         attacks=summary.attacks,
         controls=summary.controls,
-        expectations=judge(expects, summary.attacks, summary.controls, summary.intervals),
+        expectations=judge(expects, summary),
         inputs=(
             Input("smollm2", "model", "ab" * 32),
             Input("mid", "sae", "cd" * 32),

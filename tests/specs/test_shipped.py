@@ -131,7 +131,11 @@ def assert_of(spec: Spec, result: Result) -> None:
     assert list(result.controls) == list(controls_of(spec))
     assert set(result.attributions) == set(spec.attributes)
     assert [e.text for e in result.expectations] == [e.text for e in spec.expects]
-    # A prompt may have no unrelated target; every attack has figures of each of its flips.
+    # Only a control may fail, on a prompt that has no unrelated target: every attack has figures of each of
+    # its flips.
+    for outcome in result.attacks.values():
+        counts = result.behaviors.get(outcome.behavior or "", result.counts)
+        assert outcome.metrics["recovery_rate"].n == counts.valid_flips
     assert result.counts.failed == 0 or any(c.target for c in controls_of(spec).values())
     assert result.counts.examples >= result.counts.base_holds >= result.counts.valid_flips
     for outcome in result.attacks.values():

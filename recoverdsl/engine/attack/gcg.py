@@ -182,3 +182,19 @@ class Gcg:
             live = problem.take(rows)
             totals.append(live.objective(live.states_of(ids)).total_B)
         return torch.cat(totals).nan_to_num(nan=-torch.inf)
+
+
+@define(eq=False)
+class RandomSwaps(Gcg):
+    """The same without a gradient: swaps to tokens drawn at random, of which the best is taken."""
+
+    def top_tokens(self, problem: SuffixProblem, suffix: Tensor, gradient_BND: Tensor) -> Tensor:
+        """Return tokens for each place of a suffix, drawn at random, (B, N, K)."""
+        allowed_V = torch.tensor(self.typable.allowed, device=suffix.device)
+        size = (suffix.shape[1], min(self.top, len(allowed_V)))
+        return torch.stack(
+            [
+                allowed_V[torch.randint(len(allowed_V), size, generator=generator)]
+                for generator in self.generators
+            ]
+        )

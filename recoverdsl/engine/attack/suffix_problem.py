@@ -147,7 +147,7 @@ def suffix_problem(
     """Return the problem of some examples.
 
     Args:
-        answers: the answers of the undefended model.
+        answers: the targets: answers of the undefended model.
         plain: for each example, the token that its suffix is made of at the start.
 
     Raises:

@@ -10,14 +10,16 @@ from recoverdsl.sources.data import Example
 
 
 def fill(text: str, example: Example) -> str:
-    """Return a text with each `{column}` replaced by the example's value; no other formatting is
-    understood.
+    """Return a text with each `{column}` replaced by the example's value, and `{{` and `}}` by one brace;
+    no other formatting is understood.
 
     Raises:
         UnavailableError: the data has no such column.
     """
 
     def value(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0][0]
         try:
             return example.fields[match[1]]
         except KeyError:
@@ -26,7 +28,7 @@ def fill(text: str, example: Example) -> str:
                 why=f"columns: {', '.join(example.fields)}",
             ) from None
 
-    return re.sub(r"\{(\w+)\}", value, text)
+    return re.sub(r"\{\{|\}\}|\{(\w+)\}", value, text)
 
 
 def token_ids(

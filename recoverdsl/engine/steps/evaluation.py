@@ -31,7 +31,14 @@ from recoverdsl.measure.features import (
     feature_figures,
 )
 from recoverdsl.measure.keys import PartKey
-from recoverdsl.measure.rows import NOT_A_NUMBER, Effort, GeneratedFigures, Recovery, TargetPlace
+from recoverdsl.measure.rows import (
+    NOT_A_NUMBER,
+    Effort,
+    GeneratedFigures,
+    Observation,
+    Recovery,
+    TargetPlace,
+)
 
 NO_UNLIKE_ANSWER = "no other example has an answer that is unlike its own"
 """Why an example failed for whose control there is no target."""
@@ -150,16 +157,21 @@ def _with_texts(
     return [
         evolve(
             row,
-            # With another example's answer as the goal, it counts whether that was elicited.
-            recovered=bool((observed.text and observed.text.figures.base_like) or row.reached)
-            if other
-            else observed.holds,
+            recovered=is_back(observed, row.reached, other=other),
             text=observed.text,
             answer_tokens=observed.answer_tokens,
             failed=row.failed or observed.failed,
         )
         for row, observed in zip(rows, judged, strict=True)
     ]  # fmt: skip
+
+
+def is_back(observed: Observation, reached: bool, *, other: bool) -> bool:
+    """Return whether a text shows that the behavior is back; with another example's answer as the goal,
+    whether that was elicited."""
+    if other:
+        return bool((observed.text and observed.text.figures.base_like) or reached)
+    return observed.holds
 
 
 @torch.no_grad()

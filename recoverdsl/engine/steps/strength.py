@@ -7,13 +7,15 @@ evaluating adversarial robustness" (arXiv 1902.06705).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from recoverdsl.compiler.steps import Recover, TryHarder
+from recoverdsl.compiler.steps import FindSmallestNorm, Recover, TryHarder, TryHarderSuffix
 from recoverdsl.engine.attack.constraints import constraint_of
 from recoverdsl.engine.attack.geometry import norm
 from recoverdsl.engine.attack.problem import AttackProblem
@@ -25,9 +27,14 @@ from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries, evaluate
 from recoverdsl.engine.steps.executor import Executor, Progress, executes
 from recoverdsl.engine.steps.recovery import limits, problem_of, recover
+from recoverdsl.engine.steps.suffix import Suffixes
 from recoverdsl.language import schema
 from recoverdsl.measure.rows import Recovery
 from recoverdsl.measure.strength import StrengthRow, Tried
+from recoverdsl.store.records import Record
+
+NO_MORE = 1 + 1e-4
+"""Factor by which a least norm may be above a limit that it is not beyond."""
 
 LEAST_STEPS = 50
 """Steps of momentum ascent where the attack takes fewer: its own may be what is too few."""
@@ -44,11 +51,12 @@ class StrengthRecord:
     rows: tuple[StrengthRow, ...]
 
 
-@executes(TryHarder)
-class TryHarderExecutor(Executor[TryHarder, StrengthRecord]):
-    """Tries harder on some of the valid flips that an attack did not recover."""
+S = TypeVar("S", TryHarder, TryHarderSuffix)
+R = TypeVar("R", bound=Record)
 
-    record = StrengthRecord
+
+class FailureExecutor(Executor[S, R]):
+    """Computes a step over some of the valid flips that an attack did not recover."""
 
     @property
     def places(self) -> list[int]:
@@ -56,10 +64,14 @@ class TryHarderExecutor(Executor[TryHarder, StrengthRecord]):
         found = self.work.output.results[self.node.inputs["found"]].record
         if found is None:
             return []
-        assert isinstance(found, Recoveries)
-        missed = [at for at, row in enumerate(found.rows) if not row.recovered]
+        assert isinstance(found, (Recoveries, Suffixes))
+        missed = [at for at, row in enumerate(found.rows) if not self.recovered(row)]
         drawn = sorted(missed, key=lambda at: seed_of(self.step.seed, found.rows[at].example))
         return sorted(drawn[: self.step.examples])
+
+    def recovered(self, row: Recovery) -> bool:
+        """Return whether an example needs no other search."""
+        return row.recovered
 
     def count(self) -> int:
         return len(self.places)
@@ -68,13 +80,33 @@ class TryHarderExecutor(Executor[TryHarder, StrengthRecord]):
         flips, prompts = self.work.flips(self.node), self.work.resources.prompts
         return max(len(prompts[flips[at]]) for at in self.places) + self.generated
 
+
+@executes(TryHarder)
+class TryHarderExecutor(FailureExecutor[TryHarder, StrengthRecord]):
+    """Tries harder on some of the valid flips that an attack did not recover."""
+
+    record = StrengthRecord
+
+    def recovered(self, row: Recovery) -> bool:
+        """Return whether δ recovers; where a search of the least norm is checked, within the limit."""
+        within = NO_MORE * self.step.recover.limit if self._of_least_norm else math.inf
+        return bool(row.recovered and row.delta and row.delta.norm <= within)
+
+    @property
+    def _of_least_norm(self) -> bool:
+        """Whether what is checked is a search of the least norm, and not the attack at a limit."""
+        found = self.node.inputs["found"]
+        return isinstance(self.work.output.graph[found].step, FindSmallestNorm)
+
     def compute(self, batch: range, progress: Progress) -> StrengthRecord:
         places = [self.places[at] for at in batch]
-        found = self.work.output.record(self.node.inputs["found"], Recoveries)
-        return try_harder(
-            self.work.problems, self.step, self.work.protected(self.node),
-            self.work.flip_batch(self.node, places), [found.rows[at] for at in places],
-        )  # fmt: skip
+        protected, flips = self.work.protected(self.node), self.work.flip_batch(self.node, places)
+        if self._of_least_norm:
+            rows = recover(self.work.problems, self.step.recover, protected, flips).rows
+        else:
+            found = self.work.output.record(self.node.inputs["found"], Recoveries)
+            rows = tuple(found.rows[at] for at in places)
+        return try_harder(self.work.problems, self.step, protected, flips, rows)
 
 
 def try_harder(
@@ -93,7 +125,7 @@ def try_harder(
     free = evolve(attack, preserve=None)
 
     def tried(recoveries: Recoveries) -> list[Tried]:
-        return [_tried(row) for row in recoveries.rows]
+        return [tried_of(row) for row in recoveries.rows]
 
     def searched(recover_step: Recover, limit_B: Tensor | None = None) -> list[Tried]:
         return tried(recover(problems, recover_step, protected, batch, limit_B=limit_B))
@@ -103,7 +135,7 @@ def try_harder(
     undefended = problem_of(problems, evolve(free, defense=None), protected, batch)
     undo, state_norm_B = _undoing(problems, free, plain, undefended)
     columns = zip(
-        map(_tried, found),
+        map(tried_of, found),
         _start(problems, attack, problem),
         searched(_longer(attack)),
         searched(_by_apgd(attack)),
@@ -127,7 +159,8 @@ def try_harder(
     )  # fmt: skip
 
 
-def _tried(row: Recovery) -> Tried:
+def tried_of(row: Recovery) -> Tried:
+    """Return the outcome of a search; without a δ its norm is NaN."""
     size = row.delta.norm if row.delta else float("nan")
     return Tried(row.recovered, row.score_recovered, size)
 

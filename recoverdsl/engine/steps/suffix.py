@@ -9,10 +9,11 @@ from attrs import frozen
 from torch import Tensor
 
 from recoverdsl.compiler.steps import Suffix
-from recoverdsl.engine.attack.gcg import Gcg, TypableTokens
+from recoverdsl.engine.attack.gcg import Gcg, RandomSwaps, TypableTokens
 from recoverdsl.engine.attack.optimizers import optimizer_of
 from recoverdsl.engine.attack.seeds import seed_of
 from recoverdsl.engine.attack.suffix_problem import (
+    SuffixProblem,
     features_from_last_token,
     suffix_problem,
 )
@@ -22,7 +23,7 @@ from recoverdsl.engine.behavior.observation import judge
 from recoverdsl.engine.defense.autoencoders import Features
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
-from recoverdsl.engine.steps.evaluation import FlipBatch, with_generated
+from recoverdsl.engine.steps.evaluation import FlipBatch, is_back, with_generated
 from recoverdsl.engine.steps.executor import FlipExecutor, Progress, executes
 from recoverdsl.engine.steps.table_record import Replay, TableRecord
 from recoverdsl.measure.features import FeatureFigures, Monitored, feature_figures
@@ -58,6 +59,43 @@ class SuffixExecutor(FlipExecutor[Suffix, Suffixes]):
         return attack(resources, self.step, protected, flips, seeds, progress)
 
 
+@frozen(eq=False)
+class Begun:
+    """A search of suffixes before its first step."""
+
+    problem: SuffixProblem
+    kind: SuffixKind
+    start: Tensor
+    """The suffixes to begin with, as `kind` represents them."""
+
+
+def begin(
+    resources: Resources,
+    step: Suffix,
+    protected: Protected,
+    batch: FlipBatch,
+    seeds: Sequence[int],
+    *,
+    guided: bool = True,
+) -> Begun:
+    """Return the search of a suffix for each example; for the arguments and errors see `attack`."""
+    targets = batch.others if step.example == "another" else batch.bases
+    assert targets is not None
+    typable = TypableTokens.of(resources.model)
+    parts = [resources.prompt_parts[index] for index in batch.indices]
+    soft = step.optimizer is not None
+    plain = [typable.plain[0] if soft else typable.start_token(part, step.tokens) for part in parts]
+    problem = suffix_problem(resources, step, protected, batch.indices, targets, plain)
+    if step.optimizer is not None:
+        unlimited_B = torch.full((len(problem),), torch.inf, device=problem.family.device)
+        optimizer = optimizer_of(step.optimizer, unlimited_B, step.steps)
+        return Begun(problem, SoftSuffix(optimizer), soft_start(problem, seeds))
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    swaps = Gcg if guided else RandomSwaps
+    kind = swaps(typable, parts, generators, step.candidates, step.top)
+    return Begun(problem, kind, problem.plain_BN)
+
+
 def attack(
     resources: Resources,
     step: Suffix,
@@ -65,35 +103,26 @@ def attack(
     batch: FlipBatch,
     seeds: Sequence[int],
     progress: Progress = lambda done: None,
+    *,
+    guided: bool = True,
 ) -> Suffixes:
     """Return a suffix for each example, the text that the model writes with it, and its figures.
 
     Args:
         seeds: one per example, so that its suffix does not depend on the rest of the batch.
+        guided: whether swaps of real tokens follow the gradient; else they are drawn at random.
 
     Raises:
         UnavailableError: a prompt is too long with its suffix and the answer after it, or none of
             the tokenizer's tokens can be a suffix.
     """
-    indices, bases = batch.indices, batch.bases
-    assert bases is not None
-    typable = TypableTokens.of(resources.model)
-    parts = [resources.prompt_parts[index] for index in indices]
-    soft = step.optimizer is not None
-    plain = [typable.plain[0] if soft else typable.start_token(part, step.tokens) for part in parts]
-    problem = suffix_problem(resources, step, protected, indices, bases, plain)
-    kind: SuffixKind
-    if step.optimizer is not None:
-        unlimited_B = torch.full((len(problem),), torch.inf, device=problem.family.device)
-        optimizer = optimizer_of(step.optimizer, unlimited_B, step.steps)
-        kind, start = SoftSuffix(optimizer), soft_start(problem, seeds)
-    else:
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        kind = Gcg(typable, parts, generators, step.candidates, step.top)
-        start = problem.plain_BN
+    begun = begin(resources, step, protected, batch, seeds, guided=guided)
+    problem, kind, indices = begun.problem, begun.kind, batch.indices
+    soft, other = step.optimizer is not None, step.example == "another"
+    targets = batch.others if other else batch.bases
     found = search(
-        problem, kind, start, step.steps, step.stop == "recovered", progress, step.forward_passes
-    )
+        problem, kind, begun.start, step.steps, step.stop == "recovered", progress, step.forward_passes
+    )  # fmt: skip
     states_BND = kind.states(problem, found.suffix)
 
     z_rec = problem.features_with(states_BND)
@@ -122,7 +151,7 @@ def attack(
             Recovery(
                 example=observed.example,
                 category=observed.category,
-                recovered=observed.holds,
+                recovered=is_back(observed, bool(found.reached_B[at]), other=other),
                 reached=bool(found.reached_B[at]),
                 score_recovered=float(found.score_B[at]),
                 steps=int(found.steps_B[at]),
@@ -134,11 +163,12 @@ def attack(
                 zero_reactivation=figures[at].reactivated_count == 0,
                 text=observed.text,
                 answer_tokens=observed.answer_tokens,
-                failed=NOT_A_NUMBER if found.failed_B[at] else observed.failed,
+                failed=batch.missing.get(at)
+                or (NOT_A_NUMBER if found.failed_B[at] else observed.failed),
             ),
             written[at],
         )
-        for at, observed in enumerate(judge(resources, step.behavior, indices, answers, bases))
+        for at, observed in enumerate(judge(resources, step.behavior, indices, answers, targets))
     )
     if soft:
         return Suffixes(rows, answers, suffix_BND=found.suffix)

@@ -8,7 +8,7 @@ import torch
 from attrs import define, field
 
 from recoverdsl.compiler.graph import Node
-from recoverdsl.compiler.steps import FindSmallestNorm, Recover, RunBase
+from recoverdsl.compiler.steps import FindSmallestNorm, Recover, RunBase, Step, Suffix
 from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.behavior.observation import Observations
@@ -21,6 +21,18 @@ from recoverdsl.engine.steps.output import Output, ValidFlips
 from recoverdsl.engine.steps.target_records import ChosenTargets
 from recoverdsl.measure.texts import base_like
 from recoverdsl.store.records import on_device
+
+
+def _reaches_another(step: Step) -> bool:
+    """Return whether the target of a step is that of another example."""
+    match step:
+        case Recover():
+            return step.goal.example == "another"
+        case FindSmallestNorm():
+            return step.recover.goal.example == "another"
+        case Suffix():
+            return step.example == "another"
+    return False
 
 
 @define
@@ -105,15 +117,7 @@ class Work:
             return FlipBatch(indices)
         answers = self.output.record(node.inputs["base"], Observations).answers
         assert answers is not None
-        step = node.step
-        goal = (
-            step.goal
-            if isinstance(step, Recover)
-            else step.recover.goal
-            if isinstance(step, FindSmallestNorm)
-            else None
-        )
-        another = goal is not None and goal.example == "another"
+        another = _reaches_another(node.step)
         others = [self._unlike_answer(answers, flips, at) for at in batch]
         rows = [
             index if other is None else other for index, other in zip(indices, others, strict=True)

@@ -116,7 +116,8 @@ METRICS: dict[str, Metric] = {
     ),
     "smallest_norm": Metric(
         "The least norm that reaches the attack's own goal, over examples where one does: the behavior's score, "
-        "or, where a text is judged, every token of the target the most likely one.",
+        "or, where a text is judged, every token of the target the most likely one. An expectation is over all examples "
+        "that were searched: those where none does count with the largest norm that was tried, as a norm that is at least that.",
         unit="residual stream", over="the valid flips for which the search found one", search=True,
     ),
     "budget_ratio": Metric(
@@ -143,7 +144,9 @@ RECOVERY = tuple(name for name, metric in METRICS.items() if "recovered" in metr
 
 
 def says_of_recovery(metric: str, operator: str, bound: float) -> bool:
-    """Tell whether an expectation says something of how many examples recover; a rate of at least 0% or at
-    most 100% says nothing."""
+    """Tell whether an expectation says something of how many examples recover, or with which norm; a rate
+    of at least 0% or at most 100% says nothing, and neither does a smallest norm of at least 0."""
+    if metric == "smallest_norm":
+        return bound > 0
     empty = (operator == ">=" and bound <= 0) or (operator == "<=" and bound >= 1)
     return metric in RECOVERY and not empty

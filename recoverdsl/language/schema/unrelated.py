@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from attrs import evolve
 
 from recoverdsl.language.schema import AnswerOf, Attack, BehaviorOf, Control, LogProb, Spec
-from recoverdsl.language.schema.budgets import limits_of, suffix_of
-from recoverdsl.language.schema.expected_limits import expected_limits
+from recoverdsl.language.schema.budgets import limits_of
+from recoverdsl.language.schema.expected_limits import ExpectedLimit, expected_limits
 from recoverdsl.language.schema.forms import leaves, tokens_of
 from recoverdsl.language.schema.metrics import says_of_recovery
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
@@ -20,20 +20,22 @@ UNCLAMPED = "unclamped"
 def controls_of(spec: Spec) -> dict[str, Control]:
     """Return the controls of a spec and those with an unrelated target that it tries by itself.
 
-    Each attack whose recovery an expectation is about, or its specificity, has one under the clamp, unless
-    there is no such target. Where an expectation is about its recovery, the same is tried without the clamp
-    too. What the spec itself has is not added.
+    Each attack whose recovery an expectation is about, or its specificity, has one under the clamp: its own
+    target with the values of another example, unless it has no such values. A control of the spec with some
+    other target takes nothing away from it, since that target may be harder to reach. Where an expectation
+    is about the recovery of an attack with a δ, the same is tried without the clamp too. What the spec
+    itself has is not added.
 
     Their names are that of the attack and `unrelated`, and that of the control under the clamp and
     `unclamped`, which no block can have.
     """
     controls = dict(spec.controls)
     for name in recovering(spec):
-        attack = spec.attacks[name]
-        target = None if rival_of(controls, name) or suffix_of(attack) else _target(spec, attack)
-        if target is not None:
+        target = _target(spec, spec.attacks[name])
+        tried = [c for c in controls.values() if c.of == name and c.on == "defended"]
+        if target is not None and all(control.target != target for control in tried):
             controls[f"{name} unrelated"] = Control(of=name, target=target)
-    for name in dict.fromkeys(attack for attack, _ in expected_limits(spec)):
+    for name in dict.fromkeys(at.attack for at in expected_limits(spec) if _is_tried(at)):
         rival = rival_of(controls, name)
         if rival is not None and unclamped_of(controls, rival) is None:
             controls[f"{rival} {UNCLAMPED}"] = evolve(controls[rival], on="undefended")
@@ -62,7 +64,14 @@ def limits_of_control(spec: Spec, name: str) -> tuple[float, ...]:
     limits = limits_of(spec, spec.attacks[control.of])
     if name in spec.controls or control.on == "defended":
         return limits
-    return tuple(limit for limit in limits if (control.of, limit) in expected_limits(spec))
+    expected = {(at.attack, at.limit) for at in expected_limits(spec) if _is_tried(at)}
+    return tuple(limit for limit in limits if (control.of, limit) in expected)
+
+
+def _is_tried(at: ExpectedLimit) -> bool:
+    """Tell whether the unrelated target is tried without the clamp too where an expectation is about an
+    attack."""
+    return at.limit is not None and not at.least
 
 
 def recovering(spec: Spec) -> list[str]:

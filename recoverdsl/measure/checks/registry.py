@@ -14,7 +14,7 @@ from attrs import field, frozen
 from recoverdsl.measure.keys import Budget
 from recoverdsl.measure.results import AttackResult, ControlResult
 from recoverdsl.measure.rows import SpellingShares
-from recoverdsl.measure.strength import StrengthRow
+from recoverdsl.measure.strength import StrengthRow, SuffixStrengthRow
 from recoverdsl.measure.verdict import Flag
 
 
@@ -28,6 +28,8 @@ class Evidence:
     controls: Mapping[str, ControlResult]
     searches: Mapping[Budget, tuple[StrengthRow, ...]] = field(factory=dict)
     """Other searches at a budget, where the attack did not recover."""
+    suffixes: Mapping[Budget, tuple[SuffixStrengthRow, ...]] = field(factory=dict)
+    """The same where a suffix did not; there is one budget for each, without a limit."""
     spellings: Mapping[str, tuple[SpellingShares, ...]] = field(factory=dict)
     """Behavior that is tested to the shares of the tokens that it names, without the clamp."""
     unchecked: frozenset[Budget] = frozenset()

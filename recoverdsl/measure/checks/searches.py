@@ -8,18 +8,29 @@ and says how many these were.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median
+from typing import TypeVar
 
 from recoverdsl.measure.checks.registry import Evidence, Finding, check
 from recoverdsl.measure.keys import Budget, limit_text
-from recoverdsl.measure.strength import StrengthRow, Tried
+from recoverdsl.measure.strength import (
+    SearchedAgain,
+    StrengthRow,
+    SuffixStrengthRow,
+    Tried,
+)
+
+R = TypeVar("R", bound=SearchedAgain)
 
 USED = 0.9
 """Share of the limit from which on δ has used its budget."""
 
 BETTER = 1.1
 """Factor by which a search raises the score more if it does better."""
+
+TINY = 1e-12
+"""The least rise of a score that is divided by."""
 
 GROWS = 1.05
 """Factor by which δ is longer after twice the steps if it still grows."""
@@ -30,9 +41,11 @@ def starved(evidence: Evidence) -> Iterator[Finding]:
     """Yield the attacks whose δ stops well inside the limit while twice the steps take it further or
     raise the score: most of the examples that were searched again are so.
 
-    The figure is the median ‖δ‖ as a share of the limit.
+    The figure is the median ‖δ‖ as a share of the limit. A suffix has no limit; one whose score twice
+    the steps raise by more has ended too early, and its figure is by what factor in the median.
     """
-    for budget, rows in evidence.searches.items():
+    yield from _starved_suffixes(evidence)
+    for budget, rows in _failed(evidence):
         limit = _limit(budget)
         hungry = [row for row in rows if row.attack.norm < USED * limit and _rises(row)]
         if 2 * len(hungry) > len(rows):
@@ -53,7 +66,27 @@ def more_steps_recover(evidence: Evidence) -> Iterator[Finding]:
 
     The figure is how many of the examples that were searched again.
     """
-    yield from _recovers(evidence, lambda row: row.longer, "the same search with twice the steps")
+    yield from _recovers(
+        _all_failed(evidence), lambda row: row.longer, "the same search with twice the steps"
+    )
+
+
+@check("flag")
+def least_norm_missed(evidence: Evidence) -> Iterator[Finding]:
+    """Yield the attacks that recover within a norm where their search of the least norm finds no such norm.
+
+    The figure is how many of the examples that were searched again.
+    """
+    for budget, rows in evidence.searches.items():
+        back = [row for row in rows if row.attack.recovered]
+        if back:
+            yield Finding(
+                budget.attack,
+                len(back),
+                f"{_at(budget)} the attack {budget.attack} recovers {_of(back, rows)}, for which its search of the "
+                "least norm finds no norm that small.",
+                budget.limit,
+            )
 
 
 @check("flag")
@@ -63,7 +96,7 @@ def beaten_by_apgd(evidence: Evidence) -> Iterator[Finding]:
 
     The figure is how many of the examples that were searched again it recovers.
     """
-    yield from _recovers(evidence, lambda row: row.apgd, "another optimizer, apgd(),")
+    yield from _recovers(_failed(evidence), lambda row: row.apgd, "another optimizer, apgd(),")
 
 
 @check("flag")
@@ -73,15 +106,19 @@ def beaten_by_random_search(evidence: Evidence) -> Iterator[Finding]:
 
     The figure is in how many examples it does better.
     """
-    for budget, rows in evidence.searches.items():
-        back = [row for row in rows if row.unguided.recovered]
-        higher = [row for row in rows if _gain(row.unguided, row) > BETTER * _gain(row.attack, row)]
+    for budget, rows in _all_failed(evidence):
+        back = [row for row in rows if row.unguided and row.unguided.recovered]
+        higher = [
+            row
+            for row in rows
+            if row.unguided and _gain(row.unguided, row) > BETTER * _gain(row.attack, row)
+        ]
         if back or 2 * len(higher) > len(rows):
             better = [row for row in rows if row in back or row in higher]
             yield Finding(
                 budget.attack,
                 len(better),
-                f"{_at(budget)} a random search without gradients does better than the attack "
+                f"{_begin(budget, 'a random search without gradients')} does better than the attack "
                 f"{budget.attack} in {_of(better, rows)}, and recovers {len(back)}: following "
                 "gradients should do better than that.",
                 budget.limit,
@@ -95,7 +132,7 @@ def masked_gradient(evidence: Evidence) -> Iterator[Finding]:
 
     The figure is for how many of the examples that were searched again.
     """
-    for budget, rows in evidence.searches.items():
+    for budget, rows in _all_failed(evidence):
         masked = [row for row in rows if not row.gradient > 0 or math.isinf(row.gradient)]
         if masked:
             yield Finding(
@@ -114,7 +151,7 @@ def budget_below_clamp(evidence: Evidence) -> Iterator[Finding]:
 
     The figure is the median norm of that change, as a multiple of the limit.
     """
-    for budget, rows in evidence.searches.items():
+    for budget, rows in _failed(evidence):
         limit = _limit(budget)
         beyond = [row for row in rows if row.undo.norm > limit]
         if 2 * len(beyond) > len(rows):
@@ -135,7 +172,7 @@ def search_fails_without_constraint(evidence: Evidence) -> Iterator[Finding]:
 
     The figure is in how many of the examples that were searched again.
     """
-    for budget, rows in evidence.searches.items():
+    for budget, rows in _failed(evidence):
         limit = _limit(budget)
         missed = [
             row
@@ -158,7 +195,7 @@ def unreachable(evidence: Evidence) -> Iterator[Finding]:
 
     The figure is how many these are.
     """
-    for budget, rows in evidence.searches.items():
+    for budget, rows in _failed(evidence):
         if not any(row.unlimited.recovered for row in rows):
             yield Finding(
                 budget.attack,
@@ -176,28 +213,61 @@ def unchecked(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             budget.attack,
             None,
-            f"{_at(budget)} no other search checks how strong the attack {budget.attack} is: the spec "
+            f"{_begin(budget, 'no other search')} checks how strong the attack {budget.attack} is: the spec "
             "sets its checks to 0.",
             budget.limit,
         )
 
 
+def _starved_suffixes(evidence: Evidence) -> Iterator[Finding]:
+    for budget, rows in _suffixes(evidence):
+        rising = [row for row in rows if _gain(row.longer, row) > BETTER * _gain(row.attack, row)]
+        if 2 * len(rising) > len(rows):
+            yield Finding(
+                budget.attack,
+                median(
+                    _gain(row.longer, row) / max(_gain(row.attack, row), TINY) for row in rising
+                ),
+                f"In {_of(rising, rows)} that the suffix {budget.attack} does not recover, twice the steps raise the "
+                "score by more than a tenth more: the steps end before the search does.",
+            )
+
+
 def _recovers(
-    evidence: Evidence, of: Callable[[StrengthRow], Tried], who: str
+    searched: Iterable[tuple[Budget, Sequence[R]]], of: Callable[[R], Tried], who: str
 ) -> Iterator[Finding]:
-    for budget, rows in evidence.searches.items():
+    for budget, rows in searched:
         back = [row for row in rows if of(row).recovered]
         if back:
             yield Finding(
                 budget.attack,
                 len(back),
-                f"{_at(budget)} {who} recovers {_of(back, rows)}, which the attack {budget.attack} does "
+                f"{_begin(budget, who)} recovers {_of(back, rows)}, which the attack {budget.attack} does "
                 "not.",
                 budget.limit,
             )
 
 
-def _gain(tried: Tried, row: StrengthRow) -> float:
+def _failed(evidence: Evidence) -> Iterator[tuple[Budget, Sequence[StrengthRow]]]:
+    """Yield, for each budget, the examples that were searched again and that the attack did not recover,
+    if there are any."""
+    for budget, rows in evidence.searches.items():
+        missed = [row for row in rows if not row.attack.recovered]
+        if missed:
+            yield budget, missed
+
+
+def _suffixes(evidence: Evidence) -> Iterator[tuple[Budget, Sequence[SuffixStrengthRow]]]:
+    """Yield the same for suffixes."""
+    yield from ((budget, rows) for budget, rows in evidence.suffixes.items() if rows)
+
+
+def _all_failed(evidence: Evidence) -> Iterator[tuple[Budget, Sequence[SearchedAgain]]]:
+    yield from _failed(evidence)
+    yield from _suffixes(evidence)
+
+
+def _gain(tried: Tried, row: SearchedAgain) -> float:
     """Return by how much a search raised the score."""
     return tried.score - row.start
 
@@ -214,5 +284,10 @@ def _at(budget: Budget) -> str:
     return "Without a limit" if budget.limit is None else f"At norm {limit_text(budget.limit)}"
 
 
-def _of(some: Sequence[StrengthRow], rows: Sequence[StrengthRow]) -> str:
+def _begin(budget: Budget, who: str) -> str:
+    """Return the first words of a sentence; a suffix has no norm to say."""
+    return f"{who[0].upper()}{who[1:]}" if budget.limit is None else f"{_at(budget)} {who}"
+
+
+def _of(some: Sequence[SearchedAgain], rows: Sequence[SearchedAgain]) -> str:
     return f"{len(some)} of the {len(rows)} searched again"

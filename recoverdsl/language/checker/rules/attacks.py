@@ -75,7 +75,6 @@ def _suffix(meaning: Meaning, path: str, attack: Attack, suffix: str) -> None:
         "preserve": attack.preserve is not None,
         "find": attack.find is not None,
         "restarts": attack.restarts > 0,
-        "checks": f"{path}.checks" in meaning.spec.spans,
         "limit": attack.limit is not None,
         "budget": attack.budget is not None
         and attack.budget in meaning.spec.budgets

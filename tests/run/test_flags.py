@@ -1,0 +1,188 @@
+"""Each flag on a planted model that deserves it and on a neighbor that does not, from spec to verdict; and
+each mistake of a false verdict that was once given.
+
+The planted clamp holds by a closed form, see `test_the_planted_clamp_holds_and_every_check_is_silent`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import recoverdsl
+from recoverdsl.audit.records import Run
+from recoverdsl.measure.checks import CHECKS
+from tests.run.commands import cli
+from tests.run.planted import NAMES, Planted
+
+HOLDS = Planted()
+OPEN = Planted(leak=1.0)
+"""The clamp leaves the name where nothing holds it: least norm about 3.5."""
+HIDDEN = {"known": 8.0, "hidden": 6.5, "leak": 1.0, "rival": 2.0}
+"""The name is there a second time, beside the features, and a norm of 0.5/√2 brings it back."""
+JUMPS: dict[str, Any] = {**HIDDEN, "counter": True, "steps": 1, "optimizer": "adam(lr = 1000)"}
+"""One step to the limit, which at 30 goes beyond where the name is the most likely."""
+FIND = "find = smallest_norm(within = 5%, starts = 1)"
+CHOICES = ", ".join(f'" {name}"' for name in NAMES)
+ONE_OF = f'holds = most_likely({CHOICES}) == " {{io}}"'
+WRONG = 'score = logit(" {s}") at last_token\n  holds = top_token == " {io}"'
+"""A score that does not raise what the condition asks for."""
+NOISE = "control noise { of = tried; with = random_direction }"
+PREFERS = 'score = logit(" {io}") - logit(" {s}") at last_token\n  holds = score > 0'
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    @cache
+    def run(planted: Planted) -> Run:
+        folder = tmp_path_factory.mktemp("planted")
+        made = recoverdsl.load(planted.write(folder)).run(None, store=folder / "store")
+        assert isinstance(made, Run)
+        return made
+
+    return run
+
+
+def flags(run: Run) -> set[str]:
+    return {flag.name for flag in run.result.flags}
+
+
+DESERVE = {
+    "starved": (Planted(leak=1.0, steps=5, limit="60"), Planted(leak=1.0, limit="60")),
+    "more_steps_recover": (Planted(leak=1.0, steps=20), Planted(leak=1.0, steps=30)),
+    "least_norm_missed": (
+        Planted(**JUMPS, limit="30", find=FIND, expect="smallest_norm(tried) >= 3"),
+        Planted(find=FIND, expect="smallest_norm(tried) >= 9"),
+    ),
+    "beaten_by_apgd": (Planted(leak=1.0, optimizer="adam(lr = 1e30)"), OPEN),
+    "beaten_by_random_search": (Planted(leak=1.0, optimizer="adam(lr = 1e-9)"), OPEN),
+    "masked_gradient": (Planted(at="first"), HOLDS),
+    "budget_below_clamp": (Planted(to=-500.0), HOLDS),
+    "search_fails_without_constraint": (Planted(holds=WRONG), HOLDS),
+    "unreachable": (Planted(at="first", optimizer="apgd()"), HOLDS),
+    "unchecked": (Planted(checks=0), HOLDS),
+    "other_spelling": (Planted(holds=ONE_OF, spelled=False), Planted(holds=ONE_OF)),
+    "beaten_by_control": (
+        Planted(**HIDDEN, optimizer="adam(lr = 1e-9)", more=NOISE),
+        Planted(**HIDDEN, more=NOISE),
+    ),
+    "recovery_falls": (
+        Planted(**JUMPS, limit="[3, 30]"),
+        Planted(**{**JUMPS, "steps": 100, "optimizer": "adam(lr = 0.1)"}, limit="[3, 30]"),
+    ),
+}  # fmt: skip
+"""Check to a planted run that deserves its flag, and a neighbor that does not."""
+
+
+def test_every_flag_is_planted() -> None:
+    assert DESERVE.keys() == {name for name, check in CHECKS.items() if check.kind == "flag"}
+
+
+@pytest.mark.parametrize("name", DESERVE)
+def test_a_planted_weakness_is_flagged_and_nothing_is_said_to_hold(name: str, judged: Any) -> None:
+    weak, _ = DESERVE[name]
+    run = judged(weak)
+    assert run.result.counts.valid_flips == weak.flips
+    assert name in flags(run)
+    assert run.result.verdict == "inconclusive"
+    (expectation,) = run.result.expectations
+    assert name in (expectation.reason or "")
+
+
+@pytest.mark.parametrize("name", DESERVE)
+def test_its_neighbor_raises_no_flag_at_all(name: str, judged: Any) -> None:
+    _, neighbor = DESERVE[name]
+    assert flags(judged(neighbor)) == set()
+
+
+# --- Verdicts -------------------------------------------------------------------------------------
+
+
+def exit_code(planted: Planted, folder: Path) -> int:
+    return cli(
+        "run", planted.write(folder), "--out", folder / "out", "--store", folder / "store"
+    ).code
+
+
+def test_the_planted_clamp_holds_and_every_check_is_silent(judged: Any, tmp_path: Path) -> None:
+    """Under the clamp the recipient's logit is −5 and every other name's 0. A δ that keeps the features
+    reaches them by the leak alone: raising its own by 0.2 for each unit along m, and lowering the seven
+    others by as much, takes 5 / (0.2 √(1 + 1/7)) = 23.4, beyond the limit of 10. To undo the clamp takes 8,
+    and without the constraint less."""
+    least = 5 / (HOLDS.leak * sqrt(1 + 1 / 7))
+    assert least == pytest.approx(23.4, abs=0.05)
+    run = judged(HOLDS)
+    assert flags(run) == set()
+    assert run.result.verdict == "holds"
+    found = judged(
+        Planted(limit="60", find=FIND, optimizer="apgd()", expect="smallest_norm(tried) >= 20")
+    )
+    norms = found.examples[found.examples["kind"] == "smallest_norm"]["norm"]
+    assert (norms >= least * (1 - 1e-4)).all()
+    assert (norms <= least * 1.05).all()
+    assert exit_code(HOLDS, tmp_path) == 0
+
+
+def test_its_neighbor_with_the_name_left_does_not_hold(judged: Any, tmp_path: Path) -> None:
+    """The hidden name comes back at norm 0.5/√2, and any other takes 2/√2: at 1 the budget is specific."""
+    broken = Planted(**HIDDEN, limit="1", find=FIND)
+    run = judged(broken)
+    assert (flags(run), run.result.verdict) == (set(), "does_not_hold")
+    assert run.result.controls["tried unrelated"].metrics["recovery_rate"].value == 0
+    least = run.result.attacks["tried"].metrics["smallest_norm"].value
+    assert least == pytest.approx(0.5 / sqrt(2), rel=0.05)
+    assert exit_code(broken, tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    ("planted", "verdict"),
+    [
+        (Planted(find=FIND, expect="smallest_norm(tried) >= 9"), "holds"),
+        (Planted(**HIDDEN, limit="5", find=FIND, expect="smallest_norm(tried) >= 1"), "does_not_hold"),
+        # At 3 every other name is written too.
+        (Planted(**HIDDEN, limit="5", find=FIND, expect="smallest_norm(tried) >= 3"), "inconclusive"),
+        (Planted(**HIDDEN, limit="5", find=FIND, expect="smallest_norm(tried) <= 1"), "holds"),
+    ],
+)  # fmt: skip
+def test_an_expectation_on_the_least_norm(planted: Planted, verdict: str, judged: Any) -> None:
+    run = judged(planted)
+    assert (flags(run), run.result.verdict) == (set(), verdict)
+
+
+# --- False verdicts that were once given ----------------------------------------------------------
+
+FALSE = {
+    "five steps": (Planted(leak=1.0, steps=5, limit="60"), "starved"),
+    "random directions beat it": (DESERVE["beaten_by_control"][0], "beaten_by_control"),
+    "adam(lr = 1e30)": (Planted(leak=1.0, optimizer="adam(lr = 1e30)"), "beaten_by_apgd"),
+    "adam(lr = 1e-9)": (Planted(leak=1.0, optimizer="adam(lr = 1e-9)"), "starved"),
+    "a clamp a hundred times too large": (Planted(to=-500.0), "budget_below_clamp"),
+    "0 of 2 flips": (Planted(flips=2, expect="recovery_rate(tried) <= 5%"), "0 of 2: at least 73 flips"),
+    "tokens that are never written": (Planted(holds=ONE_OF, spelled=False), "other_spelling"),
+    "a budget that writes any name": (Planted(**HIDDEN), "also reaches an unrelated target"),
+}  # fmt: skip
+"""What was run to a planted case of it, and what the right verdict says; that of a reader who goes away is
+in `test_cli.py`."""
+
+
+@pytest.mark.parametrize("what", FALSE)
+def test_it_is_inconclusive_and_says_why(what: str, judged: Any) -> None:
+    planted, why = FALSE[what]
+    result = judged(planted).result
+    assert result.verdict == "inconclusive"
+    (expectation,) = result.expectations
+    assert why in (expectation.reason or "")
+
+
+def test_the_sign_of_a_difference_is_not_the_name(judged: Any) -> None:
+    """At norm 20 the recipient is likelier than the giver again in every flip, and the most likely in none."""
+    limited: dict[str, Any] = {"known": 8.0, "rival": 2.0, "limit": "20", "optimizer": "apgd()"}
+    preference = judged(Planted(**limited, holds=PREFERS)).result.attacks["tried"].metrics
+    assert preference["recovery_rate"].value == 1
+    assert preference["target_rank"].value > 1
+    top = judged(Planted(**limited)).result
+    assert (top.attacks["tried"].metrics["recovery_rate"].value, top.verdict) == (0, "holds")
