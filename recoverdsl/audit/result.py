@@ -19,7 +19,7 @@ from recoverdsl.engine.steps.feature_records import SelectedFeatures
 from recoverdsl.engine.steps.output import Output
 from recoverdsl.engine.steps.strength import StrengthRecord
 from recoverdsl.engine.steps.suffix_strength import SuffixStrengthRecord
-from recoverdsl.language.schema import AnswerOf, BehaviorOf, Control
+from recoverdsl.language.schema import AnswerOf, BehaviorOf, Control, Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.canonical import digest
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
@@ -109,7 +109,7 @@ def assemble(
         name: results.ClampResult(
             {
                 behavior: results.ClampedBehavior(
-                    _counts(output, at, _outcomes_of(frame, summary, behavior, name)), _target(output, at)
+                    _counts(output, at, _outcomes_of(frame, summary, spec, behavior, name)), _target(output, at)
                 )
                 for behavior, at in clamp.items()
             }
@@ -158,9 +158,19 @@ def assemble(
     return result, frame
 
 
-def _outcomes_of(frame: pd.DataFrame, summary: Summary, behavior: str, clamp: str) -> pd.DataFrame:
-    """Return the rows of the attacks and controls that test a behavior under a clamp."""
-    outcomes = {**summary.attacks, **summary.controls}
+def _outcomes_of(
+    frame: pd.DataFrame, summary: Summary, spec: Spec, behavior: str, clamp: str
+) -> pd.DataFrame:
+    """Return the rows of the attacks and controls of a spec that test a behavior under a clamp.
+
+    A control that the audit adds by itself is none of them: that a flip has no unrelated target is no
+    failure of what was asked for.
+    """
+    outcomes = {
+        name: one
+        for name, one in {**summary.attacks, **summary.controls}.items()
+        if name in spec.attacks or name in spec.controls
+    }
     names = [name for name, one in outcomes.items() if (one.behavior, one.under) == (behavior, clamp)]  # fmt: skip
     return frame[frame["name"].isin(names)]
 

@@ -41,8 +41,9 @@ def specificities(rows: pd.DataFrame, controls: Mapping[str, Planned]) -> tuple[
 
 def compared_with(found: Iterable[Specificity], attack: str) -> list[Specificity]:
     """Return the comparisons that say whether an attack's budget is specific: those with the targets that
-    are least related to its own."""
-    own = [one for one in found if one.attack == attack]
+    are least related to its own, of those that some example has."""
+    every = [one for one in found if one.attack == attack]
+    own = [one for one in every if any(pair.n for pair in one.budgets)] or every
     least = min((TARGETS.index(one.method) for one in own), default=None)
     return [one for one in own if TARGETS.index(one.method) == least]
 

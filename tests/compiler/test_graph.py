@@ -104,7 +104,7 @@ def test_a_plan_says_what_is_kept_begun_and_to_run_and_what_each_step_waits_for(
     assert rows["run defended, clamp"].needs == ("select features chosen",)
     assert rows["recover push at norm 2.5"].state == "to run"
     text = render_plan(list(rows.values()))
-    assert text.splitlines()[-1] == "5 of 6 steps to run."
+    assert text.splitlines()[-1] == "6 of 7 steps to run."
     plain = json.loads(render_plan(list(rows.values()), as_json=True))
     assert [row["key"] for row in plain] == list(rows)
 

@@ -93,6 +93,19 @@ def test_the_least_related_target_is_compared_with() -> None:
     assert compared_with(found, "b") == []
 
 
+def test_a_target_that_no_example_has_is_compared_with_only_where_there_is_no_other() -> None:
+    planned = {
+        "rival": Planned(of="a", method="another_row"),
+        "other": Planned(of="a", method="another_behavior"),
+    }
+    failed = [example_row(example=str(i), kind="control", name="rival", limit=20.0, failed="no row") for i in range(8)]  # fmt: skip
+    own = rows("attack", "a", [True] * 8)
+    both = table.to_frame([*own, *failed, *rows("control", "other", [False] * 8)])
+    assert [one.control for one in compared_with(specificities(both, planned), "a")] == ["other"]
+    alone = table.to_frame([*own, *failed])
+    assert [one.control for one in compared_with(specificities(alone, {"rival": planned["rival"]}), "a")] == ["rival"]  # fmt: skip
+
+
 def test_an_easy_unrelated_target_is_not_hidden_by_a_hard_one() -> None:
     """Of two targets that are as little related, each must be exceeded."""
     planned = {name: Planned(of="a", method="another_row") for name in ("hard", "easy")}

@@ -352,39 +352,43 @@ def test_expectations_are_judged(
 @pytest.mark.parametrize(
     ("recovered", "operator", "bound", "outcome"),
     [
-        # Of twelve examples, those that are not reached up to norm 20 have a least norm above it.
+        # Of 24 examples, those that are not reached up to norm 20 have a least norm above it.
         (0, ">=", 20.0, "met"), (0, "<=", 19.0, "broken"), (0, "<=", 30.0, "undecided"), (0, ">=", 21.0, "undecided"),
-        # 2 at norm 2, 10 beyond 20: a mean over those alone that are found would be 2.
-        (2, ">=", 10.0, "met"), (2, "<=", 5.0, "broken"), (2, "<=", 20.0, "undecided"),
-        # 11 at norm 2, one beyond 20: whatever that one needs, nothing shows that the mean is small.
-        (11, "<=", 10.0, "undecided"), (11, ">=", 10.0, "undecided"), (11, ">=", 2.0, "met"),
-        (12, "<=", 10.0, "met"), (12, ">=", 10.0, "broken"), (12, ">=", 2.0, "met"),
+        # 4 near norm 2, 20 beyond 20: a mean over those alone that are found would be 2.
+        (4, ">=", 10.0, "met"), (4, "<=", 5.0, "broken"), (4, "<=", 20.0, "undecided"),
+        # 23 near norm 2, one beyond 20: whatever that one needs, nothing shows that the mean is small.
+        (23, "<=", 10.0, "undecided"), (23, ">=", 10.0, "undecided"), (23, ">=", 1.5, "met"),
+        (24, "<=", 10.0, "met"), (24, ">=", 10.0, "broken"), (24, ">=", 1.5, "met"),
     ],
 )  # fmt: skip
 def test_an_example_without_a_least_norm_counts_as_beyond_what_was_tried(
     recovered: int, operator: str, bound: float, outcome: str
 ) -> None:
     rows = [
-        row(str(i), kind="smallest_norm", norm=2.0 if i < recovered else 17.0, recovered=i < recovered)
-        for i in range(12)
+        row(str(i), kind="smallest_norm", norm=1.9 + 0.2 * (i % 2) if i < recovered else 17.0, recovered=i < recovered)
+        for i in range(24)
     ]  # fmt: skip
+    found = sum(1.9 + 0.2 * (i % 2) for i in range(recovered))
     asked = expectation("a", operator, bound, metric="smallest_norm")
     summary = summarize(table.to_frame(rows), {}, attacks={"a": Planned()})
     (judged,) = judge((asked,), summary)
     assert judged.outcome == outcome
     assert (judged.n, judged.value) == (
-        12,
-        pytest.approx((2.0 * recovered + 20.0 * (12 - recovered)) / 12),
+        24,
+        pytest.approx((found + 20.0 * (24 - recovered)) / 24),
     )
-    assert (judged.high is None) == (recovered < 12)
-    if outcome == "undecided" and recovered < 12:
+    assert (judged.high is None) == (recovered < 24)
+    if outcome == "undecided" and recovered < 24:
         assert (
             judged.reason is not None
-            and f"in {12 - recovered} of 12 flips no norm" in judged.reason
+            and f"in {24 - recovered} of 24 flips no norm" in judged.reason
         )
     # The figure of tables is over those that are found, and says of how many.
     figure = summary.attacks["a"].metrics["smallest_norm"]
-    assert (figure.n, figure.value) == (recovered, 2.0 if recovered else None)
+    assert (figure.n, figure.value) == (
+        recovered,
+        pytest.approx(found / recovered) if recovered else None,
+    )
 
 
 def test_the_confidence_of_the_spec_decides() -> None:

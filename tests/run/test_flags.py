@@ -74,6 +74,14 @@ DESERVE = {
         Planted(**JUMPS, limit="[3, 30]"),
         Planted(**{**JUMPS, "steps": 100, "optimizer": "adam(lr = 0.1)"}, limit="[3, 30]"),
     ),
+    # One step along the signs of a gradient is no step along it, and the least norm is 0.354.
+    "smaller_norm_recovers": (
+        Planted(**JUMPS, limit="[0.5, 3]", find=FIND, expect="recovery_rate(tried, norm = 0.5) <= 20%"),
+        Planted(
+            **{**JUMPS, "steps": 100, "optimizer": "apgd()"}, limit="[0.5, 3]", find=FIND,
+            expect="recovery_rate(tried, norm = 0.5) <= 20%",
+        ),
+    ),
 }  # fmt: skip
 """Check to a planted run that deserves its flag, and a neighbor that does not."""
 
