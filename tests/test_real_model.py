@@ -4,6 +4,7 @@ it is so."""
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,14 @@ PROMPTS = 24
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, cores: None) -> Any:
-    """Return a run of the first prompts, without the searches of least norms and the giver's name."""
+    """Return a run of the first prompts with the strong clamp alone, without the searches of least norms and
+    the giver's name."""
     folder = tmp_path_factory.mktemp("ioi")
     text = SPEC.read_text()
-    for begins, ends in (("# The same for the weaker", "# A large enough"), ("control giver", "# Random directions")):  # fmt: skip
-        text = text[: text.index(begins)] + text[text.index(ends) :]
+    for name in ("gentle", "on_gentle", "preference", "gentle_unrelated", "giver", "gentle_noise"):
+        text, cut = re.subn(rf"(?ms)^\w+ {name} .*?^}}$", "", text)
+        assert cut == 1
+    text = re.sub(r"(?m)^expect .*on_gentle.*$", "", text)
     text = text.replace('"saes/', f'"{SPEC.parent}/saes/')
     text = "".join(line for line in text.splitlines(True) if "smallest_norm" not in line)
     spec = folder / "ioi.rec"

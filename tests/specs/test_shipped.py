@@ -16,7 +16,7 @@ from recoverdsl.language import check_file
 from recoverdsl.language.schema import Features, Release, Spec
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 from recoverdsl.language.schema.unrelated import controls_of
-from recoverdsl.measure.results import Result, from_json
+from recoverdsl.measure.results import AttackResult, Result, from_json
 from recoverdsl.measure.sweeps import from_json as sweep_from_json
 from recoverdsl.report.words import clean_line
 from recoverdsl.sources.releases import find
@@ -122,6 +122,13 @@ def assert_whole(audit: recoverdsl.Audit, out: Path, results: tuple[Result, ...]
         assert_of(spec, result)
 
 
+def flips_of(result: Result, outcome: AttackResult) -> int:
+    """Return how many valid flips an attack has; the row `strongest` has those of its attacks."""
+    asked = result.attacks[outcome.covers[0]] if outcome.covers else outcome
+    clamp = result.clamps[asked.under or ""]
+    return clamp.behaviors[asked.behavior or ""].counts.valid_flips
+
+
 def assert_of(spec: Spec, result: Result) -> None:
     """Assert that a result holds every attack, control, metric and expectation of its spec."""
     covered = strongest_of(spec)
@@ -134,8 +141,7 @@ def assert_of(spec: Spec, result: Result) -> None:
     # Only a control may fail, on a prompt that has no unrelated target: every attack has figures of each of
     # its flips.
     for outcome in result.attacks.values():
-        counts = result.behaviors.get(outcome.behavior or "", result.counts)
-        assert outcome.metrics["recovery_rate"].n == counts.valid_flips
+        assert outcome.metrics["recovery_rate"].n == flips_of(result, outcome)
     assert result.counts.failed == 0 or any(c.target for c in controls_of(spec).values())
     assert result.counts.examples >= result.counts.base_holds >= result.counts.valid_flips
     for outcome in result.attacks.values():
@@ -147,7 +153,7 @@ def assert_of(spec: Spec, result: Result) -> None:
             *NEXT_TOKEN,
         }
         rate = outcome.metrics["recovery_rate"]
-        flips = result.behaviors.get(outcome.behavior or "", result.counts).valid_flips
+        flips = flips_of(result, outcome)
         assert rate.n == flips
         assert (rate.value is None) == (flips == 0)
 
@@ -181,7 +187,7 @@ def test_ioi_is_run(run: Ran) -> None:
     assert drift(result, "projected") < 1e-5
     assert [budget.limit for budget in result.attacks["projected"].budgets] == [4, 10, 30]
     assert [(one.control, one.method) for one in result.specificities] == [
-        ("unrelated", "another_row"), ("giver", "another_behavior"),
+        ("unrelated", "another_row"), ("gentle_unrelated", "another_row"), ("giver", "another_behavior"),
     ]  # fmt: skip
 
 
@@ -192,8 +198,9 @@ def test_the_sweep_of_budgets_has_ten_points_that_share_what_they_can(run: Ran) 
     assert run.observer.loaded == {"loading model smollm2": 1, "loading SAE mid": 1}
     computed = {kind: n for (kind, state), n in run.observer.steps.items() if state == "computed"}
     assert computed == {
-        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "Recover": 30, "RandomDirections": 20,
-        "TryHarder": 10, "ChooseTargets": 1, "MeasureTextEffects": 1, "MeasureMoves": 1,
+        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "ReadFeatures": 1,
+        "MeasureTextEffects": 1, "MeasureMoves": 1, "Recover": 40, "RandomDirections": 20,
+        "TryHarder": 10, "ChooseTargets": 1,
     }  # fmt: skip
     assert len({(r.counts, tuple(features(r)["mid"])) for r in run.results}) == 1
     # The budget is shared: each attack has the point's limit, and so has the control.
