@@ -7,10 +7,12 @@ Both are searched alike, in the same examples, so they are compared pair by pair
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from recoverdsl.language.schema import Expectation, Interval
+from recoverdsl.measure.expectation import ExpectationResult
 from recoverdsl.measure.keys import Budget, limit_text, same_limit
 from recoverdsl.measure.paired_difference import (
     TARGETS,
@@ -19,7 +21,7 @@ from recoverdsl.measure.paired_difference import (
     most_different,
     paired_difference,
 )
-from recoverdsl.measure.summary import Planned, outcomes
+from recoverdsl.measure.summary import Planned, judge, outcomes, summarize
 
 
 def specificities(rows: pd.DataFrame, controls: Mapping[str, Planned]) -> tuple[Specificity, ...]:
@@ -72,6 +74,34 @@ def unspecific(
             if budget not in said and (at is None or not at.own_exceeds):
                 said[budget] = f"{_at(budget.limit)}{_too_close(at, one)}"
     return said
+
+
+def by_specific(
+    rows: pd.DataFrame,
+    expectations: Iterable[Expectation],
+    rests_on: Iterable[Sequence[Budget]],
+    measures: Mapping[str, Interval],
+    unspecific: Collection[Budget],
+) -> list[ExpectationResult | None]:
+    """Return each expectation that rests on several attacks, of which some have a budget that is not
+    specific, by the worst case over the others alone; None for any other expectation.
+
+    Args:
+        rows: the table of `measure.table.SCHEMA`.
+        rests_on: for each expectation the attacks that it is about, at a limit.
+        measures: intervals that the spec asks for.
+    """
+    found: list[ExpectationResult | None] = []
+    for e, budgets in zip(expectations, rests_on, strict=True):
+        left = [at.attack for at in budgets if at not in unspecific]
+        if left and len(left) < len(budgets):
+            theirs = rows[rows["name"].isin(left)]
+            planned = {name: Planned() for name in left}
+            summary = summarize(theirs, measures, attacks=planned, strongest=left)
+            found += judge([e], summary)
+        else:
+            found.append(None)
+    return found
 
 
 def _too_close(pair: PairedDifference | None, one: Specificity) -> str:

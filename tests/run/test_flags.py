@@ -194,3 +194,18 @@ def test_the_sign_of_a_difference_is_not_the_name(judged: Any) -> None:
     assert preference["target_rank"].value > 1
     top = judged(Planted(**limited)).result
     assert (top.attacks["tried"].metrics["recovery_rate"].value, top.verdict) == (0, "holds")
+
+
+def test_a_second_attack_that_is_strong_enough_does_not_hide_what_the_first_missed(
+    judged: Any,
+) -> None:
+    """At norm 3 nothing comes back: the strongest holds by an attack that has no flag, whether the other tried
+    or not. At norm 10 it misses, with too short a step, what another search finds."""
+    other = "attack other like tried {{ {} }}"
+    both = {"expect": "recovery_rate(strongest) <= 20%"}
+    idle = Planted(**both, optimizer="adam(lr = 1e-9)", more=other.format("with = adam(lr = 0.1)"))
+    run = judged(idle)
+    assert "starved" in flags(run)
+    assert not any(flag.missed for flag in run.result.flags)
+    assert run.result.verdict == "holds"
+    run = judged(Planted(**both, leak=1.0, steps=20, more=other.format('maximize = never')))
