@@ -118,7 +118,7 @@ def assemble(
     }  # fmt: skip
     side_effects = damages(output)
     rests_on = [budgets_of(spec, expectation) for expectation in spec.expects]
-    unrelated = unspecific(frame, specific, budgets_of_expectations(spec))
+    unrelated = unspecific(frame, specific, budgets_of_expectations(spec), controls)
     counts = {
         name: next(iter(clamps.values())).behaviors[name].counts
         if clamps

@@ -196,16 +196,19 @@ def test_the_sign_of_a_difference_is_not_the_name(judged: Any) -> None:
     assert (top.attacks["tried"].metrics["recovery_rate"].value, top.verdict) == (0, "holds")
 
 
-def test_a_second_attack_that_is_strong_enough_does_not_hide_what_the_first_missed(
-    judged: Any,
-) -> None:
-    """At norm 3 nothing comes back: the strongest holds by an attack that has no flag, whether the other tried
-    or not. At norm 10 it misses, with too short a step, what another search finds."""
-    other = "attack other like tried {{ {} }}"
-    both = {"expect": "recovery_rate(strongest) <= 20%"}
-    idle = Planted(**both, optimizer="adam(lr = 1e-9)", more=other.format("with = adam(lr = 0.1)"))
-    run = judged(idle)
-    assert "starved" in flags(run)
-    assert not any(flag.missed for flag in run.result.flags)
-    assert run.result.verdict == "holds"
-    run = judged(Planted(**both, leak=1.0, steps=20, more=other.format('maximize = never')))
+def test_no_second_attack_hides_what_the_first_missed(judged: Any) -> None:
+    """The first name comes back at norm 5 / (0.6 √(1 + 1/7)) = 7.8, along m of all names. One step along the
+    signs of the gradient to norm 10 raises its logit by 0.6 · 10/√2 = 4.2 of the 5 that it takes. The checks of
+    the first attack see all of its flips, that of the second sees one, whose name does not come back."""
+    one_step = Planted(
+        open=0.6, optimizer="adam(lr = 1000)", steps=1, checks=24,
+        more="attack again like tried { checks = 1 }", expect="recovery_rate(strongest) <= 20%",
+    )  # fmt: skip
+    run = judged(one_step)
+    assert {flag.subject for flag in run.result.flags if flag.kind == "flag"} == {"tried"}
+    (expectation,) = run.result.expectations
+    assert (expectation.value, expectation.outcome) == (0, "undecided")
+    assert "a recovery was found that the attack tried missed: " in expectation.reason
+    assert "beaten_by_apgd" in expectation.reason
+    searched = Planted(open=0.6, optimizer="apgd()", expect="recovery_rate(tried) <= 20%")
+    assert judged(searched).result.attacks["tried"].metrics["recovery_rate"].value == 3 / 24
