@@ -56,22 +56,22 @@ def counts_of(result: Result, outcome: AttackResult | None) -> Counts:
     """Return the counts of the examples that an attack is over; without one, those of the whole result."""
     clamp = result.clamps.get(outcome.under or "") if outcome and several(result) else None
     if clamp is None:
-        return result.counts
+        return result.behaviors.get((outcome and outcome.behavior) or "", result.counts)
     assert outcome is not None
     found = clamp.behaviors.get(outcome.behavior or "")
     return found.counts if found else _first(clamp)
 
 
 def flips_of_all(result: Result) -> int | None:
-    """Return how many valid flips every attack is over; None if each clamp has its own."""
-    return None if several(result) else result.counts.valid_flips
+    """Return how many valid flips every attack is over; None if each clamp or behavior has its own."""
+    return None if several(result) or result.behaviors else result.counts.valid_flips
 
 
 def any_flips(result: Result) -> bool:
     """Tell whether a clamp removes a behavior from any example."""
     counts = [
         one.counts for clamp in result.clamps.values() for one in clamp.behaviors.values()
-    ] if several(result) else [result.counts]  # fmt: skip
+    ] if several(result) else [*result.behaviors.values()] or [result.counts]  # fmt: skip
     return any(one.valid_flips for one in counts)
 
 
