@@ -82,7 +82,11 @@ def unspecific(
             if budget not in said and (at is None or not at.own_exceeds):
                 said[budget] = f"{_at(budget.limit)}{_too_close(at, one)}"
         for name, plan in random:
-            if plan.of == budget.attack and budget not in said and (why := _by_chance(rows, name, budget)):
+            if (
+                plan.of == budget.attack
+                and budget not in said
+                and (why := _by_chance(rows, name, budget))
+            ):
                 said[budget] = f"{_at(budget.limit)}{why}"
     return said
 

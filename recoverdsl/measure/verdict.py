@@ -82,7 +82,9 @@ def decide(
             against = [_void(void)] if any(void.values()) else []
             if all(at in said for at in budgets):
                 against.append(said[budgets[0]])
-            elif any(at in said for at in budgets) and (alone is None or alone.outcome != e.outcome):
+            elif any(at in said for at in budgets) and (
+                alone is None or alone.outcome != e.outcome
+            ):
                 against.append(_by_unspecific(budgets, said, alone))
         return evolve(e, outcome="undecided", reason=against[0]) if against else e
 

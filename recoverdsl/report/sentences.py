@@ -19,7 +19,6 @@ from recoverdsl.report.clamps import (
     clamp_named,
     clamp_sentences,
     clamps_named,
-    counts_of,
     several,
 )
 from recoverdsl.report.evidence import finding
@@ -74,7 +73,7 @@ def headline(result: Result) -> Headline:
     verdict = _verdict(result)
     name, at = _focus(result) if result.attacks else ("", None)
     attack = result.attacks.get(name)
-    counts = counts_of(result, attack)
+    counts = result.counts_of(attack)
     # Where several behaviors are tested, the figure is of one of them.
     named = attack.behavior if attack and result.behaviors else None
     which = f" {clean_line(named)}" if named else ""

@@ -18,7 +18,9 @@ from tests.rows import example_row
 ATTACKS = {"a": Planned((20.0,)), "b": Planned((20.0,))}
 CONTROLS = {f"{name}_rival": Planned((20.0,), of=name, method="another_row") for name in ATTACKS}
 BUDGETS = (Budget("a", 20.0), Budget("b", 20.0))
-EXPECT = Expectation("recovery_rate", "strongest", None, "<=", 0.5, "recovery_rate(strongest) <= 50%")
+EXPECT = Expectation(
+    "recovery_rate", "strongest", None, "<=", 0.5, "recovery_rate(strongest) <= 50%"
+)
 
 
 def rows(kind: str, name: str, recovered: int) -> list[ExampleRow]:
@@ -69,6 +71,8 @@ def test_it_is_broken_where_the_specific_attacks_break_it(
 
 
 def test_nothing_is_judged_again_where_all_or_none_are_specific() -> None:
-    frame: pd.DataFrame = table.to_frame([row for name in ATTACKS for row in rows("attack", name, 9)])
+    frame: pd.DataFrame = table.to_frame(
+        [row for name in ATTACKS for row in rows("attack", name, 9)]
+    )
     assert by_specific(frame, [EXPECT], [BUDGETS], {}, ()) == [None]
     assert by_specific(frame, [EXPECT], [BUDGETS], {}, BUDGETS) == [None]

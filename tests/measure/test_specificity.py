@@ -196,7 +196,9 @@ def test_random_draws_have_to_recover_clearly_fewer(own: int, chance: int, speci
 
 def test_random_draws_at_another_limit_say_nothing() -> None:
     own = rows("attack", "a", [True] * 40)
-    made = table.to_frame([*own, *rows("control", "rival", [False] * 40), *drawn(80, 40, limit=60.0)])
+    made = table.to_frame(
+        [*own, *rows("control", "rival", [False] * 40), *drawn(80, 40, limit=60.0)]
+    )
     assert unspecific(made, specificities(made, NOISE), [AT], NOISE) == {}
 
 

@@ -125,7 +125,9 @@ def test_the_headline_is_over_the_flips_of_the_attack_that_it_is_about(both: Run
     assert "nothing was attacked" not in strength(made).summary
     (e,) = [e for e in result.expectations if e.subject == "projected"][:1]
     other = evolve(made, expectations=(evolve(e, outcome="undecided", reason="…"),))
-    assert "removes the behavior names_the_recipient from none of the 30 examples" in str(headline(other))
+    assert "removes the behavior names_the_recipient from none of the 30 examples" in str(
+        headline(other)
+    )
 
 
 def test_a_behavior_that_only_ranks_is_not_tested(tmp_path: Path) -> None:
