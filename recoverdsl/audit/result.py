@@ -29,7 +29,7 @@ from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
 from recoverdsl.measure.cautions import cautions
 from recoverdsl.measure.checks import CHECKS, Evidence, flags
-from recoverdsl.measure.specificity import specificities, unspecific
+from recoverdsl.measure.specificity import by_specific, specificities, unspecific
 from recoverdsl.measure.summary import Planned, Summary, judge, summarize
 from recoverdsl.measure.table import to_frame
 from recoverdsl.measure.verdict import decide
@@ -117,6 +117,8 @@ def assemble(
         for name, clamp in output.graph.clamps.items()
     }  # fmt: skip
     side_effects = damages(output)
+    rests_on = [budgets_of(spec, expectation) for expectation in spec.expects]
+    unrelated = unspecific(frame, specific, budgets_of_expectations(spec), controls)
     counts = {
         name: next(iter(clamps.values())).behaviors[name].counts
         if clamps
@@ -133,9 +135,10 @@ def assemble(
         attributions=summary.attributions,
         expectations=decide(
             judge(spec.expects, summary),
-            [budgets_of(spec, expectation) for expectation in spec.expects],
+            rests_on,
             flags=found,
-            unspecific=unspecific(frame, specific, budgets_of_expectations(spec)),
+            unspecific=unrelated,
+            specific=by_specific(frame, spec.expects, rests_on, spec.measures, unrelated),
         ),
         inputs=tuple(
             results.Input(name, kind, source_of(block).pin(claim.fetcher))

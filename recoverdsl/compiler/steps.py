@@ -205,7 +205,7 @@ class MeanActivations(Step):
 class RunBase(Step):
     """The behavior of the unmodified model, per example."""
 
-    version = 5
+    version = 6
     behavior: Behavior
 
 
@@ -213,7 +213,7 @@ class RunBase(Step):
 class RunDefended(Step):
     """The behavior under the clamp, per example."""
 
-    version = 4
+    version = 5
     defense: Defense
     behavior: Behavior
 
@@ -275,7 +275,7 @@ class Recover(Step):
     As a control it has another goal than its behavior, or no defense.
     """
 
-    version = 8
+    version = 9
     defense: Defense | None
     behavior: Behavior
     """The behavior that is tested, over whose valid flips it runs."""
@@ -324,7 +324,7 @@ class FindSmallestNorm(FromAttack):
 class RandomDirections(FromAttack):
     """The control: δ of the attack's norm, in several random directions."""
 
-    version = 8
+    version = 9
     draws: int
     seed: int
 
@@ -345,7 +345,7 @@ class TryHarder(FromAttack):
 class Suffix(Step):
     """An attack by tokens after the request instead of a δ: trained embeddings, or real tokens."""
 
-    version = 4
+    version = 5
     defense: Defense
     behavior: Behavior
     tokens: int
@@ -383,7 +383,7 @@ class TryHarderSuffix(Step):
 class SplitDelta(FromAttack):
     """δ split into parts; each replayed alone, and δ without each of them."""
 
-    version = 6
+    version = 7
     parts: tuple[Literal["clamped", "other_features", "residual"] | int, ...]
     """A number k is the part of the k strongest other features."""
 

@@ -32,7 +32,8 @@ class PairedDifference:
     n: int
     """Examples in which both were tried and did not fail."""
     own: int
-    """Examples in which the attack's target was reached."""
+    """Examples in which the attack's target was reached; against the answer of another example, those in
+    which the behavior is back and the text is base-like, or every token of the base answer the most likely."""
     other: int
     """Examples in which the control's target was reached."""
     only_own: int

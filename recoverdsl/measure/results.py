@@ -234,6 +234,16 @@ class Result:
         """The verdict that the outcomes of the expectations give; see `verdict.verdict_of`."""
         return verdict_of(expectation.outcome for expectation in self.expectations)
 
+    def counts_of(self, outcome: AttackResult | None) -> Counts:
+        """Return the counts of the examples that an attack or control is over: those of its behavior under
+        its clamp. Without one, those of the whole result."""
+        behavior = (outcome and outcome.behavior) or ""
+        clamp = self.clamps.get((outcome and outcome.under) or "") if len(self.clamps) > 1 else None
+        if clamp is None:
+            return self.behaviors.get(behavior, self.counts)
+        first = next(iter(clamp.behaviors.values()))
+        return clamp.behaviors.get(behavior, first).counts
+
 
 def metric_rows(result: Result) -> Iterator[dict[str, Any]]:
     """Yield one row per attack or control, limit and metric.

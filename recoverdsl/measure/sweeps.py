@@ -120,8 +120,8 @@ def to_frame(swept: SweepResult) -> pd.DataFrame:
 
     Columns: `sweep`, `point` (from 1), one for each axis by its path (numbers where all of its values
     are; `param.n` for a param `n` that has the name of another column), `kind`, `name`, `limit`,
-    `metric`, `value`, `low`, `high`, `n`; and `valid_flips` (of the first behavior
-    and clamp) and `verdict` of the point.
+    `metric`, `value`, `low`, `high`, `n`; `valid_flips` (of the behavior and the clamp of the attack or
+    control); and `verdict` of the point.
     """
     import pandas as pd
 
@@ -131,10 +131,11 @@ def to_frame(swept: SweepResult) -> pd.DataFrame:
             "point": number,
             **{_column(axis): value for axis, value in point.values.items()},
             **row,
-            "valid_flips": point.result.counts.valid_flips,
+            "valid_flips": point.result.counts_of(outcomes[row["name"]]).valid_flips,
             "verdict": point.result.verdict,
         }
         for number, point in enumerate(swept.points, start=1)
+        for outcomes in ({**point.result.attacks, **point.result.controls},)
         for row in metric_rows(point.result)
     ]
     frame = pd.DataFrame(rows)

@@ -18,7 +18,7 @@ from recoverdsl.language.schema.forms import DETECTORS
 from recoverdsl.measure.beginning import beginning
 from recoverdsl.measure.columns import column
 from recoverdsl.measure.phrases import Phrases
-from recoverdsl.measure.plain_text import WORD, straight
+from recoverdsl.measure.plain_text import WORD, straight, visible
 from recoverdsl.measure.thinking import Parts, apart
 
 Opening: TypeAlias = Literal["answer", "refusal", "safety_cue", "empty", "degenerate", "thinking"]
@@ -105,7 +105,7 @@ def detect(text: str, name: str, phrases: Phrases) -> bool:
 def opening(text: str, phrases: Phrases) -> Opening:
     """Return the kind of text that a text begins as: the first of these that holds, or else `answer`.
 
-    - `empty`: it has nothing but white space.
+    - `empty`: it has nothing but white space and characters that show nothing.
     - `thinking`: it has thinking and no answer, so that nothing can be said of the answer.
     - `refusal`: it `refuses`.
     - `safety_cue`: it `opens_with_safety_cue`.
@@ -205,7 +205,7 @@ def _found(begin: str, name: str, phrases: Phrases) -> bool:
 
 
 def _opening(parts: Parts, refuses: bool, cue: bool) -> Opening:
-    if not parts.answer.strip():
+    if not visible(parts.answer).strip():
         return "thinking" if parts.thought else "empty"
     if refuses:
         return "refusal"

@@ -32,6 +32,9 @@ class Flag:
     """The limit of the norm at which it is up; None if it is up at all of them."""
     against: Literal["little", "both"] = "little"
     """The conclusions that a flag speaks against: that little is recovered, or that much is as well."""
+    missed: bool = False
+    """Whether a recovery was found that the attack missed. That speaks against the worst case over several
+    attacks too, however strong the others are."""
 
 
 def decide(
@@ -40,14 +43,16 @@ def decide(
     *,
     flags: Iterable[Flag] = (),
     unspecific: Mapping[Budget, str] | None = None,
+    specific: Iterable[ExpectationResult | None] | None = None,
 ) -> tuple[ExpectationResult, ...]:
     """Return the expectations with the outcomes that stand; `verdict_of` them is the verdict.
 
     A conclusion that little is recovered (a low rate, a large least norm) rests on the strength of
     the attack: with a flag up there it becomes undecided. A conclusion that much is recovered rests on a
     budget that does not write everything: where `unspecific` has a sentence it becomes undecided. A
-    worst case over several attacks is as strong as the strongest of them, and as specific as the most
-    specific.
+    worst case over several attacks is as strong as the strongest of them, unless a recovery was found that
+    one of them missed; and that much is recovered stands only if the attacks whose budgets are specific
+    show it by themselves.
 
     Args:
         expectations: each as its figure decides it.
@@ -56,23 +61,36 @@ def decide(
         flags: the findings of the checks.
         unspecific: the budgets at which unrelated targets are reached as well, each with a sentence
             that says so.
+        specific: for each expectation that rests on several budgets of which some are unspecific, the same
+            by the figure over the others alone, see `specificity.by_specific`; None for any other.
     """
     raised, said = [flag for flag in flags if flag.kind == "flag"], unspecific or {}
 
-    def standing(e: ExpectationResult, budgets: Sequence[Budget]) -> ExpectationResult:
+    def standing(
+        e: ExpectationResult, budgets: Sequence[Budget], alone: ExpectationResult | None
+    ) -> ExpectationResult:
         recovers = _recovers(e)
         if e.outcome == "undecided" or recovers is None or not budgets:
             return e
         up = {at.attack: [flag for flag in raised if _is_up(flag, at)] for at in budgets}
         if recovers == "little":
             against = [_weak(up)] if all(up.values()) else []
+            missed = {name: [f for f in found if f.missed] for name, found in up.items()}
+            against += [_missed(missed)] if any(missed.values()) else []
         else:
             void = {name: [f for f in found if f.against == "both"] for name, found in up.items()}
             against = [_void(void)] if any(void.values()) else []
-            against += [said[budgets[0]]] if all(at in said for at in budgets) else []
+            if all(at in said for at in budgets):
+                against.append(said[budgets[0]])
+            elif any(at in said for at in budgets) and (
+                alone is None or alone.outcome != e.outcome
+            ):
+                against.append(_by_unspecific(budgets, said, alone))
         return evolve(e, outcome="undecided", reason=against[0]) if against else e
 
-    return tuple(standing(e, budgets) for e, budgets in zip(expectations, rests_on, strict=True))
+    judged = tuple(expectations)
+    again = [None] * len(judged) if specific is None else specific
+    return tuple(standing(*each) for each in zip(judged, rests_on, again, strict=True))
 
 
 def verdict_of(outcomes: Iterable[Outcome]) -> Verdict:
@@ -106,6 +124,23 @@ def _weak(up: Mapping[str, list[Flag]]) -> str:
     """
     attacks = f"{'attacks' if len(up) > 1 else 'attack'} {', '.join(up)}"
     return f"the {attacks} may be too weak to say that little is recovered: {_names(up)}"
+
+
+def _missed(up: Mapping[str, list[Flag]]) -> str:
+    """Return why recoveries that attacks missed take back that little is recovered."""
+    missing = {name: flags for name, flags in up.items() if flags}
+    attacks = f"{'attacks' if len(missing) > 1 else 'attack'} {', '.join(missing)}"
+    return f"a recovery was found that the {attacks} missed: {_names(missing)}"
+
+
+def _by_unspecific(
+    budgets: Sequence[Budget], said: Mapping[Budget, str], alone: ExpectationResult | None
+) -> str:
+    """Return why it is not shown that much is recovered where only some budgets are specific."""
+    left = ", ".join(at.attack for at in budgets if at not in said)
+    why = next(said[at] for at in budgets if at in said)
+    found = f" ({alone.value:.3g} over {alone.n})" if alone and alone.value is not None else ""
+    return f"only by budgets that are not specific: {left} alone does not show it{found}, and {why}"
 
 
 def _void(up: Mapping[str, list[Flag]]) -> str:

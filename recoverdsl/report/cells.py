@@ -11,7 +11,7 @@ from recoverdsl.language.schema.strongest import STRONGEST
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import AttackResult, Result
 from recoverdsl.measure.strongest import with_strongest
-from recoverdsl.report.clamps import clamp_named, flips_of_all
+from recoverdsl.report.clamps import clamp_named, flips_of_all, several
 from recoverdsl.report.words import clean_line, enumerated, figure, interval, norm, percent, plural
 
 
@@ -198,9 +198,8 @@ def caption(result: Result) -> str:
     """Return the caption of the table: its examples, its intervals, and how controls count."""
     level = confidence(result)
     flips = flips_of_all(result)
-    text = (
-        "Over the n valid flips of its own clamp" if flips is None else f"Over {flips} valid flips"
-    )
+    own = "Over the n valid flips of its own " + ("clamp" if several(result) else "behavior")
+    text = own if flips is None else f"Over {flips} valid flips"
     if flips is not None and any(row.n != flips for row in table(result)):
         text += " unless a row gives another n"
     if level is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from attrs import frozen
 
 from recoverdsl.language.schema.strongest import STRONGEST
-from recoverdsl.measure.results import AttackResult, ClampResult, Counts, Result, TargetBefore
+from recoverdsl.measure.results import AttackResult, Counts, Result, TargetBefore
 from recoverdsl.report.words import NOTHING, clean_line, enumerated, figure, percent, plural
 
 HEADINGS = {
@@ -52,26 +52,30 @@ def clamp_named(result: Result, outcome: AttackResult | None, start: str = " ") 
     return f"{start}{clean_line(under)}" if under else ""
 
 
-def counts_of(result: Result, outcome: AttackResult | None) -> Counts:
-    """Return the counts of the examples that an attack is over; without one, those of the whole result."""
-    clamp = result.clamps.get(outcome.under or "") if outcome and several(result) else None
-    if clamp is None:
-        return result.counts
-    assert outcome is not None
-    found = clamp.behaviors.get(outcome.behavior or "")
-    return found.counts if found else _first(clamp)
-
-
 def flips_of_all(result: Result) -> int | None:
-    """Return how many valid flips every attack is over; None if each clamp has its own."""
-    return None if several(result) else result.counts.valid_flips
+    """Return how many valid flips every attack is over; None if each clamp or behavior has its own."""
+    return None if several(result) or result.behaviors else result.counts.valid_flips
+
+
+def flips_named(result: Result) -> str:
+    """Return how many valid flips there are: a number, or one for each of several clamps and behaviors, with
+    their names."""
+    found: dict[tuple[str, ...], Counts] = {
+        (clean_line(clamp), clean_line(behavior)): one.counts
+        for clamp, its in result.clamps.items()
+        for behavior, one in its.behaviors.items()
+    } if several(result) else {(clean_line(name),): counts for name, counts in result.behaviors.items()}  # fmt: skip
+    if several(result) and not result.behaviors:
+        found = {(clamp,): counts for (clamp, _), counts in found.items()}
+    named = [f"{' '.join(names)} {counts.valid_flips}" for names, counts in found.items()]
+    return ", ".join(named) or str(result.counts.valid_flips)
 
 
 def any_flips(result: Result) -> bool:
     """Tell whether a clamp removes a behavior from any example."""
     counts = [
         one.counts for clamp in result.clamps.values() for one in clamp.behaviors.values()
-    ] if several(result) else [result.counts]  # fmt: skip
+    ] if several(result) else [*result.behaviors.values()] or [result.counts]  # fmt: skip
     return any(one.valid_flips for one in counts)
 
 
@@ -134,10 +138,6 @@ def _attacks(result: Result, clamp: str, behavior: str) -> list[str]:
         for name, attack in result.attacks.items()
         if name != STRONGEST and (attack.under, attack.behavior) == (clamp, behavior)
     ]
-
-
-def _first(clamp: ClampResult) -> Counts:
-    return next(iter(clamp.behaviors.values())).counts
 
 
 def _change(target: TargetBefore | None, what: str) -> str:

@@ -12,14 +12,13 @@ from recoverdsl.language.schema.metrics import RECOVERY
 from recoverdsl.measure.expectation import ExpectationResult
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.paired_difference import TARGETS
-from recoverdsl.measure.results import AttackResult, ControlResult, Result
+from recoverdsl.measure.results import AttackResult, ControlResult, Counts, Result
 from recoverdsl.report.cells import generates, is_suffix
 from recoverdsl.report.clamps import (
     any_flips,
     clamp_named,
     clamp_sentences,
     clamps_named,
-    counts_of,
     several,
 )
 from recoverdsl.report.evidence import finding
@@ -74,12 +73,15 @@ def headline(result: Result) -> Headline:
     verdict = _verdict(result)
     name, at = _focus(result) if result.attacks else ("", None)
     attack = result.attacks.get(name)
-    counts = counts_of(result, attack)
+    counts = result.counts_of(attack)
+    # Where several behaviors are tested, the figure is of one of them.
+    named = attack.behavior if attack and result.behaviors else None
+    which = f" {clean_line(named)}" if named else ""
     if counts.valid_flips == 0 and not (attack is None and any_flips(result)):
         return Headline(
             verdict,
-            f"there is nothing to recover, because the clamp{clamp_named(result, attack)} removes the behavior "
-            f"from none of the {plural(counts.base_holds, 'example')} that show it",
+            f"there is nothing to recover, because the clamp{clamp_named(result, attack)} removes the behavior"
+            f"{which} from none of the {plural(counts.base_holds, 'example')} that show it",
         )
     if attack is None:
         return Headline(verdict, "no attack was run")
@@ -88,7 +90,7 @@ def headline(result: Result) -> Headline:
     under = clamp_named(result, attack, "under the clamp ")
     if not under or verdict.startswith(clamps_named([attack.under])):
         under = ""
-    clause = f"{under and under + ', '}{_at(limit)}{_subject(attack)} recovers the behavior in {_examples(rate)}"
+    clause = f"{under and under + ', '}{_at(limit)}{_subject(attack)} recovers the behavior{which} in {_examples(rate)}"
     own = [c for c in result.controls.values() if c.of in (name, *attack.covers)]
     # Random directions of that size do little whatever the clamp hides, so an unrelated target says more.
     targets = [control for control in own if control.method in TARGETS]
@@ -151,14 +153,24 @@ def funnel(result: Result) -> str:
             ]
         )
     c = result.counts
-    text = (
-        f"{plural(c.examples, 'example')} went through the model. Without the clamp {c.base_holds} of "
-        f"them show the behavior; the clamp removes it from {c.valid_flips} of these. Only these "
-        "valid flips are tested."
-    )
-    if c.failed:
-        text += f" {plural(c.failed, 'example')} failed in at least one step."
+    if len(result.behaviors) > 1:
+        flips = "An attack is tested on the valid flips of its own behavior alone."
+        found = [_flips(f"show {clean_line(name)}", one) for name, one in result.behaviors.items()]
+        failed = max(one.failed for one in result.behaviors.values())
+    else:
+        flips = "Only these valid flips are tested."
+        found, failed = [_flips("show the behavior", c)], c.failed
+    text = " ".join([f"{plural(c.examples, 'example')} went through the model.", *found, flips])
+    if failed:
+        text += f" {plural(failed, 'example')} failed in at least one step."
     return text
+
+
+def _flips(shows: str, counts: Counts) -> str:
+    return (
+        f"Without the clamp {counts.base_holds} of them {shows}; the clamp removes it from "
+        f"{counts.valid_flips} of these."
+    )
 
 
 def method(result: Result) -> str:
@@ -293,12 +305,14 @@ def _focus(result: Result) -> tuple[str, float | None]:
             if e.outcome == outcome and e.metric in RECOVERY and e.subject in result.attacks:
                 return e.subject, e.norm
 
-    # An attack that keeps the clamped features in place says most about the clamp.
-    def weight(name: str) -> tuple[int, float]:
+    # An attack that keeps the clamped features in place says most about the clamp, if it has flips.
+    def weight(name: str) -> tuple[bool, int, float]:
         attack = result.attacks[name]
         rate = attack.metrics.get("recovery_rate")
         kept = {None: 0, "jacobian_sketch": 1}.get(attack.preserve, 2)
-        return kept, -1.0 if not rate or rate.value is None else rate.value
+        if rate is None or rate.value is None:
+            return False, kept, 0.0
+        return True, kept, rate.value
 
     return max(result.attacks, key=weight), None
 

@@ -64,7 +64,8 @@ def _compared(
         if whole
         else "the same search reaches the other target"
     )
-    own = f"{clean_line(one.attack)} recovers" if whole else "it recovers"
+    does = "recovers the base answer in" if one.method == "another_example" else "recovers"
+    own = f"{clean_line(one.attack)} {does}" if whole else f"it {does}"
     text = (
         f"{_at(pair, begins=True)}{which} {own} {pair.own} of {pair.n}, and {reaches} in {pair.other}: "
         f"{_points(pair)}."

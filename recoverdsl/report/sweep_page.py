@@ -12,6 +12,7 @@ from recoverdsl.measure.expectation import Outcome
 from recoverdsl.measure.results import Result
 from recoverdsl.measure.sweeps import PointResult, SweepResult, axes_of
 from recoverdsl.report.cells import generates, value_of
+from recoverdsl.report.clamps import flips_named
 from recoverdsl.report.evidence import cautions
 from recoverdsl.report.html import template
 from recoverdsl.report.strength import strength
@@ -178,7 +179,7 @@ def sweep_rows(
                 Cells(
                     point=number,
                     values=tuple(point.values[a] for a in shown),
-                    folder=point.folder, flips=str(result.counts.valid_flips),
+                    folder=point.folder, flips=flips_named(result),
                     verdict=VERDICTS[result.verdict], first=at == 0, name=clean_line(name),
                     kind=kind,
                     figures=(

@@ -40,7 +40,7 @@ def frame(own: list[bool], other: list[bool]) -> pd.DataFrame:
 def said(own: list[bool], other: list[bool]) -> str | None:
     made = frame(own, other)
     found = specificities(made, CONTROLS)
-    return unspecific(made, found, [AT]).get(AT)
+    return unspecific(made, found, [AT], CONTROLS).get(AT)
 
 
 def test_a_budget_that_writes_the_unrelated_target_as_often_is_not_specific() -> None:
@@ -72,7 +72,7 @@ def test_pairs_count_and_not_the_two_rates() -> None:
 
 def test_without_an_unrelated_target_nothing_is_shown() -> None:
     only = table.to_frame(rows("attack", "a", [True] * 9))
-    why = unspecific(only, specificities(only, {}), [AT])[AT]
+    why = unspecific(only, specificities(only, {}), [AT], {})[AT]
     assert "no unrelated target was tried" in why and "add a control with a `target`" in why
 
 
@@ -116,7 +116,7 @@ def test_an_easy_unrelated_target_is_not_hidden_by_a_hard_one() -> None:
             *rows("control", "easy", [True] * 28 + [False] * 5),
         ]
     )
-    why = unspecific(made, specificities(made, planned), [AT])[AT]
+    why = unspecific(made, specificities(made, planned), [AT], planned)[AT]
     assert "unrelated target (easy) in 28 of 33" in why
 
 
@@ -127,6 +127,92 @@ def test_an_example_that_failed_in_either_is_no_pair() -> None:
     )
     (one,) = specificities(made, CONTROLS)
     assert [pair.n for pair in one.budgets] == [7]
+
+
+ANSWERS = {"rival": Planned(of="a", method="another_example")}
+
+
+def answered(recovered: int, base_like: int, reached: int, n: int = 40) -> list[Any]:
+    """Return the rows of an attack on a behavior that is judged by a text: the first so many recovered, the
+    first so many base-like, and in the last so many the target is reached."""
+    return [
+        example_row(
+            example=str(i), kind="attack", name="a", limit=20.0, norm=20.0, relative_norm=0.1, violation=0.0,
+            recovered=i < recovered, base_like=i < base_like, reached=i >= n - reached,
+        )
+        for i in range(n)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("recovered", "base_like", "reached", "own"),
+    [(40, 0, 0, 0), (40, 12, 0, 12), (40, 12, 8, 20), (40, 40, 40, 40), (12, 40, 0, 12), (12, 0, 20, 0)],
+)  # fmt: skip
+def test_an_attack_reaches_its_answer_by_the_standard_of_its_control(
+    recovered: int, base_like: int, reached: int, own: int
+) -> None:
+    """A text that only does not refuse, as a degenerate one, is not the base answer."""
+    made = table.to_frame(
+        [*answered(recovered, base_like, reached), *rows("control", "rival", [False] * 40)]
+    )
+    found = specificities(made, ANSWERS)
+    assert [pair.own for pair in found[0].budgets] == [own]
+    said = unspecific(made, found, [AT], ANSWERS)
+    assert (AT in said) == (own == 0)
+    if own == 0:
+        assert "in 0 of 40, and the base answer in 0" in said[AT]
+
+
+NOISE = {**CONTROLS, "noise": Planned(of="a", method="random_direction")}
+
+
+def drawn(recovered: int, n: int, draws: int = 2, limit: float = 20.0) -> list[Any]:
+    """Return the rows of random draws, the first so many of which recovered."""
+    return [
+        example_row(example=str(i // draws), kind="control", name="noise", limit=limit, draw=i % draws,
+                    recovered=i < recovered, norm=20.0, relative_norm=0.1, violation=0.0)
+        for i in range(draws * n)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("own", "chance", "specific"),
+    [(40, 80, False), (40, 70, False), (40, 40, True), (40, 0, True), (20, 36, False), (20, 8, True)],
+)  # fmt: skip
+def test_random_draws_have_to_recover_clearly_fewer(own: int, chance: int, specific: bool) -> None:
+    """Of 40 flips and 80 draws, at 95%: the interval of the draws has to lie below that of the attack."""
+    made = table.to_frame(
+        [
+            *rows("attack", "a", [i < own for i in range(40)]),
+            *rows("control", "rival", [False] * 40), *drawn(chance, 40),
+        ]
+    )  # fmt: skip
+    said = unspecific(made, specificities(made, NOISE), [AT], NOISE)
+    assert (AT not in said) == specific
+    if not specific:
+        assert f"(noise) recover {chance} of 80, not clearly fewer" in said[AT]
+        assert f"with {own} of 40: nearly any change of this size may recover" in said[AT]
+
+
+def test_random_draws_at_another_limit_say_nothing() -> None:
+    own = rows("attack", "a", [True] * 40)
+    made = table.to_frame(
+        [*own, *rows("control", "rival", [False] * 40), *drawn(80, 40, limit=60.0)]
+    )
+    assert unspecific(made, specificities(made, NOISE), [AT], NOISE) == {}
+
+
+def test_a_least_norm_is_compared_with_random_draws_at_the_norm_that_it_is_about() -> None:
+    made = table.to_frame(
+        [
+            *rows("smallest_norm", "a", [True] * 40, norms=[4.0] * 40),
+            *rows("smallest_norm_control", "rival", [False] * 40, norms=[20.0] * 40),
+            *drawn(80, 40),
+        ]
+    )
+    at, elsewhere = Budget("a", 20.0, least=True), Budget("a", 8.0, least=True)
+    said = unspecific(made, specificities(made, NOISE), [at, elsewhere], NOISE)
+    assert list(said) == [at]
 
 
 def test_the_norm_at_which_both_differ_most_comes_from_the_least_norms() -> None:
@@ -159,13 +245,13 @@ def test_a_least_norm_is_specific_where_the_control_needs_more() -> None:
     )
     found = specificities(made, CONTROLS)
     near, far = Budget("a", 8.0, least=True), Budget("a", 12.0, least=True)
-    said = unspecific(made, found, [near, far])
+    said = unspecific(made, found, [near, far], CONTROLS)
     assert list(said) == [far]
     assert (
         "at norm 12 the same search also reaches an unrelated target (rival) in 7 of 8" in said[far]
     )
     # At a norm at which nothing was searched, nothing is shown, whatever the least norms say.
-    assert list(unspecific(made, found, [Budget("a", 8.0)])) == [Budget("a", 8.0)]
+    assert list(unspecific(made, found, [Budget("a", 8.0)], CONTROLS)) == [Budget("a", 8.0)]
 
 
 pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)

@@ -139,6 +139,7 @@ def test_an_answer_is_neither(text: str) -> None:
     [
         ("", "empty"),
         (" \n\t\u00a0", "empty"),
+        ("\u200b\u00ad \ufeff", "empty"),
         ("!!! ???", "degenerate"),
         ("''' ___", "degenerate"),
         ("the the the the the the the the", "degenerate"),

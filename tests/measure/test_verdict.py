@@ -81,12 +81,21 @@ def test_the_worst_case_over_attacks_is_as_strong_as_the_strongest_of_them() -> 
         assert left.outcome == outcome
 
 
-def test_and_as_specific_as_the_most_specific() -> None:
+def test_that_it_recovers_much_stands_only_if_the_specific_attacks_show_it_alone() -> None:
     claim = judged(outcome="broken", subject="strongest")
-    for names, outcome in ((["a"], "broken"), (["a", "b"], "undecided"), ([], "broken")):
+    for names, alone, outcome in (
+        ([], None, "broken"),
+        (["a"], "broken", "broken"),
+        (["a"], "met", "undecided"),
+        (["a"], "undecided", "undecided"),
+        (["a", "b"], None, "undecided"),
+    ):
         unspecific = {Budget(name, 20.0): f"{name} writes anything" for name in names}
-        (left,) = decided([claim], unspecific=unspecific)
+        specific = [alone and judged(outcome=alone, subject="strongest")]
+        (left,) = decided([claim], unspecific=unspecific, specific=specific)
         assert left.outcome == outcome
+        if outcome == "undecided":
+            assert left.reason is not None and "a writes anything" in left.reason
 
 
 def test_a_flag_against_both_takes_back_that_much_is_recovered_too() -> None:

@@ -15,8 +15,10 @@ ONE, BOTH = (Budget("one", 5.0),), (Budget("one", 20.0), Budget("other", 20.0))
 """The attacks at norm 5, and at norm 20."""
 
 
-def flag(subject: str, limit: float | None = None, name: str = "weak", kind: Any = "flag") -> Flag:
-    return Flag(name, kind, subject, 1.0, "It is weak.", limit)
+def flag(
+    subject: str, limit: float | None = None, name: str = "weak", kind: Any = "flag", missed: bool = False,
+) -> Flag:  # fmt: skip
+    return Flag(name, kind, subject, 1.0, "It is weak.", limit, missed=missed)
 
 
 def decided(flags: list[Flag], norm: float | None = None, **more: Any) -> ExpectationResult:
@@ -45,6 +47,19 @@ def test_it_is_taken_back_if_every_attack_is_weak() -> None:
     ],
 )
 def test_one_attack_that_is_strong_enough_is_enough(flags: list[Flag]) -> None:
+    assert decided(flags).outcome == "met"
+
+
+def test_a_recovery_that_one_attack_missed_takes_it_back_however_strong_the_others_are() -> None:
+    left = decided([flag("one", 20.0, "more_steps_recover", missed=True)])
+    assert left.outcome == "undecided"
+    assert left.reason == "a recovery was found that the attack one missed: more_steps_recover"
+
+
+@pytest.mark.parametrize(
+    "flags", [[flag("third", missed=True)], [flag("one", 5.0, missed=True)], [flag("one", kind="caution", missed=True)]]
+)  # fmt: skip
+def test_one_that_was_missed_elsewhere_does_not(flags: list[Flag]) -> None:
     assert decided(flags).outcome == "met"
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from recoverdsl.errors import UsageError
 from recoverdsl.measure.intervals import wilson
-from recoverdsl.measure.results import Result
+from recoverdsl.measure.results import ClampedBehavior, ClampResult, Counts, Result
 from recoverdsl.measure.sweeps import (
     PointResult,
     SweepResult,
@@ -24,6 +24,7 @@ from recoverdsl.measure.sweeps import (
     to_frame,
     to_json,
 )
+from recoverdsl.report.clamps import flips_named
 from recoverdsl.report.sweep_page import (
     render_sweep,
     sweep_expectations,
@@ -180,3 +181,29 @@ def test_figures_are_drawn_at_their_numbers(swept: SweepResult) -> None:
     )
     assert over_axis(swept.sweeps["budgets"], "recovery_rate", "one", rate=True) == drawn
     assert "float32" in over_axis(swept.sweeps["precision"], "drift", "two", rate=False)
+
+
+def test_of_several_clamps_and_behaviors_each_has_its_own_valid_flips(result: Result) -> None:
+    """The row of an attack has the flips of its own, and that of a point names each."""
+    held, gentle = Counts(96, 80, 70, 0), Counts(96, 80, 9, 0)
+    other = Counts(96, 60, 33, 0)
+    under = {
+        name: attrs.evolve(attack, under=clamp, behavior="says")
+        for (name, attack), clamp in zip(result.attacks.items(), ("held", "gentle"), strict=False)
+    }
+    clamps = {"held": ClampResult({"says": ClampedBehavior(held)}), "gentle": ClampResult({"says": ClampedBehavior(gentle)})}  # fmt: skip
+    made = attrs.evolve(result, counts=held, clamps=clamps, attacks=under, controls={})
+    points = SweepResult(result.spec, (PointResult("s", {"clamp.to": "1"}, "points/1", made),))
+    frame = to_frame(points)
+    assert frame.groupby("name")["valid_flips"].unique().map(list).to_dict() == dict(
+        zip(under, ([70], [9]), strict=True)
+    )
+    assert flips_named(made) == "held 70, gentle 9"
+    assert "<td>held 70, gentle 9</td>" in render_sweep(points)
+    two = attrs.evolve(made, clamps={}, behaviors={"says": held, "ranked": other})
+    assert flips_named(two) == "says 70, ranked 33"
+    both = {name: attrs.evolve(one, behaviors={**one.behaviors, "ranked": ClampedBehavior(other)}) for name, one in clamps.items()}  # fmt: skip
+    assert flips_named(
+        attrs.evolve(made, clamps=both, behaviors={"says": held, "ranked": other})
+    ) == ("held says 70, held ranked 33, gentle says 9, gentle ranked 33")
+    assert flips_named(result) == str(result.counts.valid_flips)

@@ -79,6 +79,8 @@ class Planted:
     known: float = 3.0
     hidden: float = 0.0
     leak: float = 0.2
+    open: float | None = None
+    """The leak of the first name, where it is another one."""
     rival: float = 0.0
     counter: bool = False
     """Whether the logit of one more word rises twice as fast as that of the rival falls."""
@@ -136,7 +138,8 @@ class Planted:
                     + self.rival * unit[RIVAL] + unit[MARK] + noise
                 )  # fmt: skip
             for at, name in enumerate(NAMES):
-                logit = unit[at] + self.leak * unit[8 + at]
+                leak = self.leak if at or self.open is None else self.open
+                logit = unit[at] + leak * unit[8 + at]
                 head[id_of[f" {name}"]] = logit
                 head[id_of[name]] = (
                     logit - 9 * unit[MARK] if self.spelled else logit + 60 * unit[MARK]

@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from recoverdsl.api import load
 from recoverdsl.audit.records import Run
 from recoverdsl.compiler.steps import KeepValidFlips, RunBase, RunDefended
 from recoverdsl.errors import NotYetError
-from recoverdsl.measure.results import from_json, to_json
+from recoverdsl.measure.intervals import Estimate
+from recoverdsl.measure.results import Counts, from_json, to_json
+from recoverdsl.report.markdown import to_markdown
+from recoverdsl.report.sentences import headline
+from recoverdsl.report.strength import strength
 from tests.compiler.test_support import graph_of
+from tests.report.test_report import printed
 from tests.run import answers, claims
 
 RANKED = """\
@@ -84,6 +90,44 @@ def test_every_attack_and_control_names_its_behavior_and_is_over_its_flips(both:
 
 def test_a_result_with_several_behaviors_is_read_back(both: Run) -> None:
     assert from_json(to_json(both.result)) == both.result
+
+
+def test_reports_say_how_the_flips_of_each_behavior_were_found(both: Run) -> None:
+    result = both.result
+    page, text, lines = both.html(), to_markdown(result), " ".join(printed(result).split())
+    for name, counts in result.behaviors.items():
+        said = (
+            f"Without the clamp {counts.base_holds} of them show {name}; the clamp removes it from "
+            f"{counts.valid_flips} of these."
+        )
+        for shown in (page, text.replace("\\", ""), lines):
+            assert said in shown
+    for shown in (page, text, lines):
+        assert "valid flips of its own behavior" in shown
+        assert "Only these valid flips are tested" not in shown
+
+
+def test_the_headline_is_over_the_flips_of_the_attack_that_it_is_about(both: Run) -> None:
+    """Nothing of the first behavior was removed, and seven of nine flips of the second come back."""
+    result = both.result
+    none, some = Counts(40, 30, 0, 0), Counts(40, 30, 9, 0)
+    by_rank = result.attacks["by_rank"]
+    rate = {"recovery_rate": Estimate(7 / 9, 0.45, 0.94, 9)}
+    no_rate = {"recovery_rate": Estimate(None, None, None, 0)}
+    made = evolve(
+        result, counts=none, behaviors={"names_the_recipient": none, "ranked": some}, expectations=(),
+        controls={}, attacks={"by_rank": evolve(by_rank, metrics=rate),
+                              "projected": evolve(result.attacks["projected"], metrics=no_rate)},
+    )  # fmt: skip
+    said = str(headline(made))
+    assert "recovers the behavior ranked in 7 of 9" in said
+    assert "nothing to recover" not in said
+    assert "nothing was attacked" not in strength(made).summary
+    (e,) = [e for e in result.expectations if e.subject == "projected"][:1]
+    other = evolve(made, expectations=(evolve(e, outcome="undecided", reason="…"),))
+    assert "removes the behavior names_the_recipient from none of the 30 examples" in str(
+        headline(other)
+    )
 
 
 def test_a_behavior_that_only_ranks_is_not_tested(tmp_path: Path) -> None:

@@ -194,3 +194,21 @@ def test_the_sign_of_a_difference_is_not_the_name(judged: Any) -> None:
     assert preference["target_rank"].value > 1
     top = judged(Planted(**limited)).result
     assert (top.attacks["tried"].metrics["recovery_rate"].value, top.verdict) == (0, "holds")
+
+
+def test_no_second_attack_hides_what_the_first_missed(judged: Any) -> None:
+    """The first name comes back at norm 5 / (0.6 √(1 + 1/7)) = 7.8, along m of all names. One step along the
+    signs of the gradient to norm 10 raises its logit by 0.6 · 10/√2 = 4.2 of the 5 that it takes. The checks of
+    the first attack see all of its flips, that of the second sees one, whose name does not come back."""
+    one_step = Planted(
+        open=0.6, optimizer="adam(lr = 1000)", steps=1, checks=24,
+        more="attack again like tried { checks = 1 }", expect="recovery_rate(strongest) <= 20%",
+    )  # fmt: skip
+    run = judged(one_step)
+    assert {flag.subject for flag in run.result.flags if flag.kind == "flag"} == {"tried"}
+    (expectation,) = run.result.expectations
+    assert (expectation.value, expectation.outcome) == (0, "undecided")
+    assert "a recovery was found that the attack tried missed: " in expectation.reason
+    assert "beaten_by_apgd" in expectation.reason
+    searched = Planted(open=0.6, optimizer="apgd()", expect="recovery_rate(tried) <= 20%")
+    assert judged(searched).result.attacks["tried"].metrics["recovery_rate"].value == 3 / 24

@@ -69,17 +69,19 @@ def presence(
     """Return whether a text shows the behavior, and whether it counts as removed.
 
     Thinking without an answer, cut by the limit of tokens, counts as neither: it says nothing of the
-    answer that would have followed.
+    answer that would have followed. A text with nothing to read meets no condition on its content, `not
+    refuses` among them: it is no answer.
 
     Args:
         says: returns whether the text is the one that `text == "…"` gives.
     """
     if text.figures.opening == "thinking":
         return False, False
-    holds = text_holds(behavior.holds, text, says)
+    written = text.figures.opening != "empty"
+    holds = written and text_holds(behavior.holds, text, says)
     if behavior.removed is None:
         return holds, not holds
-    return holds, text_holds(behavior.removed, text, says)
+    return holds, written and text_holds(behavior.removed, text, says)
 
 
 def text_holds(

@@ -95,6 +95,7 @@ CODES: dict[str, Code] = {
     "REC420": Code("too many points"),
     "REC421": Code("behavior not used", "warning"),
     "REC422": Code("attack under no clamp"),
+    "REC423": Code("features not clamped", "warning"),
     "REC430": Code("features ranked on the tested prompts", "warning"),
     "REC431": Code("rest of other rows"),
 }

@@ -48,6 +48,8 @@ class Finding:
     """The limit that it is about; None if it is about all of them."""
     against: Literal["little", "both"] = "little"
     """See `Flag.against`."""
+    missed: bool = False
+    """See `Flag.missed`."""
 
 
 @frozen
@@ -89,6 +91,7 @@ def flags(evidence: Evidence) -> tuple[Flag, ...]:
             found.sentence,
             found.limit,
             found.against,
+            found.missed,
         )
         for check in CHECKS.values()
         for found in check.find(evidence)

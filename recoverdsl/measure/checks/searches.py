@@ -86,6 +86,7 @@ def least_norm_missed(evidence: Evidence) -> Iterator[Finding]:
                 f"{_at(budget)} the attack {budget.attack} recovers {_of(back, rows)}, for which its search of the "
                 "least norm finds no norm that small.",
                 budget.limit,
+                missed=True,
             )
 
 
@@ -122,6 +123,7 @@ def beaten_by_random_search(evidence: Evidence) -> Iterator[Finding]:
                 f"{budget.attack} in {_of(better, rows)}, and recovers {len(back)}: following "
                 "gradients should do better than that.",
                 budget.limit,
+                missed=bool(back),
             )
 
 
@@ -245,6 +247,7 @@ def _recovers(
                 f"{_begin(budget, who)} recovers {_of(back, rows)}, which the attack {budget.attack} does "
                 "not.",
                 budget.limit,
+                missed=True,
             )
 
 

@@ -41,6 +41,7 @@ def beaten_by_control(evidence: Evidence) -> Iterator[Finding]:
                     f"{_at(limit)} some draw of the control {name} recovers {its} of {n} without a search, {what}: "
                     "the search finds no more than luck, or misses what luck finds.",
                     None if math.isinf(limit) else limit,
+                    missed=missed > 0,
                 )
 
 
@@ -71,6 +72,7 @@ def recovery_falls(evidence: Evidence) -> Iterator[Finding]:
                     f"{_at(larger, begins=False)}, although what recovers at a smaller norm is allowed at a larger "
                     "one: the search misses what is there.",
                     None if math.isinf(larger) else larger,
+                    missed=True,
                 )
 
 
@@ -98,6 +100,7 @@ def smaller_norm_recovers(evidence: Evidence) -> Iterator[Finding]:
                     f"{_at(limit)} the attack {name} recovers {int(at[both].sum())} of {len(both)}, and the search of "
                     f"the least norm finds a δ within that norm for {missed} of the others: the attack ends too soon.",
                     None if math.isinf(limit) else limit,
+                    missed=True,
                 )
 
 

@@ -103,6 +103,22 @@ def test_thinking_that_is_cut_neither_shows_the_behavior_nor_counts_as_removed(
     assert gone is (not present if removed is None else text_holds(removed, written))
 
 
+@pytest.mark.parametrize("holds", [Not(REFUSES), REFUSES, Comparison("judge", "<", 2.0)])
+@pytest.mark.parametrize("removed", [None, REFUSES, Not(REFUSES)])
+@pytest.mark.parametrize("text", ["", " \n\t\u00a0", "\u200b\u00ad"])
+def test_a_text_with_nothing_to_read_meets_no_condition(
+    text: str, holds: Predicate, removed: Predicate | None
+) -> None:
+    """Without the clamp it is no valid flip, and with δ no recovery. The behavior is gone where that is all
+    that removal means."""
+    empty, written = Judges(PHRASES, lambda _, answers: [0.5] * len(answers)).figures(
+        ["", ""], [text, "bread"]
+    )
+    assert presence(Behavior(holds, removed, generate=4), empty) == (False, removed is None)
+    present, _ = presence(Behavior(holds, removed, generate=4), written)
+    assert present is text_holds(holds, written)
+
+
 def test_thinking_is_kept_from_the_detectors_and_from_a_classifier() -> None:
     judge = Given()
     texts = [f"<think>sorry no</think>{text}" for text in TEXTS]

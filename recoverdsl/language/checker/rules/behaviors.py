@@ -25,7 +25,8 @@ def check_behavior(meaning: Meaning, path: str, behavior: schema.Behavior) -> No
 
 
 def check_uses(meaning: Meaning) -> None:
-    """Warn of behaviors that nothing reads. Nobody can tell in a spec of which a part is not read."""
+    """Warn of behaviors that nothing reads, and of features that nothing clamps. Nobody can tell in a spec of
+    which a part is not read."""
     spec = meaning.spec
     swept = {value for sweep in spec.sweeps.values() for axis in sweep.axes.values() for value in axis if isinstance(value, str)}  # fmt: skip
     for name in spec.behaviors:
@@ -33,6 +34,14 @@ def check_uses(meaning: Meaning) -> None:
             meaning.add(
                 "REC421", f"nothing uses the behavior `{name}`", f"behavior.{name}",
                 help=f"write an attack with `maximize = {name}`, or remove it",
+            )  # fmt: skip
+    clamped = {clamp.protect for clamp in spec.intervenes.values()}
+    for name in spec.protects:
+        # A spec without any clamp is not finished.
+        if spec.intervenes and name not in (*clamped, *swept):
+            meaning.add(
+                "REC423", f"no clamp sets the features `{name}`", f"protect.{name}",
+                help=f"write an `intervene` block with `set = {name}`, or remove it",
             )  # fmt: skip
 
 
