@@ -63,9 +63,12 @@ def test_ioi_spec() -> None:
     )
 
 
-def test_full_spec_is_checked_without_a_remark() -> None:
+def test_full_spec_is_checked_with_no_remark_but_that_on_two_blocks_that_only_select() -> None:
     checked = check(FULL)
-    assert checked.diagnostics == ()
+    assert [(d.code, d.message) for d in checked.diagnostics] == [
+        ("REC423", "no clamp sets the features `picked`"),
+        ("REC423", "no clamp sets the features `ranked`"),
+    ]
     assert checked.spec is not None
 
 
