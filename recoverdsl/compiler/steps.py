@@ -380,6 +380,20 @@ class TryHarderSuffix(Step):
 
 
 @frozen
+class ReachHarder(Step):
+    """Stronger searches of a control's target, on every valid flip in which the attack reached its own target
+    and the control did not."""
+
+    version = 1
+    search: Recover | Suffix
+    """The control's search, at the limit that is compared."""
+
+    @property
+    def behavior(self) -> Behavior | None:
+        return self.search.behavior
+
+
+@frozen
 class SplitDelta(FromAttack):
     """δ split into parts; each replayed alone, and δ without each of them."""
 

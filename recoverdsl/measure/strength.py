@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from attrs import frozen
 
 
@@ -15,6 +17,30 @@ class Tried:
     """The score that the search raised; NaN where it was not a number."""
     norm: float
     """‖δ‖_F, in units of the residual stream."""
+
+
+@frozen(kw_only=True)
+class UnrelatedRow:
+    """The stronger searches of an unrelated target in one example in which the attack reached its own and
+    the same search did not reach that one."""
+
+    example: str
+    longer: Tried
+    """The same search with twice the steps."""
+    apgd: Tried | None = None
+    """Momentum ascent that sets its own step, with the same limit and constraint; None where `longer` reached
+    the target, and for a suffix."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether one of them reached it."""
+        return math.isfinite(self.norm)
+
+    @property
+    def norm(self) -> float:
+        """The least ‖δ‖_F with which one of them reached it; infinite if none did, 0 for a suffix."""
+        tried = [one for one in (self.longer, self.apgd) if one and one.recovered]
+        return min((0.0 if math.isnan(one.norm) else one.norm for one in tried), default=math.inf)
 
 
 @frozen(kw_only=True)

@@ -40,6 +40,7 @@ def decide(
     *,
     flags: Iterable[Flag] = (),
     unspecific: Mapping[Budget, str] | None = None,
+    overestimated: Mapping[str, str] | None = None,
 ) -> tuple[ExpectationResult, ...]:
     """Return the expectations with the outcomes that stand; `verdict_of` them is the verdict.
 
@@ -56,11 +57,16 @@ def decide(
         flags: the findings of the checks.
         unspecific: the budgets at which unrelated targets are reached as well, each with a sentence
             that says so.
+        overestimated: the attacks whose specificity was found too large, each with a sentence that says so:
+            that it is large becomes undecided.
     """
     raised, said = [flag for flag in flags if flag.kind == "flag"], unspecific or {}
 
     def standing(e: ExpectationResult, budgets: Sequence[Budget]) -> ExpectationResult:
         recovers = _recovers(e)
+        if e.metric == "specificity" and e.outcome == "met" and overestimated:
+            why = overestimated.get(e.subject)
+            return evolve(e, outcome="undecided", reason=why) if why else e
         if e.outcome == "undecided" or recovers is None or not budgets:
             return e
         up = {at.attack: [flag for flag in raised if _is_up(flag, at)] for at in budgets}

@@ -25,7 +25,7 @@ from recoverdsl.engine.attack.search import Outcome, outcome_of
 from recoverdsl.engine.attack.seeds import seed_of
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries, evaluate
-from recoverdsl.engine.steps.executor import Executor, Progress, executes
+from recoverdsl.engine.steps.executor import Progress, SomeFlipsExecutor, executes
 from recoverdsl.engine.steps.recovery import limits, problem_of, recover
 from recoverdsl.engine.steps.suffix import Suffixes
 from recoverdsl.language import schema
@@ -55,12 +55,12 @@ S = TypeVar("S", TryHarder, TryHarderSuffix)
 R = TypeVar("R", bound=Record)
 
 
-class FailureExecutor(Executor[S, R]):
+class FailureExecutor(SomeFlipsExecutor[S, R]):
     """Computes a step over some of the valid flips that an attack did not recover."""
 
     @property
     def places(self) -> list[int]:
-        """The places of the examples among the valid flips: a sample that no other example changes."""
+        """The places of the examples: a sample that no other example changes."""
         found = self.work.output.results[self.node.inputs["found"]].record
         if found is None:
             return []
@@ -72,13 +72,6 @@ class FailureExecutor(Executor[S, R]):
     def recovered(self, row: Recovery) -> bool:
         """Return whether an example needs no other search."""
         return row.recovered
-
-    def count(self) -> int:
-        return len(self.places)
-
-    def longest(self) -> int:
-        flips, prompts = self.work.flips(self.node), self.work.resources.prompts
-        return max(len(prompts[flips[at]]) for at in self.places) + self.generated
 
 
 @executes(TryHarder)
@@ -137,23 +130,23 @@ def try_harder(
     columns = zip(
         map(tried_of, found),
         _start(problems, attack, problem),
-        searched(_longer(attack)),
-        searched(_by_apgd(attack)),
+        searched(longer(attack)),
+        searched(by_apgd(attack)),
         tried(_unguided(problems, step, protected, batch, found)),
-        searched(_by_apgd(attack), NO_LIMIT * state_norm_B),
+        searched(by_apgd(attack), NO_LIMIT * state_norm_B),
         tried(evaluate(problems.resources, free, plain, protected, batch, outcome_of(plain, undo))),
         state_norm_B.tolist(),
-        searched(_by_apgd(free)),
+        searched(by_apgd(free)),
         strict=True,
     )
     return StrengthRecord(
         tuple(
             StrengthRow(
-                example=row.example, attack=own, start=start, gradient=gradient, longer=longer, apgd=apgd,
+                example=row.example, attack=own, start=start, gradient=gradient, longer=more, apgd=apgd,
                 unguided=unguided, unlimited=unlimited, undo=undone, state_norm=state_norm,
                 unconstrained=unconstrained,
             )
-            for row, (own, (start, gradient), longer, apgd, unguided, unlimited, undone, state_norm, unconstrained)
+            for row, (own, (start, gradient), more, apgd, unguided, unlimited, undone, state_norm, unconstrained)
             in zip(found, columns, strict=True)
         )
     )  # fmt: skip
@@ -165,14 +158,14 @@ def tried_of(row: Recovery) -> Tried:
     return Tried(row.recovered, row.score_recovered, size)
 
 
-def _longer(attack: Recover) -> Recover:
+def longer(attack: Recover) -> Recover:
     """Return the attack with twice the steps and passes."""
     stages = tuple(evolve(stage, steps=2 * stage.steps) for stage in attack.stages)
     passes = attack.forward_passes
     return evolve(attack, stages=stages, forward_passes=passes and 2 * passes)
 
 
-def _by_apgd(attack: Recover) -> Recover:
+def by_apgd(attack: Recover) -> Recover:
     """Return the attack by momentum ascent."""
     stages = tuple(
         evolve(stage, optimizer=schema.Apgd(), steps=max(stage.steps, LEAST_STEPS))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from attrs import evolve, frozen
 
-from recoverdsl.compiler.steps import TryHarderSuffix
+from recoverdsl.compiler.steps import Suffix, TryHarderSuffix
 from recoverdsl.engine.attack.seeds import seed_of
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
@@ -55,10 +55,8 @@ def try_harder(
         found: the suffix's own rows of these examples.
     """
     suffix = step.suffix
-    passes = suffix.forward_passes
-    longer = evolve(suffix, steps=2 * suffix.steps, forward_passes=passes and 2 * passes)
     own = [seed_of(0, row.example) for row in found]
-    more = attack(resources, longer, protected, batch, own)
+    more = attack(resources, longer(suffix), protected, batch, own)
     unguided: Sequence[Recovery | None] = [None] * len(found)
     if suffix.optimizer is None:
         drawn = [seed_of(step.seed, f"random search {row.example}") for row in found]
@@ -75,6 +73,12 @@ def try_harder(
             )
         )
     )  # fmt: skip
+
+
+def longer(suffix: Suffix) -> Suffix:
+    """Return the suffix with twice the steps and passes."""
+    passes = suffix.forward_passes
+    return evolve(suffix, steps=2 * suffix.steps, forward_passes=passes and 2 * passes)
 
 
 def _start(begun: Begun) -> Iterator[tuple[float, float]]:
