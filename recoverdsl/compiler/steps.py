@@ -335,7 +335,7 @@ class TryHarder(FromAttack):
     strength; where a search of the least norm is given, on some whose least norm is beyond the attack's
     limit."""
 
-    version = 1
+    version = 2
     examples: int
     """How many flips at most."""
     seed: int

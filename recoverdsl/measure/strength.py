@@ -67,6 +67,17 @@ class SuffixStrengthRow(SearchedAgain):
     """The searches on one example that a suffix did not recover. Nothing limits its norm, which is NaN."""
 
 
+@frozen
+class BelowClamp:
+    """The change of the state at the first clamped site, at the positions where δ acts, where that is after
+    every site of δ."""
+
+    by_clamp: float
+    """‖h_base − h_defended‖_F."""
+    by_delta: float
+    """‖h with δ − h_base‖_F before the clamp, of the δ that changes it most of those found within the limit."""
+
+
 @frozen(kw_only=True)
 class StrengthRow(SearchedAgain):
     """The searches on one example that an attack did not recover within a limit. It begins at δ = 0."""
@@ -83,3 +94,5 @@ class StrengthRow(SearchedAgain):
     """‖h‖_F of the defended residual stream at the same place."""
     unconstrained: Tried
     """Momentum ascent within the limit, without the constraint."""
+    below_clamp: BelowClamp | None
+    """None where a clamp acts at a site of δ or before it: `undo` is larger than 0 there."""

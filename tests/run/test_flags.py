@@ -112,6 +112,25 @@ def test_its_neighbor_raises_no_flag_at_all(name: str, judged: Any) -> None:
     assert flags(judged(neighbor)) == set()
 
 
+BELOW: dict[str, Any] = {"place": "tiny.layers[0].input", "preserve": "jacobian(names)"}
+"""δ acts before the layer that the clamp follows. The layer changes nothing, so δ changes as much there as its
+norm, and the clamp changes 8."""
+
+
+@pytest.mark.parametrize(
+    ("limit", "up", "verdict"),
+    [("2", {"budget_below_clamp"}, "inconclusive"), ("10", set(), "holds")],
+)
+def test_a_budget_below_a_clamp_that_acts_after_it_says_nothing_of_it(
+    limit: str, up: set[str], verdict: str, judged: Any
+) -> None:
+    run = judged(Planted(**BELOW, limit=limit))
+    assert (flags(run), run.result.verdict) == (up, verdict)
+    for flag in run.result.flags:
+        assert flag.figure == pytest.approx(4, rel=1e-3)
+        assert "changes the state there by a median of 2, and the clamp by 8" in flag.sentence
+
+
 # --- Verdicts -------------------------------------------------------------------------------------
 
 

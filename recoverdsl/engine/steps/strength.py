@@ -30,7 +30,7 @@ from recoverdsl.engine.steps.recovery import limits, problem_of, recover
 from recoverdsl.engine.steps.suffix import Suffixes
 from recoverdsl.language import schema
 from recoverdsl.measure.rows import Recovery
-from recoverdsl.measure.strength import StrengthRow, Tried
+from recoverdsl.measure.strength import BelowClamp, StrengthRow, Tried
 from recoverdsl.store.records import Record
 
 NO_MORE = 1 + 1e-4
@@ -127,16 +127,19 @@ def try_harder(
     plain = problem_of(problems, free, protected, batch)
     undefended = problem_of(problems, evolve(free, defense=None), protected, batch)
     undo, state_norm_B = _undoing(problems, free, plain, undefended)
+    within = recover(problems, by_apgd(attack), protected, batch)
+    unconstrained = recover(problems, by_apgd(free), protected, batch)
     columns = zip(
         map(tried_of, found),
         _start(problems, attack, problem),
         searched(longer(attack)),
-        searched(by_apgd(attack)),
+        tried(within),
         tried(_unguided(problems, step, protected, batch, found)),
         searched(by_apgd(attack), NO_LIMIT * state_norm_B),
         tried(evaluate(problems.resources, free, plain, protected, batch, outcome_of(plain, undo))),
         state_norm_B.tolist(),
-        searched(by_apgd(free)),
+        tried(unconstrained),
+        _below_clamp(problems, free, protected, (plain, undefended), (within, unconstrained)),
         strict=True,
     )
     return StrengthRecord(
@@ -144,9 +147,9 @@ def try_harder(
             StrengthRow(
                 example=row.example, attack=own, start=start, gradient=gradient, longer=more, apgd=apgd,
                 unguided=unguided, unlimited=unlimited, undo=undone, state_norm=state_norm,
-                unconstrained=unconstrained,
+                unconstrained=freed, below_clamp=below,
             )
-            for row, (own, (start, gradient), more, apgd, unguided, unlimited, undone, state_norm, unconstrained)
+            for row, (own, (start, gradient), more, apgd, unguided, unlimited, undone, state_norm, freed, below)
             in zip(found, columns, strict=True)
         )
     )  # fmt: skip
@@ -194,15 +197,60 @@ def _undoing(
 ) -> tuple[Tensor, Tensor]:
     """Return the δ (B, L, Q, D) that gives back what the clamp changed where δ acts last, and the norm
     (B,) of the defended state there."""
-    where_BLQ = torch.stack(
-        [problems.stage(plain, free, n, None).where_BLQ for n in range(len(free.stages))]
-    ).any(0)
-    last = int(where_BLQ.any(2).any(0).nonzero().max())
+    where_BLQ = _acts(problems, free, plain)
+    last = _last(where_BLQ)
     site = plain.sites[last]
     undo = plain.zero_BLQD
     where_BQ1 = where_BLQ[:, last, :, None]
     undo[:, last] = (undefended.h_def[site] - plain.h_def[site]) * where_BQ1
     return undo, (plain.h_def[site] * where_BQ1).flatten(1).norm(dim=1)
+
+
+def _acts(problems: ProblemFactory, free: Recover, plain: AttackProblem) -> Tensor:
+    """Return where δ acts in some stage, (B, L, Q)."""
+    stages = [problems.stage(plain, free, n, None).where_BLQ for n in range(len(free.stages))]
+    return torch.stack(stages).any(0)
+
+
+def _last(where_BLQ: Tensor) -> int:
+    """Return the last site at which δ acts, as a place among the sites."""
+    return int(where_BLQ.any(2).any(0).nonzero().max())
+
+
+@torch.no_grad()
+def _below_clamp(
+    problems: ProblemFactory,
+    free: Recover,
+    protected: Protected,
+    of: tuple[AttackProblem, AttackProblem],
+    searches: Sequence[Recoveries],
+) -> list[BelowClamp | None]:
+    """Return what the clamp and the δ of some searches change at the first clamped site, if δ acts below it.
+
+    Args:
+        of: the problem without a constraint, and without the clamp.
+    """
+    plain, undefended = of
+    where_BLQ, clamped = _acts(problems, free, plain), min(protected.features)
+    if clamped <= plain.sites[_last(where_BLQ)]:
+        return [None] * len(plain)
+    base_BQD, where_BQ1 = undefended.h_def[clamped], where_BLQ.any(1)[..., None]
+
+    def moved(h_BQD: Tensor) -> Tensor:
+        moved_B: Tensor = ((h_BQD - base_BQD) * where_BQ1).flatten(1).norm(dim=1)
+        return moved_B
+
+    # Before the first clamp the model with δ is the undefended one with δ.
+    by_delta_B = torch.stack(
+        [
+            moved(undefended.states(problems.columns(undefended, free, made.delta_BLPD))[clamped])
+            for made in searches
+        ]
+    ).amax(0)
+    by_clamp_B = moved(plain.h_def[clamped])
+    return [
+        BelowClamp(*both) for both in zip(by_clamp_B.tolist(), by_delta_B.tolist(), strict=True)
+    ]
 
 
 def _unguided(
