@@ -32,7 +32,7 @@ from recoverdsl.measure.cautions import cautions
 from recoverdsl.measure.checks import CHECKS, Evidence, flags
 from recoverdsl.measure.keys import Budget
 from recoverdsl.measure.specificity import overestimated, specificities, unspecific
-from recoverdsl.measure.strength import UnrelatedRow
+from recoverdsl.measure.strength import Sample, UnrelatedRow
 from recoverdsl.measure.summary import Planned, Summary, judge, summarize
 from recoverdsl.measure.table import to_frame
 from recoverdsl.measure.verdict import decide
@@ -153,6 +153,11 @@ def assemble(
         intervals=summary.intervals,
         checks=tuple(CHECKS),
         flags=found,
+        searched=tuple(
+            Sample(at.attack, at.limit, at.least, len(made.rows), made.failures)
+            for at, made in harder.items()
+            if isinstance(made, (StrengthRecord, SuffixStrengthRecord))
+        ),
         damage=side_effects,
         cautions=cautions(spec.intervenes, side_effects),
         specificities=specific,

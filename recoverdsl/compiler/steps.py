@@ -368,7 +368,7 @@ class TryHarderSuffix(Step):
     """Other searches on some of the valid flips that a suffix did not recover, for the checks of its
     strength."""
 
-    version = 1
+    version = 2
     suffix: Suffix
     examples: int
     """How many flips at most."""

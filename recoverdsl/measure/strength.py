@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from attrs import frozen
+from scipy import stats
 
 
 @frozen
@@ -17,6 +18,32 @@ class Tried:
     """The score that the search raised; NaN where it was not a number."""
     norm: float
     """‖δ‖_F, in units of the residual stream."""
+
+
+SEEN = 0.9
+"""Probability from which on a sample shows a search that recovers some of the failures."""
+
+
+@frozen
+class Sample:
+    """The examples of an attack's failures that other searches were made on, at one budget."""
+
+    attack: str
+    limit: float | None
+    """Largest norm; None if there is no limit."""
+    least: bool
+    """Whether a failure is an example whose least norm was found to be beyond the limit."""
+    searched: int
+    """Examples that were searched again, drawn at random."""
+    failures: int
+    """Examples that the attack did not recover, these among them."""
+
+    @property
+    def shown(self) -> int:
+        """The least number of failures such that a search that recovers as many recovers one of the sample
+        with a probability of at least `SEEN`: by the hypergeometric distribution."""
+        n, m = self.failures, self.searched
+        return next(k for k in range(1, n + 1) if stats.hypergeom(n, k, m).sf(0) >= SEEN)
 
 
 @frozen(kw_only=True)

@@ -11,7 +11,14 @@ from recoverdsl.measure import table
 from recoverdsl.measure.checks import Evidence, flags
 from recoverdsl.measure.keys import Budget
 from recoverdsl.measure.rows import SpellingShares
-from recoverdsl.measure.strength import BelowClamp, StrengthRow, SuffixStrengthRow, Tried
+from recoverdsl.measure.strength import (
+    SEEN,
+    BelowClamp,
+    Sample,
+    StrengthRow,
+    SuffixStrengthRow,
+    Tried,
+)
 from recoverdsl.measure.summary import Planned, summarize
 from recoverdsl.measure.verdict import Flag
 
@@ -211,3 +218,15 @@ def test_tokens_that_the_model_spells_otherwise(named: float, other: float, flag
     assert [(f.name, f.subject, f.limit, f.against) for f in given] == (
         [("other_spelling", "a", None, "both")] if flagged else []
     )
+
+
+@pytest.mark.parametrize(("searched", "failures"), [(8, 73), (1, 5), (5, 5), (8, 9), (3, 40)])
+def test_what_a_sample_shows_is_counted(searched: int, failures: int) -> None:
+    """Of all samples the share that misses each of k failures: C(n − k, m) / C(n, m)."""
+
+    def misses(k: int) -> float:
+        return math.comb(failures - k, searched) / math.comb(failures, searched)
+
+    shown = Sample("a", LIMIT, False, searched, failures).shown
+    assert 1 - misses(shown) >= SEEN
+    assert shown == 1 or 1 - misses(shown - 1) < SEEN

@@ -49,6 +49,8 @@ class StrengthRecord:
     """The searches on the examples that an attack did not recover: the record of a step."""
 
     rows: tuple[StrengthRow, ...]
+    failures: int
+    """How many examples the attack did not recover, of which these are a sample."""
 
 
 S = TypeVar("S", TryHarder, TryHarderSuffix)
@@ -61,13 +63,18 @@ class FailureExecutor(SomeFlipsExecutor[S, R]):
     @property
     def places(self) -> list[int]:
         """The places of the examples: a sample that no other example changes."""
+        missed = self.missed
+        drawn = sorted(missed, key=lambda at: seed_of(self.step.seed, missed[at]))
+        return sorted(drawn[: self.step.examples])
+
+    @property
+    def missed(self) -> dict[int, str]:
+        """The places of all examples that the attack did not recover, with their ids."""
         found = self.work.output.results[self.node.inputs["found"]].record
         if found is None:
-            return []
+            return {}
         assert isinstance(found, (Recoveries, Suffixes))
-        missed = [at for at, row in enumerate(found.rows) if not self.recovered(row)]
-        drawn = sorted(missed, key=lambda at: seed_of(self.step.seed, found.rows[at].example))
-        return sorted(drawn[: self.step.examples])
+        return {at: row.example for at, row in enumerate(found.rows) if not self.recovered(row)}
 
     def recovered(self, row: Recovery) -> bool:
         """Return whether an example needs no other search."""
@@ -99,7 +106,8 @@ class TryHarderExecutor(FailureExecutor[TryHarder, StrengthRecord]):
         else:
             found = self.work.output.record(self.node.inputs["found"], Recoveries)
             rows = tuple(found.rows[at] for at in places)
-        return try_harder(self.work.problems, self.step, protected, flips, rows)
+        made = try_harder(self.work.problems, self.step, protected, flips, rows)
+        return StrengthRecord(made, len(self.missed))
 
 
 def try_harder(
@@ -108,7 +116,7 @@ def try_harder(
     protected: Protected,
     batch: FlipBatch,
     found: Sequence[Recovery],
-) -> StrengthRecord:
+) -> tuple[StrengthRow, ...]:
     """Return other searches for some valid flips that an attack did not recover.
 
     Args:
@@ -142,8 +150,7 @@ def try_harder(
         _below_clamp(problems, free, protected, (plain, undefended), (within, unconstrained)),
         strict=True,
     )
-    return StrengthRecord(
-        tuple(
+    return tuple(
             StrengthRow(
                 example=row.example, attack=own, start=start, gradient=gradient, longer=more, apgd=apgd,
                 unguided=unguided, unlimited=unlimited, undo=undone, state_norm=state_norm,
@@ -151,7 +158,6 @@ def try_harder(
             )
             for row, (own, (start, gradient), more, apgd, unguided, unlimited, undone, state_norm, freed, below)
             in zip(found, columns, strict=True)
-        )
     )  # fmt: skip
 
 

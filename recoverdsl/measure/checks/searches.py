@@ -163,8 +163,8 @@ def budget_below_clamp(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 budget.attack,
                 moved / limit,
-                f"{_at(budget)} δ may not even undo the clamp, which moves the state by a median of "
-                f"{moved:.3g} where δ acts: that little is recovered with less than that says nothing of this clamp.",
+                f"{_at(budget)} δ may not even undo the clamp in {_of(beyond, rows)}: where δ acts the clamp moves "
+                f"the state by a median of {moved:.3g}. That little is recovered with less than that says nothing of this clamp.",
                 budget.limit,
             )
 
@@ -204,7 +204,7 @@ def unreachable(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 budget.attack,
                 len(rows),
-                f"Even without a limit none of {len(rows)} recovers: from where the attack "
+                f"Even without a limit none of the {len(rows)} searched again recovers: from where the attack "
                 f"{budget.attack} acts, the behavior is out of its reach, whatever the clamp.",
                 budget.limit,
             )
@@ -255,7 +255,7 @@ def _below(evidence: Evidence) -> Iterator[Finding]:
                 budget.attack,
                 by_clamp / max(by_delta, TINY),
                 f"{_at(budget)} δ, which acts below the clamp, changes the state there by a median of "
-                f"{by_delta:.3g}, and the clamp by {by_clamp:.3g}: that little is recovered with less than that "
+                f"{by_delta:.3g}, and the clamp by {by_clamp:.3g}, by more in {_of(less, rows)}: that little is recovered with less than that "
                 "says nothing of this clamp.",
                 budget.limit,
             )
