@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from attrs import evolve
@@ -10,7 +9,7 @@ from attrs import evolve
 from recoverdsl.language.schema import AnswerOf, Attack, BehaviorOf, Control, LogProb, Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.expected_limits import ExpectedLimit, expected_limits
-from recoverdsl.language.schema.forms import leaves, tokens_of
+from recoverdsl.language.schema.forms import leaves, names_a_column, tokens_of
 from recoverdsl.language.schema.metrics import says_of_recovery
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 
@@ -99,5 +98,5 @@ def _target(spec: Spec, attack: Attack) -> AnswerOf | BehaviorOf | None:
     behavior = spec.behaviors[attack.maximize]
     terms = [term.token for term in behavior.score.terms] if behavior.score else []
     texts = [*terms, *(token for leaf in leaves(behavior.holds) for token in tokens_of(leaf))]
-    filled = any(re.search(r"\{\w+\}", text) for text in texts)
+    filled = any(map(names_a_column, texts))
     return BehaviorOf(attack.maximize, "another_example") if filled else None
