@@ -16,7 +16,7 @@ from pathlib import Path
 
 import recoverdsl
 from recoverdsl.compiler.graph import Node
-from recoverdsl.compiler.steps import TryHarder, TryHarderSuffix
+from recoverdsl.compiler.steps import ReachHarder, TryHarder, TryHarderSuffix
 from recoverdsl.engine.steps.observer import Silent
 
 SPEC = Path(__file__).parent.parent / "specs" / "ioi.rec"
@@ -54,7 +54,9 @@ def main() -> None:
         print(f"{seconds:8.1f} s  {node.key}")
     whole = sum(seconds for _, seconds in clock.steps)
     checks = sum(
-        s for node, s in clock.steps if isinstance(node.step, (TryHarder, TryHarderSuffix))
+        s
+        for node, s in clock.steps
+        if isinstance(node.step, (TryHarder, TryHarderSuffix, ReachHarder))
     )
     print(f"checks: {checks:.1f} of {whole:.1f} s of the processor, {100 * checks / whole:.0f}%")
 

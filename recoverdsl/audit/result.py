@@ -17,6 +17,7 @@ from recoverdsl.compiler.graph import Observed
 from recoverdsl.compiler.steps import SelectFeatures
 from recoverdsl.engine.steps.feature_records import SelectedFeatures
 from recoverdsl.engine.steps.output import Output
+from recoverdsl.engine.steps.reach_harder import UnrelatedRecord
 from recoverdsl.engine.steps.strength import StrengthRecord
 from recoverdsl.engine.steps.suffix_strength import SuffixStrengthRecord
 from recoverdsl.language.schema import AnswerOf, BehaviorOf, Control, Spec
@@ -29,7 +30,9 @@ from recoverdsl.language.schema.vocabulary import function_name
 from recoverdsl.measure import results
 from recoverdsl.measure.cautions import cautions
 from recoverdsl.measure.checks import CHECKS, Evidence, flags
-from recoverdsl.measure.specificity import by_specific, specificities, unspecific
+from recoverdsl.measure.keys import Budget
+from recoverdsl.measure.specificity import by_specific, overestimated, specificities, unspecific
+from recoverdsl.measure.strength import Sample, UnrelatedRow
 from recoverdsl.measure.summary import Planned, Summary, judge, summarize
 from recoverdsl.measure.table import to_frame
 from recoverdsl.measure.verdict import decide
@@ -104,7 +107,7 @@ def assemble(
             unchecked,
         )
     )
-    specific = specificities(frame, controls)
+    specific = specificities(frame, controls, _unrelated(output, ids))
     clamps = {
         name: results.ClampResult(
             {
@@ -139,6 +142,7 @@ def assemble(
             flags=found,
             unspecific=unrelated,
             specific=by_specific(frame, spec.expects, rests_on, spec.measures, unrelated),
+            overestimated=overestimated(specific),
         ),
         inputs=tuple(
             results.Input(name, kind, source_of(block).pin(claim.fetcher))
@@ -152,6 +156,11 @@ def assemble(
         intervals=summary.intervals,
         checks=tuple(CHECKS),
         flags=found,
+        searched=tuple(
+            Sample(at.attack, at.limit, at.least, len(made.rows), made.failures)
+            for at, made in harder.items()
+            if isinstance(made, (StrengthRecord, SuffixStrengthRecord))
+        ),
         damage=side_effects,
         cautions=cautions(spec.intervenes, side_effects),
         specificities=specific,
@@ -159,6 +168,23 @@ def assemble(
         environment=environment | _steps(output, ids),
     )
     return result, frame
+
+
+def _unrelated(
+    output: Output, ids: Mapping[str, str]
+) -> dict[Budget, dict[str, tuple[UnrelatedRow, ...]]]:
+    """Return the stronger searches of unrelated targets, by the ids that artifacts hold."""
+
+    def rows(key: str) -> tuple[UnrelatedRow, ...]:
+        # Where nothing was to be searched, there is no record.
+        made = output.results[key].record
+        assert made is None or isinstance(made, UnrelatedRecord)
+        return tuple(evolve(row, example=ids[row.example]) for row in (made.rows if made else ()))
+
+    return {
+        budget: {control: rows(key) for control, key in controls.items()}
+        for budget, controls in output.graph.unrelated.items()
+    }
 
 
 def _outcomes_of(

@@ -27,6 +27,7 @@ from recoverdsl.compiler.steps import (
     RankByAttribution,
     RankByContrast,
     ReachBehavior,
+    ReachHarder,
     ReadFeatures,
     Recover,
     RunBase,
@@ -43,7 +44,7 @@ from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.parts import Part, part_named
-from recoverdsl.language.schema.unrelated import controls_of, limits_of_control
+from recoverdsl.language.schema.unrelated import controls_of, limits_of_control, rivals_of
 from recoverdsl.language.schema.uses import behavior_of, clamp_of, target_of, tested
 from recoverdsl.measure.keys import Budget, RowKind, TableKey, limit_text
 from recoverdsl.measure.ordinary_text import digest_of
@@ -131,6 +132,7 @@ class _Compiler:
             self._attribute(name, attribute)
         for budget in budgets_of_expectations(spec):
             self._try_harder(budget)
+            self._reach_harder(budget)
         tables = {str(table): key for table, key in self.graph.tables.items()}
         readings = {f"readings {name}": key for name, key in self.graph.readings.items()}
         measured = {
@@ -147,6 +149,11 @@ class _Compiler:
             **measured,
         )
         harder = {str(budget): key for budget, key in self.graph.strength.items()}
+        harder |= {
+            f"{control} of {budget}": key
+            for budget, controls in self.graph.unrelated.items()
+            for control, key in controls.items()
+        }
         add("judge", JudgeExpectations(spec.expects), measure=measure, **harder)
         return self.graph
 
@@ -362,24 +369,54 @@ class _Compiler:
         kind: RowKind = "smallest_norm" if budget.least else "attack"
         found = self.graph.tables[TableKey(kind, budget.attack, limit)]
         inputs = {**self.graph[found].inputs, "found": found}
-        if isinstance(suffix := self.graph[found].step, Suffix):
+        recover = self._searched(found, budget)
+        if isinstance(recover, Suffix):
             self.graph.strength[budget] = self.graph.add(
                 f"try harder, {budget.attack}",
-                TryHarderSuffix(suffix, attack.checks, seed=0),
+                TryHarderSuffix(recover, attack.checks, seed=0),
                 **inputs,
             )
             return
-        recover = recover_of(self.graph[found].step)
-        if budget.least:
-            assert budget.limit is not None
-            (stage,) = recover.stages
-            recover = evolve(recover, stages=(evolve(stage, limit=budget.limit),))
         of = "the least norm of " if budget.least else ""
         self.graph.strength[budget] = self.graph.add(
             f"try harder, {of}{budget.attack} at norm {limit_text(recover.limit)}",
             TryHarder(recover, attack.checks, seed=0),
             **inputs,
         )
+
+    def _reach_harder(self, budget: Budget) -> None:
+        """Add the steps that search the unrelated targets harder with which a budget is compared."""
+        attack = self.spec.attacks[budget.attack]
+        if not attack.checks:
+            return
+        limit = limits_of(self.spec, attack)[-1] if budget.least else budget.limit
+        kinds: tuple[RowKind, RowKind] = ("attack", "control")
+        if budget.least:
+            kinds = ("smallest_norm", "smallest_norm_control")
+        own = self.graph.tables[TableKey(kinds[0], budget.attack, limit)]
+        for name in rivals_of(controls_of(self.spec), budget.attack):
+            found = self.graph.tables.get(TableKey(kinds[1], name, limit))
+            if found is None:
+                continue
+            of = "the least norm of " if budget.least else ""
+            at = "" if budget.limit is None else f" at norm {limit_text(budget.limit)}"
+            self.graph.unrelated.setdefault(budget, {})[name] = self.graph.add(
+                f"reach harder, {of}{name}{at}",
+                ReachHarder(self._searched(found, budget)),
+                **{**self.graph[found].inputs, "found": found, "own": own},
+            )
+
+    def _searched(self, found: str, budget: Budget) -> Recover | Suffix:
+        """Return the search of a step, of a least norm within the limit of a budget."""
+        step = self.graph[found].step
+        if isinstance(step, Suffix):
+            return step
+        recover = recover_of(step)
+        if not budget.least:
+            return recover
+        assert budget.limit is not None
+        (stage,) = recover.stages
+        return evolve(recover, stages=(evolve(stage, limit=budget.limit),))
 
     def _recovery(self, key: str) -> Recover:
         step = self.graph[key].step

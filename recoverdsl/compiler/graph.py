@@ -67,6 +67,9 @@ class Graph:
     nodes: dict[str, Node] = field(factory=dict)
     strength: dict[Budget, str] = field(factory=dict)
     """Budget of an attack to the key of the step that tries harder there."""
+    unrelated: dict[Budget, dict[str, str]] = field(factory=dict)
+    """Budget of an attack to each control that it is compared with, and the key of the step that searches
+    that control's target harder there."""
     tables: dict[TableKey, str] = field(factory=dict)
     """Table of examples to the key of the step that computes its rows, in the order of the spec."""
 

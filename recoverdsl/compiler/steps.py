@@ -335,7 +335,7 @@ class TryHarder(FromAttack):
     strength; where a search of the least norm is given, on some whose least norm is beyond the attack's
     limit."""
 
-    version = 1
+    version = 2
     examples: int
     """How many flips at most."""
     seed: int
@@ -368,7 +368,7 @@ class TryHarderSuffix(Step):
     """Other searches on some of the valid flips that a suffix did not recover, for the checks of its
     strength."""
 
-    version = 1
+    version = 2
     suffix: Suffix
     examples: int
     """How many flips at most."""
@@ -377,6 +377,20 @@ class TryHarderSuffix(Step):
     @property
     def behavior(self) -> Behavior:
         return self.suffix.behavior
+
+
+@frozen
+class ReachHarder(Step):
+    """Stronger searches of a control's target, on every valid flip in which the attack reached its own target
+    and the control did not."""
+
+    version = 1
+    search: Recover | Suffix
+    """The control's search, at the limit that is compared."""
+
+    @property
+    def behavior(self) -> Behavior | None:
+        return self.search.behavior
 
 
 @frozen

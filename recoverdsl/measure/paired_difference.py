@@ -60,6 +60,24 @@ class PairedDifference:
 
 
 @frozen
+class SearchedHarder:
+    """The stronger searches of a control's target, in the examples in which only the attack's was reached."""
+
+    norm: float | None
+    """Largest ‖δ‖_F; None if there was no limit."""
+    least: bool
+    """Whether what is compared there are the least norms that reach each target."""
+    searched: int
+    """Examples that were searched again: all in which only the attack's was reached."""
+    reached: int
+    """Examples among these in which one of the stronger searches reached the control's."""
+    pair: PairedDifference
+    """The comparison with these counted as reached. A verdict rests on it."""
+    overestimated: int = 0
+    """Examples among these that were reached with a norm clearly below their least norm as it was found."""
+
+
+@frozen
 class Specificity:
     """An attack compared with one control of another target."""
 
@@ -72,6 +90,8 @@ class Specificity:
     best: PairedDifference | None
     """At the norm at which the difference is largest, by the least norms that reach each target; None
     if these were not searched for both."""
+    harder: tuple[SearchedHarder, ...] = ()
+    """At the limits that an expectation is about; empty if the attack is not checked."""
 
 
 def paired_difference(own: pd.Series[bool], other: pd.Series[bool], norm: float | None) -> PairedDifference:  # fmt: skip

@@ -19,6 +19,7 @@ from recoverdsl.measure.former_results import FORMER, from_former
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.paired_difference import Specificity
 from recoverdsl.measure.protected_features import ProtectedFeatures
+from recoverdsl.measure.strength import Sample
 from recoverdsl.measure.verdict import Flag, Verdict, verdict_of
 
 SCHEMA = "recoverdsl/result/2"
@@ -215,6 +216,9 @@ class Result:
     """Names of the checks that the attacks were put to."""
     flags: tuple[Flag, ...] = ()
     """What these checks found."""
+    searched: tuple[Sample, ...] | None = None
+    """The failures on which other searches checked an attack, at each budget that has some and that an
+    expectation is about; None in a result that does not say."""
     damage: dict[str, Damage] = field(factory=dict)
     """Clamp to what it does to ordinary text and how far it moves the states that it edits; none of a
     clamp of which the spec asks not to measure it."""

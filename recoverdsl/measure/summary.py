@@ -294,8 +294,9 @@ def budget_ratios(rows: pd.DataFrame, control: str, attack: str) -> pd.Series[An
     reaches the attack's.
 
     Only examples count in which a norm was found that reaches the attack's target. A control's target
-    that was not reached at all counts with the largest norm that was tried, so that the ratio is a
-    lower bound.
+    that was not reached at all counts with the largest norm that was tried. Both norms are the least that
+    the searches found, not the least that there are: a search that does badly for the control's target makes
+    the ratio too large, and one that does badly for the attack's makes it too small.
     """
     own, other = (
         outcomes(rows, kind, name).set_index("example")

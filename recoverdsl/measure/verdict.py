@@ -44,6 +44,7 @@ def decide(
     flags: Iterable[Flag] = (),
     unspecific: Mapping[Budget, str] | None = None,
     specific: Iterable[ExpectationResult | None] | None = None,
+    overestimated: Mapping[str, str] | None = None,
 ) -> tuple[ExpectationResult, ...]:
     """Return the expectations with the outcomes that stand; `verdict_of` them is the verdict.
 
@@ -63,6 +64,8 @@ def decide(
             that says so.
         specific: for each expectation that rests on several budgets of which some are unspecific, the same
             by the figure over the others alone, see `specificity.by_specific`; None for any other.
+        overestimated: the attacks whose specificity was found too large, each with a sentence that says so:
+            that it is large becomes undecided.
     """
     raised, said = [flag for flag in flags if flag.kind == "flag"], unspecific or {}
 
@@ -70,6 +73,9 @@ def decide(
         e: ExpectationResult, budgets: Sequence[Budget], alone: ExpectationResult | None
     ) -> ExpectationResult:
         recovers = _recovers(e)
+        if e.metric == "specificity" and e.outcome == "met" and overestimated:
+            why = overestimated.get(e.subject)
+            return evolve(e, outcome="undecided", reason=why) if why else e
         if e.outcome == "undecided" or recovers is None or not budgets:
             return e
         up = {at.attack: [flag for flag in raised if _is_up(flag, at)] for at in budgets}

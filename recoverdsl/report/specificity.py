@@ -10,6 +10,7 @@ from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.keys import same_limit
 from recoverdsl.measure.paired_difference import PairedDifference, Specificity
 from recoverdsl.measure.results import ControlResult, Result
+from recoverdsl.measure.specificity import stronger_searches
 from recoverdsl.report.evidence import clearly_fewer
 from recoverdsl.report.words import clean_line, count, norm
 
@@ -70,7 +71,23 @@ def _compared(
         f"{_at(pair, begins=True)}{which} {own} {pair.own} of {pair.n}, and {reaches} in {pair.other}: "
         f"{_points(pair)}."
     )
-    return text + _without_clamp(result, one, pair)
+    return text + _searched_harder(one, pair) + _without_clamp(result, one, pair)
+
+
+def _searched_harder(one: Specificity, pair: PairedDifference) -> str:
+    """Return a sentence about the stronger searches of the target; empty if none was needed or made there."""
+    again = next(
+        (a for a in one.harder if same_limit(a.norm, pair.norm) and not a.least and a.searched),
+        None,
+    )
+    if again is None:
+        return ""
+    reached = "none" if not again.reached else "all" if again.reached == again.searched else str(again.reached)  # fmt: skip
+    text = (
+        f" Searched again {stronger_searches(pair)}, it is reached in {reached} of the {again.searched} in which only "
+        "the attack's own was"
+    )
+    return f"{text}: {_points(again.pair)}." if again.reached else f"{text}."
 
 
 def _without_clamp(result: Result, one: Specificity, pair: PairedDifference) -> str:

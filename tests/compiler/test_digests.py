@@ -133,6 +133,7 @@ def test_another_limit_changes_only_the_attack_at_it_and_what_takes_from_that() 
         "control noise at norm 9",
         "control noise without its constraint at norm 9",
         "try harder, projected at norm 9",
+        "reach harder, projected unrelated at norm 9",
         "control projected unrelated at norm 9",
         "control projected unrelated unclamped at norm 9",
         "find smallest norm, projected unrelated",

@@ -56,6 +56,13 @@ def test_only_an_attack_that_an_expectation_needs_gets_one(expect: str, names: l
         assert control.target == BehaviorOf("names_the_recipient", "another_example")
 
 
+def test_a_word_in_double_braces_is_no_column() -> None:
+    """`{{io}}` is the word `{io}` in every example, so another example has no other target."""
+    plain = HEAD.replace("{io}", "{{io}}").replace("{s}", "{{s}}")
+    assert plain != HEAD
+    assert added(spec("expect recovery_rate(projected) <= 5%", plain)) == {}
+
+
 OWN = "control mine { of = projected\n target = names_the_recipient of another_example }\n"
 FREE = "control free { of = projected\n target = names_the_recipient of another_example\n on = undefended }\n"
 GIVER = """\

@@ -11,7 +11,14 @@ from recoverdsl.measure import table
 from recoverdsl.measure.checks import Evidence, flags
 from recoverdsl.measure.keys import Budget
 from recoverdsl.measure.rows import SpellingShares
-from recoverdsl.measure.strength import StrengthRow, SuffixStrengthRow, Tried
+from recoverdsl.measure.strength import (
+    SEEN,
+    BelowClamp,
+    Sample,
+    StrengthRow,
+    SuffixStrengthRow,
+    Tried,
+)
 from recoverdsl.measure.summary import Planned, summarize
 from recoverdsl.measure.verdict import Flag
 
@@ -28,7 +35,7 @@ def row(**changed: Any) -> StrengthRow:
     honest: dict[str, Any] = {
         "example": "0", "attack": tried(), "start": 0.0, "gradient": 0.5, "longer": tried(),
         "apgd": tried(), "unguided": tried(score=0.4), "unlimited": tried(True, 3.0, 90.0),
-        "undo": tried(norm=15.0), "state_norm": 50.0, "unconstrained": tried(),
+        "undo": tried(norm=15.0), "state_norm": 50.0, "unconstrained": tried(), "below_clamp": None,
     }  # fmt: skip
     return StrengthRow(**honest | changed)
 
@@ -62,6 +69,7 @@ def test_where_everything_recovered_there_is_nothing_to_search_again() -> None:
         ({"gradient": math.nan}, "masked_gradient", 1),
         ({"gradient": math.inf}, "masked_gradient", 1),
         ({"undo": tried(norm=30.0)}, "budget_below_clamp", 1.5),
+        ({"below_clamp": BelowClamp(9.0, 6.0)}, "budget_below_clamp", 1.5),
         ({"undo": tried(True, norm=15.0)}, "search_fails_without_constraint", 1),
         ({"unlimited": tried(score=3.0, norm=90.0)}, "unreachable", 1),
     ],
@@ -81,6 +89,8 @@ def test_a_weak_attack_is_flagged(changed: dict[str, Any], flag: str, figure: fl
         {"attack": tried(norm=18.0), "longer": tried(score=5.0, norm=20.0)},
         {"unguided": tried(score=1.09)},
         {"undo": tried(norm=20.0)},
+        {"below_clamp": BelowClamp(6.0, 9.0)},
+        {"below_clamp": BelowClamp(9.0, 6.0), "unconstrained": tried(True)},
         {"undo": tried(True, norm=20.0), "unconstrained": tried(True)},
     ],
 )
@@ -208,3 +218,15 @@ def test_tokens_that_the_model_spells_otherwise(named: float, other: float, flag
     assert [(f.name, f.subject, f.limit, f.against) for f in given] == (
         [("other_spelling", "a", None, "both")] if flagged else []
     )
+
+
+@pytest.mark.parametrize(("searched", "failures"), [(8, 73), (1, 5), (5, 5), (8, 9), (3, 40)])
+def test_what_a_sample_shows_is_counted(searched: int, failures: int) -> None:
+    """Of all samples the share that misses each of k failures: C(n − k, m) / C(n, m)."""
+
+    def misses(k: int) -> float:
+        return math.comb(failures - k, searched) / math.comb(failures, searched)
+
+    shown = Sample("a", LIMIT, False, searched, failures).shown
+    assert 1 - misses(shown) >= SEEN
+    assert shown == 1 or 1 - misses(shown - 1) < SEEN

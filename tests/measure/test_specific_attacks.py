@@ -40,7 +40,12 @@ def left(own: dict[str, int], unrelated: dict[str, int]) -> ExpectationResult:
         + [row for name, n in unrelated.items() for row in rows("control", f"{name}_rival", n)]
     )
     summary = summarize(frame, {}, attacks=ATTACKS, controls=CONTROLS, strongest=list(ATTACKS))
-    said = unspecific(frame, specificities(frame, CONTROLS), BUDGETS, CONTROLS)
+    said = unspecific(
+        frame,
+        specificities(frame, CONTROLS, {at: dict.fromkeys(CONTROLS, ()) for at in BUDGETS}),
+        BUDGETS,
+        CONTROLS,
+    )
     alone = by_specific(frame, [EXPECT], [BUDGETS], {}, said)
     (e,) = decide(judge([EXPECT], summary), [BUDGETS], unspecific=said, specific=alone)
     return e

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from scipy import stats
 from recoverdsl.measure import table
 from recoverdsl.measure.keys import Budget
 from recoverdsl.measure.paired_difference import most_different, paired_difference
-from recoverdsl.measure.specificity import compared_with, specificities, unspecific
+from recoverdsl.measure.specificity import compared_with, overestimated, specificities, unspecific
+from recoverdsl.measure.strength import Tried, UnrelatedRow
 from recoverdsl.measure.summary import Planned, summarize
 from tests.rows import example_row
 
@@ -37,9 +39,25 @@ def frame(own: list[bool], other: list[bool]) -> pd.DataFrame:
     return table.to_frame([*rows("attack", "a", own), *rows("control", "rival", other)])
 
 
-def said(own: list[bool], other: list[bool]) -> str | None:
+def none_reached(*names: str, at: Budget = AT) -> dict[Budget, dict[str, tuple[UnrelatedRow, ...]]]:
+    """Return stronger searches that reach nothing more."""
+    return {at: dict.fromkeys(names, ())}
+
+
+def said(own: list[bool], other: list[bool], again: Sequence[int] = ()) -> str | None:
+    """Return why a budget is not specific.
+
+    Args:
+        again: the examples whose unrelated target a stronger search reaches, of those in which only the own
+            one was reached.
+    """
     made = frame(own, other)
-    found = specificities(made, CONTROLS)
+    rows = tuple(
+        UnrelatedRow(example=str(i), longer=Tried(i in again, 0.0, 1.0))
+        for i, (one, rival) in enumerate(zip(own, other, strict=True))
+        if one and not rival
+    )
+    found = specificities(made, CONTROLS, {AT: {"rival": rows}})
     return unspecific(made, found, [AT], CONTROLS).get(AT)
 
 
@@ -61,6 +79,46 @@ def test_six_examples_of_one_side_alone_are_the_fewest_that_show_it(only_own: in
     assert (said([True] * only_own, [False] * only_own) is None) == specific
 
 
+def test_what_a_stronger_search_reaches_counts_as_reached() -> None:
+    """Own 14 of 20 and unrelated 2: a difference of 12, of which a stronger search takes six or seven."""
+    own, other = [True] * 14 + [False] * 6, [True] * 2 + [False] * 18
+    assert said(own, other, again=range(8, 14)) is None
+    why = said(own, other, again=range(7, 14))
+    assert why is not None
+    assert (
+        "at norm 20 the same search also reaches an unrelated target (rival) in 2 of 20, in 7 more when "
+        "searched with twice the steps or by apgd(), and its own in 14: a difference of 25 points"
+    ) in why
+
+
+@pytest.mark.parametrize(("norm", "too_large"), [(5.0, 2), (7.5, 0)])
+def test_a_least_norm_that_a_stronger_search_is_clearly_below_was_overestimated(
+    norm: float, too_large: int
+) -> None:
+    """The unrelated least norms are 8, and stronger searches reach two of them with 5, or with 7.5."""
+    made = table.to_frame(
+        [
+            *rows("attack", "a", [True] * 8), *rows("control", "rival", [False] * 8),
+            *rows("smallest_norm_control", "rival", [True] * 8, norms=[8.0] * 8),
+        ]
+    )  # fmt: skip
+    again = [UnrelatedRow(example=str(i), longer=Tried(i < 2, 0.0, norm)) for i in range(8)]
+    (one,) = specificities(made, CONTROLS, {AT: {"rival": again}})
+    (harder,) = one.harder
+    assert (harder.searched, harder.reached, harder.overestimated) == (8, 2, too_large)
+    said = overestimated([one])
+    assert said.keys() == ({"a"} if too_large else set())
+    if too_large:
+        assert "reach the unrelated target (rival) in 2 of 8 whose least norm" in said["a"]
+
+
+def test_where_no_stronger_search_was_made_nothing_is_shown() -> None:
+    """The difference may be that of a weak search."""
+    made = frame([True] * 9, [False] * 9)
+    why = unspecific(made, specificities(made, CONTROLS, {}), [AT], CONTROLS)[AT]
+    assert "no stronger search was made for the unrelated target (rival)" in why
+
+
 def test_pairs_count_and_not_the_two_rates() -> None:
     """The same two rates, 8 and 2 of 20: in the same examples, and in others."""
     own = [True] * 8 + [False] * 12
@@ -72,7 +130,7 @@ def test_pairs_count_and_not_the_two_rates() -> None:
 
 def test_without_an_unrelated_target_nothing_is_shown() -> None:
     only = table.to_frame(rows("attack", "a", [True] * 9))
-    why = unspecific(only, specificities(only, {}), [AT], {})[AT]
+    why = unspecific(only, specificities(only, {}, {}), [AT], {})[AT]
     assert "no unrelated target was tried" in why and "add a control with a `target`" in why
 
 
@@ -87,7 +145,7 @@ def test_the_least_related_target_is_compared_with() -> None:
         [row for name in planned for row in rows("control", name, [False] * 8)]
         + rows("attack", "a", [True] * 8)
     )
-    found = specificities(made, planned)
+    found = specificities(made, planned, {})
     assert [one.control for one in found] == ["other", "rival"]
     assert [one.control for one in compared_with(found, "a")] == ["rival"]
     assert compared_with(found, "b") == []
@@ -101,9 +159,11 @@ def test_a_target_that_no_example_has_is_compared_with_only_where_there_is_no_ot
     failed = [example_row(example=str(i), kind="control", name="rival", limit=20.0, failed="no row") for i in range(8)]  # fmt: skip
     own = rows("attack", "a", [True] * 8)
     both = table.to_frame([*own, *failed, *rows("control", "other", [False] * 8)])
-    assert [one.control for one in compared_with(specificities(both, planned), "a")] == ["other"]
+    assert [one.control for one in compared_with(specificities(both, planned, {}), "a")] == [
+        "other"
+    ]
     alone = table.to_frame([*own, *failed])
-    assert [one.control for one in compared_with(specificities(alone, {"rival": planned["rival"]}), "a")] == ["rival"]  # fmt: skip
+    assert [one.control for one in compared_with(specificities(alone, {"rival": planned["rival"]}, {}), "a")] == ["rival"]  # fmt: skip
 
 
 def test_an_easy_unrelated_target_is_not_hidden_by_a_hard_one() -> None:
@@ -116,7 +176,7 @@ def test_an_easy_unrelated_target_is_not_hidden_by_a_hard_one() -> None:
             *rows("control", "easy", [True] * 28 + [False] * 5),
         ]
     )
-    why = unspecific(made, specificities(made, planned), [AT], planned)[AT]
+    why = unspecific(made, specificities(made, planned, none_reached(*planned)), [AT], planned)[AT]
     assert "unrelated target (easy) in 28 of 33" in why
 
 
@@ -125,7 +185,7 @@ def test_an_example_that_failed_in_either_is_no_pair() -> None:
     made = table.to_frame(
         [*rows("attack", "a", [True] * 8), failed, *rows("control", "rival", [False] * 8)[1:]]
     )
-    (one,) = specificities(made, CONTROLS)
+    (one,) = specificities(made, CONTROLS, {})
     assert [pair.n for pair in one.budgets] == [7]
 
 
@@ -155,7 +215,7 @@ def test_an_attack_reaches_its_answer_by_the_standard_of_its_control(
     made = table.to_frame(
         [*answered(recovered, base_like, reached), *rows("control", "rival", [False] * 40)]
     )
-    found = specificities(made, ANSWERS)
+    found = specificities(made, ANSWERS, none_reached(*ANSWERS))
     assert [pair.own for pair in found[0].budgets] == [own]
     said = unspecific(made, found, [AT], ANSWERS)
     assert (AT in said) == (own == 0)
@@ -187,7 +247,7 @@ def test_random_draws_have_to_recover_clearly_fewer(own: int, chance: int, speci
             *rows("control", "rival", [False] * 40), *drawn(chance, 40),
         ]
     )  # fmt: skip
-    said = unspecific(made, specificities(made, NOISE), [AT], NOISE)
+    said = unspecific(made, specificities(made, NOISE, none_reached(*NOISE)), [AT], NOISE)
     assert (AT not in said) == specific
     if not specific:
         assert f"(noise) recover {chance} of 80, not clearly fewer" in said[AT]
@@ -199,7 +259,7 @@ def test_random_draws_at_another_limit_say_nothing() -> None:
     made = table.to_frame(
         [*own, *rows("control", "rival", [False] * 40), *drawn(80, 40, limit=60.0)]
     )
-    assert unspecific(made, specificities(made, NOISE), [AT], NOISE) == {}
+    assert unspecific(made, specificities(made, NOISE, none_reached(*NOISE)), [AT], NOISE) == {}
 
 
 def test_a_least_norm_is_compared_with_random_draws_at_the_norm_that_it_is_about() -> None:
@@ -211,7 +271,14 @@ def test_a_least_norm_is_compared_with_random_draws_at_the_norm_that_it_is_about
         ]
     )
     at, elsewhere = Budget("a", 20.0, least=True), Budget("a", 8.0, least=True)
-    said = unspecific(made, specificities(made, NOISE), [at, elsewhere], NOISE)
+    said = unspecific(
+        made,
+        specificities(
+            made, NOISE, none_reached(*NOISE, at=at) | none_reached(*NOISE, at=elsewhere)
+        ),
+        [at, elsewhere],
+        NOISE,
+    )
     assert list(said) == [at]
 
 
@@ -224,7 +291,7 @@ def test_the_norm_at_which_both_differ_most_comes_from_the_least_norms() -> None
             *rows("smallest_norm_control", "rival", [True] * 3 + [False], norms=rival),
         ]
     )  # fmt: skip
-    (one,) = specificities(made, CONTROLS)
+    (one,) = specificities(made, CONTROLS, {})
     assert one.best is not None
     by_hand = {
         norm: sum(x <= norm for x in least) - sum(x <= norm for x in rival[:3]) for norm in least
@@ -243,8 +310,10 @@ def test_a_least_norm_is_specific_where_the_control_needs_more() -> None:
             *rows("smallest_norm_control", "rival", [True] * 7 + [False], norms=[9.0] * 8),
         ]
     )
-    found = specificities(made, CONTROLS)
     near, far = Budget("a", 8.0, least=True), Budget("a", 12.0, least=True)
+    found = specificities(
+        made, CONTROLS, none_reached("rival", at=near) | none_reached("rival", at=far)
+    )
     said = unspecific(made, found, [near, far], CONTROLS)
     assert list(said) == [far]
     assert (

@@ -156,6 +156,16 @@ def test_an_unspecific_budget_leaves_every_other_conclusion(of: dict[str, Any]) 
     assert decided([e], unspecific=unspecific) == (e,)
 
 
+@pytest.mark.parametrize(("outcome", "left"), [("met", "undecided"), ("broken", "broken")])
+def test_a_specificity_that_was_found_too_large_is_not_shown_to_be_large(
+    outcome: Any, left: str
+) -> None:
+    claim = judged(outcome, metric="specificity", operator=">=", bound=1.5)
+    (e,) = decided([claim], overestimated={"projected": "it is nearer"})
+    assert (e.outcome, e.reason) == (left, "it is nearer" if left == "undecided" else claim.reason)
+    assert decided([claim], overestimated={"another": "…"}) == (claim,)
+
+
 def test_only_the_budget_of_the_expectation_counts() -> None:
     at = [judged("broken", norm=5.0), judged("broken")]
     left = decided(at, unspecific={Budget("projected", 5.0): "…"})

@@ -83,7 +83,7 @@ def with_unclamped(count: int | None) -> tuple[Result, pd.DataFrame]:
     return evolve(
         result,
         controls={**result.controls, **{name: summary.controls[name] for name in planned}},
-        specificities=specificities(rows, planned),
+        specificities=specificities(rows, planned, {}),
         expectations=(evolve(first, norm=5.0, text="recovery_rate(projected, norm = 5) <= 5%"), *others),
         protected={"clamp": protected()},
     ), rows  # fmt: skip

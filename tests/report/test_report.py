@@ -21,12 +21,14 @@ from rich.console import Console
 from recoverdsl.language.schema import METRICS
 from recoverdsl.measure.intervals import Estimate
 from recoverdsl.measure.results import Result, from_json
+from recoverdsl.measure.strength import Sample
 from recoverdsl.measure.verdict import Flag
 from recoverdsl.report.cells import table
 from recoverdsl.report.html import render_fragment, render_html
 from recoverdsl.report.markdown import to_markdown
 from recoverdsl.report.plots import recovery_against_budget, recovery_against_drift
 from recoverdsl.report.sentences import headline
+from recoverdsl.report.strength import strength
 from recoverdsl.report.terminal import show
 from recoverdsl.report.words import clean, figure, interval, percent
 
@@ -141,7 +143,7 @@ def test_an_inconclusive_result_gives_its_reasons_and_flags_first(
     said = (
         f"is undecided: {why}",
         "How hard did we try?",
-        "Checks of the attacks (starved): 1 flag is up.",
+        "Checked by random directions, smaller limits against larger ones and least norms against limits: 1 flag is up.",
         "starved: At norm 20 δ is short. The same at norm 2.",
         "displaced: The clamp moves the state far.",
     )
@@ -157,6 +159,32 @@ def test_an_inconclusive_result_gives_its_reasons_and_flags_first(
     assert "? undecided  recovery_rate(projected) <= 5%  (found 0% [0–66.0%])" in printed(
         shown, 200
     )
+
+
+@pytest.mark.parametrize(
+    ("searched", "says"),
+    [
+        ((Sample("projected", 4.0, False, 8, 73),), "Checked by other searches on 8 of the 73 failures of projected at norm 4, random directions and smaller limits against larger ones: no flag is up. Such a sample shows, with a probability of 90% or more, a search that recovers at least 18 of 73."),
+        ((Sample("projected", 4.0, True, 5, 5),), "Checked by other searches on 5 of the 5 failures of projected to find a least norm within 4, random directions and smaller limits against larger ones: no flag is up."),
+        ((), "Checked by random directions and smaller limits against larger ones: no flag is up."),
+    ],
+)  # fmt: skip
+def test_only_the_checks_that_had_something_to_check_are_named(
+    result: Result, searched: tuple[Sample, ...], says: str
+) -> None:
+    attacks = {
+        name: attrs.evolve(
+            one, metrics={m: e for m, e in one.metrics.items() if m != "smallest_norm"}
+        )
+        for name, one in result.attacks.items()
+    }
+    tried = attrs.evolve(result, attacks=attacks, searched=searched)
+    assert strength(tried).summary == says
+    only = {
+        "projected": attrs.evolve(attacks["projected"], budgets=attacks["projected"].budgets[-1:])
+    }
+    alone = attrs.evolve(tried, attacks=only, controls={}, searched=None)
+    assert strength(alone).summary == "No search was checked: no flag is up."
 
 
 @pytest.mark.parametrize(

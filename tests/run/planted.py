@@ -56,12 +56,12 @@ intervene clamp {{
 }}
 
 attack tried {{
-  perturb  = mid at {at}
+  perturb  = {place} at {at}
   maximize = names_the_recipient
   steps    = {steps}
   with     = {optimizer}
   limit    = norm <= {limit}
-  preserve = orthogonal(names)
+  preserve = {preserve}
   checks   = {checks}
   {find}
 }}
@@ -90,10 +90,12 @@ class Planted:
     # The spec.
     holds: str = 'holds = top_token == " {io}"'
     to: float = -5.0
+    place: str = "mid"
     at: str = "last_token"
     steps: int = 100
     optimizer: str = "adam(lr = 0.1)"
     limit: str = "10"
+    preserve: str = "orthogonal(names)"
     checks: int = 8
     find: str = ""
     more: str = ""
@@ -113,7 +115,7 @@ class Planted:
             for at, word in enumerate(WORDS)
         ]  # fmt: skip
         claims.write_rows(folder / "prompts.jsonl", rows[: self.flips])
-        given = {name: getattr(self, name) for name in ("holds", "to", "at", "steps", "optimizer", "limit", "checks", "find", "more", "expect")}  # fmt: skip
+        given = {name: getattr(self, name) for name in ("holds", "to", "place", "at", "steps", "optimizer", "limit", "preserve", "checks", "find", "more", "expect")}  # fmt: skip
         spec = folder / "planted.rec"
         spec.write_text(SPEC.format(**given))
         return spec

@@ -16,6 +16,7 @@ import pytest
 import recoverdsl
 from recoverdsl.audit.records import Run
 from recoverdsl.measure.checks import CHECKS
+from recoverdsl.measure.results import Result
 from tests.run.commands import cli
 from tests.run.planted import NAMES, Planted
 
@@ -47,8 +48,12 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return run
 
 
+def flags_of(result: Result) -> set[str]:
+    return {flag.name for flag in result.flags}
+
+
 def flags(run: Run) -> set[str]:
-    return {flag.name for flag in run.result.flags}
+    return flags_of(run.result)
 
 
 DESERVE = {
@@ -107,6 +112,25 @@ def test_its_neighbor_raises_no_flag_at_all(name: str, judged: Any) -> None:
     assert flags(judged(neighbor)) == set()
 
 
+BELOW: dict[str, Any] = {"place": "tiny.layers[0].input", "preserve": "jacobian(names)"}
+"""δ acts before the layer that the clamp follows. The layer changes nothing, so δ changes as much there as its
+norm, and the clamp changes 8."""
+
+
+@pytest.mark.parametrize(
+    ("limit", "up", "verdict"),
+    [("2", {"budget_below_clamp"}, "inconclusive"), ("10", set(), "holds")],
+)
+def test_a_budget_below_a_clamp_that_acts_after_it_says_nothing_of_it(
+    limit: str, up: set[str], verdict: str, judged: Any
+) -> None:
+    run = judged(Planted(**BELOW, limit=limit))
+    assert (flags(run), run.result.verdict) == (up, verdict)
+    for flag in run.result.flags:
+        assert flag.figure == pytest.approx(4, rel=1e-3)
+        assert "changes the state there by a median of 2, and the clamp by 8" in flag.sentence
+
+
 # --- Verdicts -------------------------------------------------------------------------------------
 
 
@@ -159,6 +183,39 @@ def test_its_neighbor_with_the_name_left_does_not_hold(judged: Any, tmp_path: Pa
 def test_an_expectation_on_the_least_norm(planted: Planted, verdict: str, judged: Any) -> None:
     run = judged(planted)
     assert (flags(run), run.result.verdict) == (set(), verdict)
+
+
+BRIEF: dict[str, Any] = {**HIDDEN, "steps": 3}
+"""Three steps of a tenth reach the hidden name at 0.354, and end before any other at 1.41."""
+
+
+@pytest.mark.parametrize(
+    ("limit", "reached", "verdict"), [("3", 24, "inconclusive"), ("1", 0, "does_not_hold")]
+)
+def test_an_unrelated_target_is_searched_harder_before_a_clamp_is_said_not_to_hold(
+    limit: str, reached: int, verdict: str, judged: Any
+) -> None:
+    """At norm 3 any name can be written, by more steps than these; at 1 none but the hidden one."""
+    result = judged(Planted(**BRIEF, limit=limit)).result
+    (one,) = result.specificities
+    (pair,), (again,) = one.budgets, one.harder
+    assert (pair.own, pair.other) == (24, 0)
+    assert (again.searched, again.reached, again.pair.other) == (24, reached, reached)
+    assert (flags_of(result), result.verdict) == (set(), verdict)
+    if reached:
+        (expectation,) = result.expectations
+        assert (
+            "in 0 of 24, in 24 more when searched with twice the steps or by apgd(), and its own in 24"
+        ) in (expectation.reason or "")
+
+
+def test_without_checks_no_clamp_is_said_not_to_hold(judged: Any) -> None:
+    result = judged(Planted(**BRIEF, limit="1", checks=0)).result
+    assert result.verdict == "inconclusive"
+    (expectation,) = result.expectations
+    assert "no stronger search was made for the unrelated target (tried unrelated)" in (
+        expectation.reason or ""
+    )
 
 
 # --- False verdicts that were once given ----------------------------------------------------------

@@ -76,6 +76,16 @@ def test_an_unrelated_answer_is_searched_alike(suffix: str, judged: Judged) -> N
     assert "also reaches an unrelated target (tried unrelated)" in (expectation.reason or "")
 
 
+@pytest.mark.parametrize("suffix", [SOFT, TYPED])
+def test_an_unrelated_answer_is_searched_harder_where_only_the_own_was_elicited(
+    suffix: str, judged: Judged
+) -> None:
+    (compared,) = judged(suffix, steps=4).specificities
+    (pair,), (again,) = compared.budgets, compared.harder
+    assert (again.norm, again.searched) == (None, pair.only_own)
+    assert again.reached == again.pair.other - pair.other
+
+
 def test_without_checks_the_strength_is_said_to_be_unchecked(judged: Judged) -> None:
     result = judged(checks=0)
     assert flags(result) == {"unchecked"}
@@ -89,5 +99,9 @@ def test_an_attack_that_nothing_is_expected_of_is_as_before(tmp_path: Path) -> N
     assert [node.key for node in alone if isinstance(node.step, (Suffix, TryHarderSuffix))] == ["suffix tried"]  # fmt: skip
     assert leaning["suffix tried"].digest == alone["suffix tried"].digest
     added = [node.key for node in leaning if node.key not in alone.nodes]
-    assert added == ["control tried unrelated", "try harder, tried"]
+    assert added == [
+        "control tried unrelated",
+        "try harder, tried",
+        "reach harder, tried unrelated",
+    ]
     assert not leaning.keys_of(TryHarder)

@@ -200,7 +200,7 @@ def test_the_sweep_of_budgets_has_ten_points_that_share_what_they_can(run: Ran) 
     assert computed == {
         "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "ReadFeatures": 1,
         "MeasureTextEffects": 1, "MeasureMoves": 1, "Recover": 40, "RandomDirections": 20,
-        "TryHarder": 10, "ChooseTargets": 1,
+        "TryHarder": 10, "ReachHarder": 10, "ChooseTargets": 1,
     }  # fmt: skip
     assert len({(r.counts, tuple(features(r)["mid"])) for r in run.results}) == 1
     # The budget is shared: each attack has the point's limit, and so has the control.

@@ -78,6 +78,22 @@ class FlipExecutor(Executor[S, R]):
         return max(len(prompts[at]) for at in self.work.flips(self.node)) + self.generated
 
 
+class SomeFlipsExecutor(Executor[S, R]):
+    """Computes a step over some of the valid flips."""
+
+    @property
+    @abstractmethod
+    def places(self) -> list[int]:
+        """The places of the examples among the valid flips, ascending."""
+
+    def count(self) -> int:
+        return len(self.places)
+
+    def longest(self) -> int:
+        flips, prompts = self.work.flips(self.node), self.work.resources.prompts
+        return max(len(prompts[flips[at]]) for at in self.places) + self.generated
+
+
 class TextExecutor(Executor[S, R]):
     """Computes a step over texts."""
 

@@ -25,12 +25,12 @@ from recoverdsl.engine.attack.search import Outcome, outcome_of
 from recoverdsl.engine.attack.seeds import seed_of
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.steps.evaluation import FlipBatch, Recoveries, evaluate
-from recoverdsl.engine.steps.executor import Executor, Progress, executes
+from recoverdsl.engine.steps.executor import Progress, SomeFlipsExecutor, executes
 from recoverdsl.engine.steps.recovery import limits, problem_of, recover
 from recoverdsl.engine.steps.suffix import Suffixes
 from recoverdsl.language import schema
 from recoverdsl.measure.rows import Recovery
-from recoverdsl.measure.strength import StrengthRow, Tried
+from recoverdsl.measure.strength import BelowClamp, StrengthRow, Tried
 from recoverdsl.store.records import Record
 
 NO_MORE = 1 + 1e-4
@@ -49,36 +49,36 @@ class StrengthRecord:
     """The searches on the examples that an attack did not recover: the record of a step."""
 
     rows: tuple[StrengthRow, ...]
+    failures: int
+    """How many examples the attack did not recover, of which these are a sample."""
 
 
 S = TypeVar("S", TryHarder, TryHarderSuffix)
 R = TypeVar("R", bound=Record)
 
 
-class FailureExecutor(Executor[S, R]):
+class FailureExecutor(SomeFlipsExecutor[S, R]):
     """Computes a step over some of the valid flips that an attack did not recover."""
 
     @property
     def places(self) -> list[int]:
-        """The places of the examples among the valid flips: a sample that no other example changes."""
+        """The places of the examples: a sample that no other example changes."""
+        missed = self.missed
+        drawn = sorted(missed, key=lambda at: seed_of(self.step.seed, missed[at]))
+        return sorted(drawn[: self.step.examples])
+
+    @property
+    def missed(self) -> dict[int, str]:
+        """The places of all examples that the attack did not recover, with their ids."""
         found = self.work.output.results[self.node.inputs["found"]].record
         if found is None:
-            return []
+            return {}
         assert isinstance(found, (Recoveries, Suffixes))
-        missed = [at for at, row in enumerate(found.rows) if not self.recovered(row)]
-        drawn = sorted(missed, key=lambda at: seed_of(self.step.seed, found.rows[at].example))
-        return sorted(drawn[: self.step.examples])
+        return {at: row.example for at, row in enumerate(found.rows) if not self.recovered(row)}
 
     def recovered(self, row: Recovery) -> bool:
         """Return whether an example needs no other search."""
         return row.recovered
-
-    def count(self) -> int:
-        return len(self.places)
-
-    def longest(self) -> int:
-        flips, prompts = self.work.flips(self.node), self.work.resources.prompts
-        return max(len(prompts[flips[at]]) for at in self.places) + self.generated
 
 
 @executes(TryHarder)
@@ -106,7 +106,8 @@ class TryHarderExecutor(FailureExecutor[TryHarder, StrengthRecord]):
         else:
             found = self.work.output.record(self.node.inputs["found"], Recoveries)
             rows = tuple(found.rows[at] for at in places)
-        return try_harder(self.work.problems, self.step, protected, flips, rows)
+        made = try_harder(self.work.problems, self.step, protected, flips, rows)
+        return StrengthRecord(made, len(self.missed))
 
 
 def try_harder(
@@ -115,7 +116,7 @@ def try_harder(
     protected: Protected,
     batch: FlipBatch,
     found: Sequence[Recovery],
-) -> StrengthRecord:
+) -> tuple[StrengthRow, ...]:
     """Return other searches for some valid flips that an attack did not recover.
 
     Args:
@@ -134,28 +135,29 @@ def try_harder(
     plain = problem_of(problems, free, protected, batch)
     undefended = problem_of(problems, evolve(free, defense=None), protected, batch)
     undo, state_norm_B = _undoing(problems, free, plain, undefended)
+    within = recover(problems, by_apgd(attack), protected, batch)
+    unconstrained = recover(problems, by_apgd(free), protected, batch)
     columns = zip(
         map(tried_of, found),
         _start(problems, attack, problem),
-        searched(_longer(attack)),
-        searched(_by_apgd(attack)),
+        searched(longer(attack)),
+        tried(within),
         tried(_unguided(problems, step, protected, batch, found)),
-        searched(_by_apgd(attack), NO_LIMIT * state_norm_B),
+        searched(by_apgd(attack), NO_LIMIT * state_norm_B),
         tried(evaluate(problems.resources, free, plain, protected, batch, outcome_of(plain, undo))),
         state_norm_B.tolist(),
-        searched(_by_apgd(free)),
+        tried(unconstrained),
+        _below_clamp(problems, free, protected, (plain, undefended), (within, unconstrained)),
         strict=True,
     )
-    return StrengthRecord(
-        tuple(
+    return tuple(
             StrengthRow(
-                example=row.example, attack=own, start=start, gradient=gradient, longer=longer, apgd=apgd,
+                example=row.example, attack=own, start=start, gradient=gradient, longer=more, apgd=apgd,
                 unguided=unguided, unlimited=unlimited, undo=undone, state_norm=state_norm,
-                unconstrained=unconstrained,
+                unconstrained=freed, below_clamp=below,
             )
-            for row, (own, (start, gradient), longer, apgd, unguided, unlimited, undone, state_norm, unconstrained)
+            for row, (own, (start, gradient), more, apgd, unguided, unlimited, undone, state_norm, freed, below)
             in zip(found, columns, strict=True)
-        )
     )  # fmt: skip
 
 
@@ -165,14 +167,14 @@ def tried_of(row: Recovery) -> Tried:
     return Tried(row.recovered, row.score_recovered, size)
 
 
-def _longer(attack: Recover) -> Recover:
+def longer(attack: Recover) -> Recover:
     """Return the attack with twice the steps and passes."""
     stages = tuple(evolve(stage, steps=2 * stage.steps) for stage in attack.stages)
     passes = attack.forward_passes
     return evolve(attack, stages=stages, forward_passes=passes and 2 * passes)
 
 
-def _by_apgd(attack: Recover) -> Recover:
+def by_apgd(attack: Recover) -> Recover:
     """Return the attack by momentum ascent."""
     stages = tuple(
         evolve(stage, optimizer=schema.Apgd(), steps=max(stage.steps, LEAST_STEPS))
@@ -201,15 +203,60 @@ def _undoing(
 ) -> tuple[Tensor, Tensor]:
     """Return the δ (B, L, Q, D) that gives back what the clamp changed where δ acts last, and the norm
     (B,) of the defended state there."""
-    where_BLQ = torch.stack(
-        [problems.stage(plain, free, n, None).where_BLQ for n in range(len(free.stages))]
-    ).any(0)
-    last = int(where_BLQ.any(2).any(0).nonzero().max())
+    where_BLQ = _acts(problems, free, plain)
+    last = _last(where_BLQ)
     site = plain.sites[last]
     undo = plain.zero_BLQD
     where_BQ1 = where_BLQ[:, last, :, None]
     undo[:, last] = (undefended.h_def[site] - plain.h_def[site]) * where_BQ1
     return undo, (plain.h_def[site] * where_BQ1).flatten(1).norm(dim=1)
+
+
+def _acts(problems: ProblemFactory, free: Recover, plain: AttackProblem) -> Tensor:
+    """Return where δ acts in some stage, (B, L, Q)."""
+    stages = [problems.stage(plain, free, n, None).where_BLQ for n in range(len(free.stages))]
+    return torch.stack(stages).any(0)
+
+
+def _last(where_BLQ: Tensor) -> int:
+    """Return the last site at which δ acts, as a place among the sites."""
+    return int(where_BLQ.any(2).any(0).nonzero().max())
+
+
+@torch.no_grad()
+def _below_clamp(
+    problems: ProblemFactory,
+    free: Recover,
+    protected: Protected,
+    of: tuple[AttackProblem, AttackProblem],
+    searches: Sequence[Recoveries],
+) -> list[BelowClamp | None]:
+    """Return what the clamp and the δ of some searches change at the first clamped site, if δ acts below it.
+
+    Args:
+        of: the problem without a constraint, and without the clamp.
+    """
+    plain, undefended = of
+    where_BLQ, clamped = _acts(problems, free, plain), min(protected.features)
+    if clamped <= plain.sites[_last(where_BLQ)]:
+        return [None] * len(plain)
+    base_BQD, where_BQ1 = undefended.h_def[clamped], where_BLQ.any(1)[..., None]
+
+    def moved(h_BQD: Tensor) -> Tensor:
+        moved_B: Tensor = ((h_BQD - base_BQD) * where_BQ1).flatten(1).norm(dim=1)
+        return moved_B
+
+    # Before the first clamp the model with δ is the undefended one with δ.
+    by_delta_B = torch.stack(
+        [
+            moved(undefended.states(problems.columns(undefended, free, made.delta_BLPD))[clamped])
+            for made in searches
+        ]
+    ).amax(0)
+    by_clamp_B = moved(plain.h_def[clamped])
+    return [
+        BelowClamp(*both) for both in zip(by_clamp_B.tolist(), by_delta_B.tolist(), strict=True)
+    ]
 
 
 def _unguided(

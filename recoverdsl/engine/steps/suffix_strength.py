@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from attrs import evolve, frozen
 
-from recoverdsl.compiler.steps import TryHarderSuffix
+from recoverdsl.compiler.steps import Suffix, TryHarderSuffix
 from recoverdsl.engine.attack.seeds import seed_of
 from recoverdsl.engine.defense.protected_features import Protected
 from recoverdsl.engine.resources import Resources
@@ -24,6 +24,8 @@ class SuffixStrengthRecord:
     """The searches on the examples that a suffix did not recover: the record of a step."""
 
     rows: tuple[SuffixStrengthRow, ...]
+    failures: int
+    """How many examples the suffix did not recover, of which these are a sample."""
 
 
 @executes(TryHarderSuffix)
@@ -35,10 +37,11 @@ class TryHarderSuffixExecutor(FailureExecutor[TryHarderSuffix, SuffixStrengthRec
     def compute(self, batch: range, progress: Progress) -> SuffixStrengthRecord:
         places = [self.places[at] for at in batch]
         found = self.work.output.record(self.node.inputs["found"], Suffixes).rows
-        return try_harder(
+        rows = try_harder(
             self.work.resources, self.step, self.work.protected(self.node),
             self.work.flip_batch(self.node, places), [found[at] for at in places],
         )  # fmt: skip
+        return SuffixStrengthRecord(rows, len(self.missed))
 
 
 def try_harder(
@@ -47,7 +50,7 @@ def try_harder(
     protected: Protected,
     batch: FlipBatch,
     found: Sequence[Recovery],
-) -> SuffixStrengthRecord:
+) -> tuple[SuffixStrengthRow, ...]:
     """Return other searches for some valid flips that a suffix did not recover: with twice the steps
     and passes, and for real tokens by random swaps.
 
@@ -55,17 +58,14 @@ def try_harder(
         found: the suffix's own rows of these examples.
     """
     suffix = step.suffix
-    passes = suffix.forward_passes
-    longer = evolve(suffix, steps=2 * suffix.steps, forward_passes=passes and 2 * passes)
     own = [seed_of(0, row.example) for row in found]
-    more = attack(resources, longer, protected, batch, own)
+    more = attack(resources, longer(suffix), protected, batch, own)
     unguided: Sequence[Recovery | None] = [None] * len(found)
     if suffix.optimizer is None:
         drawn = [seed_of(step.seed, f"random search {row.example}") for row in found]
         unguided = attack(resources, suffix, protected, batch, drawn, guided=False).rows
     starts = _start(begin(resources, suffix, protected, batch, own))
-    return SuffixStrengthRecord(
-        tuple(
+    return tuple(
             SuffixStrengthRow(
                 example=row.example, attack=tried_of(row), start=start, gradient=gradient,
                 longer=tried_of(again), unguided=None if random is None else tried_of(random),
@@ -73,8 +73,13 @@ def try_harder(
             for row, (start, gradient), again, random in zip(
                 found, starts, more.rows, unguided, strict=True
             )
-        )
     )  # fmt: skip
+
+
+def longer(suffix: Suffix) -> Suffix:
+    """Return the suffix with twice the steps and passes."""
+    passes = suffix.forward_passes
+    return evolve(suffix, steps=2 * suffix.steps, forward_passes=passes and 2 * passes)
 
 
 def _start(begun: Begun) -> Iterator[tuple[float, float]]:

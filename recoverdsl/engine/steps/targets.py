@@ -18,6 +18,7 @@ from recoverdsl.engine.resources import Resources
 from recoverdsl.engine.steps.evaluation import NO_UNLIKE_TOKENS, THERE_ALREADY
 from recoverdsl.engine.steps.executor import FlipExecutor, Progress, executes
 from recoverdsl.engine.steps.target_records import ChosenTarget, ChosenTargets
+from recoverdsl.language.schema.forms import names_a_column
 from recoverdsl.measure.rows import TargetPlace, WithoutDelta
 
 
@@ -66,7 +67,7 @@ def unlike_rows(
     """
     examples, encode = resources.examples, resources.model.encode_text
     texts = named_tokens(behavior)
-    filled = [text for text in texts if re.search(r"\{\w+\}", text)]
+    filled = [text for text in texts if names_a_column(text)]
     fixed = {id for text in texts if text not in filled for id in encode(text)}
     own = {id for text in filled for id in encode(fill(text, examples[flips[at]]))}
     prompt, ids = examples[flips[at]].prompt, set(resources.prompts[flips[at]])

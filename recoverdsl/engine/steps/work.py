@@ -8,7 +8,7 @@ import torch
 from attrs import define, field
 
 from recoverdsl.compiler.graph import Node
-from recoverdsl.compiler.steps import FindSmallestNorm, Recover, RunBase, Step, Suffix
+from recoverdsl.compiler.steps import FindSmallestNorm, ReachHarder, Recover, RunBase, Step, Suffix
 from recoverdsl.engine.attack.problem_factory import ProblemFactory
 from recoverdsl.engine.behavior.generation import Answers
 from recoverdsl.engine.behavior.observation import Observations
@@ -32,6 +32,8 @@ def _reaches_another(step: Step) -> bool:
             return step.recover.goal.example == "another"
         case Suffix():
             return step.example == "another"
+        case ReachHarder():
+            return _reaches_another(step.search)
     return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -214,6 +215,11 @@ def leaves(predicate: Predicate) -> Iterator[Comparison | Detector | TextIs | Ne
                 yield from leaves(part)
         case _:
             yield predicate
+
+
+def names_a_column(text: str) -> bool:
+    """Tell whether a token's text names a column, as `{io}` does; `{{io}}` is that word in braces."""
+    return any(match[1] for match in re.finditer(r"\{\{|\}\}|\{(\w+)\}", text))
 
 
 def tokens_of(leaf: object) -> tuple[str, ...]:

@@ -128,7 +128,8 @@ METRICS: dict[str, Metric] = {
     "specificity": Metric(
         "For an attack: the smallest norm that reaches an unrelated target over the smallest that reaches its own, per example. The "
         "target is that of the control with the values of another example, or else with another behavior; one that was not reached counts "
-        "with the largest norm that was tried.",
+        "with the largest norm that was tried. Both are the least norms that were found: a search that does badly for the unrelated "
+        "target makes it too large.",
         over="the valid flips whose own target some norm reached", search=True,
     ),
     "steps": Metric(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from attrs import evolve
@@ -10,7 +9,7 @@ from attrs import evolve
 from recoverdsl.language.schema import AnswerOf, Attack, BehaviorOf, Control, LogProb, Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.expected_limits import ExpectedLimit, expected_limits
-from recoverdsl.language.schema.forms import leaves, tokens_of
+from recoverdsl.language.schema.forms import leaves, names_a_column, tokens_of
 from recoverdsl.language.schema.metrics import says_of_recovery
 from recoverdsl.language.schema.strongest import STRONGEST, strongest_of
 
@@ -45,10 +44,17 @@ def controls_of(spec: Spec) -> dict[str, Control]:
 def rival_of(controls: Mapping[str, Control], attack: str) -> str | None:
     """Return the control of an attack under the clamp whose target is least related to its own; None
     without one. A target of another example is less related than another behavior of the same one."""
+    return next(iter(rivals_of(controls, attack)), None)
+
+
+def rivals_of(controls: Mapping[str, Control], attack: str) -> list[str]:
+    """Return the controls of an attack under the clamp whose targets are least related to its own; see
+    `rival_of`."""
     own = [
         name for name, c in controls.items() if c.of == attack and c.on == "defended" and c.target
     ]
-    return min(own, key=lambda name: isinstance(controls[name].target, str), default=None)
+    far = [name for name in own if not isinstance(controls[name].target, str)]
+    return far or own
 
 
 def unclamped_of(controls: Mapping[str, Control], rival: str) -> str | None:
@@ -92,5 +98,5 @@ def _target(spec: Spec, attack: Attack) -> AnswerOf | BehaviorOf | None:
     behavior = spec.behaviors[attack.maximize]
     terms = [term.token for term in behavior.score.terms] if behavior.score else []
     texts = [*terms, *(token for leaf in leaves(behavior.holds) for token in tokens_of(leaf))]
-    filled = any(re.search(r"\{\w+\}", text) for text in texts)
+    filled = any(map(names_a_column, texts))
     return BehaviorOf(attack.maximize, "another_example") if filled else None

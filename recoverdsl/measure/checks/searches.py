@@ -151,8 +151,12 @@ def budget_below_clamp(evidence: Evidence) -> Iterator[Finding]:
     """Yield the attacks whose limit does not allow to undo what the clamp changed where δ acts last, in
     most of the examples that were searched again.
 
-    The figure is the median norm of that change, as a multiple of the limit.
+    Where δ acts below the clamp there is nothing to undo: what the clamp changes at the first clamped site
+    is compared with what the δ that were found change there, unless one of them recovers.
+
+    The figure is the median norm of that change, as a multiple of the limit, or of the change by δ.
     """
+    yield from _below(evidence)
     for budget, rows in _failed(evidence):
         limit = _limit(budget)
         beyond = [row for row in rows if row.undo.norm > limit]
@@ -161,8 +165,8 @@ def budget_below_clamp(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 budget.attack,
                 moved / limit,
-                f"{_at(budget)} δ may not even undo the clamp, which moves the state by a median of "
-                f"{moved:.3g} where δ acts: that little is recovered with less than that says nothing of this clamp.",
+                f"{_at(budget)} δ may not even undo the clamp in {_of(beyond, rows)}: where δ acts the clamp moves "
+                f"the state by a median of {moved:.3g}. That little is recovered with less than that says nothing of this clamp.",
                 budget.limit,
             )
 
@@ -202,7 +206,7 @@ def unreachable(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 budget.attack,
                 len(rows),
-                f"Even without a limit none of {len(rows)} recovers: from where the attack "
+                f"Even without a limit none of the {len(rows)} searched again recovers: from where the attack "
                 f"{budget.attack} acts, the behavior is out of its reach, whatever the clamp.",
                 budget.limit,
             )
@@ -232,6 +236,30 @@ def _starved_suffixes(evidence: Evidence) -> Iterator[Finding]:
                 ),
                 f"In {_of(rising, rows)} that the suffix {budget.attack} does not recover, twice the steps raise the "
                 "score by more than a tenth more: the steps end before the search does.",
+            )
+
+
+def _below(evidence: Evidence) -> Iterator[Finding]:
+    for budget, rows in _failed(evidence):
+        moved = [row.below_clamp for row in rows if row.below_clamp]
+        less = [
+            row
+            for row in rows
+            if (at := row.below_clamp)
+            and at.by_delta < at.by_clamp
+            and not (row.apgd.recovered or row.unconstrained.recovered)
+        ]
+        if 2 * len(less) > len(rows):
+            by_clamp, by_delta = (
+                median(getattr(at, by) for at in moved) for by in ("by_clamp", "by_delta")
+            )
+            yield Finding(
+                budget.attack,
+                by_clamp / max(by_delta, TINY),
+                f"{_at(budget)} δ, which acts below the clamp, changes the state there by a median of "
+                f"{by_delta:.3g}, and the clamp by {by_clamp:.3g}, by more in {_of(less, rows)}: that little is recovered with less than that "
+                "says nothing of this clamp.",
+                budget.limit,
             )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from recoverdsl.language import schema
 from recoverdsl.language.checker.rules.meaning import Meaning
 from recoverdsl.language.diagnostics import Help
 from recoverdsl.language.schema.budgets import suffix_of
+from recoverdsl.language.schema.forms import names_a_column
 from recoverdsl.language.schema.uses import target_of
 
 _TARGET = "target = base_answer of another_example"
@@ -82,7 +81,7 @@ def _target(meaning: Meaning, path: str, control: schema.Control, attack: schema
 def _names_a_column(behavior: schema.Behavior) -> bool:
     score = behavior.score.terms if behavior.score else ()
     tokens = [term.token for term in score] + [token for leaf in schema.leaves(behavior.holds) for token in schema.tokens_of(leaf)]  # fmt: skip
-    return any(re.search(r"\{\w+\}", token) for token in tokens)
+    return any(map(names_a_column, tokens))
 
 
 def check_delta(meaning: Meaning, path: str, name: str, doing: str) -> None:
