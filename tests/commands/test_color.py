@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from recoverdsl.measure.results import to_json
 from tests.commands.terminals import command_lines, in_pipe, on_terminal
+from tests.report.conftest import planted_result, planted_rows
 
 Shown = Callable[[str, Mapping[str, str]], list[str]]
 
@@ -16,9 +18,9 @@ _VERDICTS = """
 import os, sys, click
 from recoverdsl.commands.terminal import console
 from recoverdsl.commands.progress import Progress
+from recoverdsl.measure.results import from_json
 from recoverdsl.report.terminal import show
-from tests.report.conftest import planted_result, planted_rows
-result = planted_result(planted_rows())
+result = from_json(open({path!r}).read())
 for name in ("TERM", "FORCE_COLOR", "NO_COLOR"):
     os.environ[name] = "1"
     for color in (None, True, False):
@@ -29,6 +31,7 @@ for name in ("TERM", "FORCE_COLOR", "NO_COLOR"):
                 pass
         print("\\0", end="", flush=True)
 """
+"""A program that shows the result of a file on each kind of terminal."""
 
 
 @pytest.fixture
@@ -91,10 +94,13 @@ def uncolored(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def test_the_verdict_and_the_bars_follow_the_same_rules() -> None:
-    colored = [bool(re.search(r"\x1b\[[0-9;]*m", text)) for text in on_terminal(_VERDICTS, {})]
+def test_the_verdict_and_the_bars_follow_the_same_rules(tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    result.write_text(to_json(planted_result(planted_rows())))
+    program = _VERDICTS.format(path=str(result))
+    colored = [bool(re.search(r"\x1b\[[0-9;]*m", text)) for text in on_terminal(program, {})]
     assert colored == [True, True, False, True, True, False, False, True, False]
-    said = in_pipe(_VERDICTS, {})
+    said = in_pipe(program, {})
     colored = ["\x1b[" in text for text in said]
     assert colored == [False, True, False, True, True, False, False, True, False]
     # A pipe is no terminal, even in color: no cursor is moved and no bar is drawn.

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 
-from recoverdsl.language import check
 from recoverdsl.language.diagnostics import Diagnostic, apply_edits
+from tests.language.corpus import diagnostics
 
 
-def said(diagnostics: tuple[Diagnostic, ...]) -> Counter[tuple[str, str]]:
+def said(found: tuple[Diagnostic, ...]) -> Counter[tuple[str, str]]:
     """What the diagnostics say, wherever they stand."""
-    return Counter((d.code, d.message) for d in diagnostics)
+    return Counter((d.code, d.message) for d in found)
 
 
 def unfixed(text: str) -> list[str]:
     """What is wrong with the fixes of a text's diagnostics, one line each."""
-    found = check(text).diagnostics
+    found = diagnostics(text)
     wrong = []
     for diagnostic in found:
         if not diagnostic.fix:
             continue
         before = said(found)
-        after = said(check(apply_edits(text, diagnostic.fix)).diagnostics)
+        after = said(diagnostics(apply_edits(text, diagnostic.fix)))
         itself = (diagnostic.code, diagnostic.message)
         if after[itself] >= before[itself]:
             wrong.append(

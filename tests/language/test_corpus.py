@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from recoverdsl.language import check, render_json, render_text
+from recoverdsl.language import render_json, render_text
 from recoverdsl.language.diagnostics import Diagnostic
 from recoverdsl.language.syntax.grammar import grammar
 from tests.language.corpus import FILES, Case, diagnostics, load, recorded
@@ -103,5 +103,5 @@ def test_line_ends_of_windows_change_nothing() -> None:
         return [(d.code, d.span.line, d.span.column, d.message) for d in found]
 
     cases = [case for case in CASES if "\r" not in case.text]
-    again = {c: places(check(windows(c.text), "x.rec").diagnostics) for c in cases}
+    again = {c: places(diagnostics(windows(c.text))) for c in cases}
     assert {c: said for c, said in again.items() if said != places(diagnostics(c.text))} == {}

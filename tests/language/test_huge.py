@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from types import FrameType
-from typing import Any
-
 import pytest
 
 from recoverdsl.language import check
 from recoverdsl.language.syntax.grammar import LONGEST
 from tests.language.huge import TEXTS
+from tests.work import calls
 
 SIZE = 1 << 12
 
@@ -23,20 +20,8 @@ NAMES = [
 
 
 def work(text: str) -> int:
-    """How many functions are called to check a text."""
-    calls = 0
-
-    def count(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        check(text)
-    finally:
-        sys.setprofile(before)
-    return calls
+    """Return how many functions are called to check a text."""
+    return calls(lambda: check(text))
 
 
 def test_work_grows_with_the_text_alone() -> None:

@@ -63,6 +63,16 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     return Audit(folder, spec, run)
 
 
+@pytest.fixture(scope="module")
+def one_by_one(audit: Audit, tmp_path_factory: pytest.TempPathFactory) -> Audit:
+    """Return the same run again, one example at a time."""
+    folder = tmp_path_factory.mktemp("one-by-one")
+    run = recoverdsl.load(audit.spec).run(
+        folder / "out", store=folder / "store", device="cpu", batch_size=1
+    )
+    return Audit(folder, audit.spec, run)
+
+
 def test_there_are_valid_flips_and_some_recover(audit: Audit) -> None:
     counts = audit.run.result.counts
     assert counts.examples == 16 and counts.failed == 0
@@ -326,15 +336,25 @@ FIGURES = ["norm", "drift", "score_recovered", "generated_drift"]
 SAME = ["example", "kind", "name", "part", "how", "draw", "limit", "recovered", "reached", "refuses", "characters", "opening"]  # fmt: skip
 
 
-@pytest.mark.parametrize("batch", [1, 3, 16])
+@pytest.mark.parametrize("batch", [1, 2])
 def test_the_batch_size_changes_no_flag_and_no_norm(
-    audit: Audit, batch: int, tmp_path: Path
+    audit: Audit, one_by_one: Audit, batch: int, tmp_path: Path
 ) -> None:
-    run = recoverdsl.load(audit.spec).run(store=tmp_path, device="cpu", batch_size=batch)
-    pd.testing.assert_frame_equal(run.examples[SAME], audit.table[SAME])
+    """The tiny audit itself has its 16 examples, and all flips, in one batch; in pairs the last flip is left
+    over."""
+    counts, sizes = audit.run.result.counts, audit.run.result.environment["batch_sizes"]
+    assert sizes["run base, answers"] == 16
+    assert sizes["recover recover at norm 12"] == counts.valid_flips
+    assert counts.valid_flips % 2 == 1
+    if batch == 1:
+        table = one_by_one.table
+    else:
+        audited = recoverdsl.load(audit.spec)
+        table = audited.run(store=tmp_path, device="cpu", batch_size=batch).examples
+    pd.testing.assert_frame_equal(table[SAME], audit.table[SAME])
     for name in ("norm", "drift", "score_recovered"):
         found, expected = (
-            torch.tensor(t[name].to_numpy(dtype=float)) for t in (run.examples, audit.table)
+            torch.tensor(t[name].to_numpy(dtype=float)) for t in (table, audit.table)
         )
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4, equal_nan=True)
 
@@ -344,17 +364,17 @@ def stamps(store: Path) -> dict[str, int]:
     return {str(p.relative_to(store)): p.stat().st_ino for p in store.glob("*/part-*.safetensors")}
 
 
-def test_a_run_that_was_killed_goes_on_and_finds_the_same(audit: Audit, tmp_path: Path) -> None:
+def test_a_run_that_was_killed_goes_on_and_finds_the_same(
+    audit: Audit, one_by_one: Audit, tmp_path: Path
+) -> None:
     store, out = tmp_path / "store", tmp_path / "out"
 
     def start(batch: int = 1) -> Process:
         options = ["--out", out, "--store", store, "--batch-size", batch, "--device", "cpu"]
         return Process("run", audit.spec, *options, log=tmp_path / "log")
 
-    undisturbed = recoverdsl.load(audit.spec).run(
-        tmp_path / "whole", store=tmp_path / "other", device="cpu", batch_size=1
-    )
-    total = len(stamps(tmp_path / "other"))
+    whole, parts = one_by_one.folder / "out", set(stamps(one_by_one.folder / "store"))
+    total = len(parts)
     known: dict[str, int] = {}
     for wanted in (total // 7, total // 2, total * 4 // 5):
         process = start()
@@ -369,12 +389,12 @@ def test_a_run_that_was_killed_goes_on_and_finds_the_same(audit: Audit, tmp_path
     assert done.code == 0, done.said
     last = stamps(store)
     assert {name: last[name] for name in known} == known
-    assert set(last) == set(stamps(tmp_path / "other"))
+    assert set(last) == parts
     table = pd.read_parquet(out / "examples.parquet")
-    pd.testing.assert_frame_equal(table, pd.read_parquet(tmp_path / "whole/examples.parquet"))
+    pd.testing.assert_frame_equal(table, pd.read_parquet(whole / "examples.parquet"))
     for name in ("examples.parquet", "perturbations.safetensors"):
-        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert undisturbed.result.counts == audit.run.result.counts
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    assert one_by_one.run.result.counts == audit.run.result.counts
 
 
 @pytest.fixture
@@ -404,7 +424,7 @@ def test_other_phrases_are_another_behavior_and_what_selects_features_is_kept(co
     kept = {key for key, state in found.items() if state == "kept"}
     assert kept == {
         "rank features refusal", "select features refusal", "mean activations, clamp",
-        "measure on ordinary text, clamp",
+        "read features, clamp", "measure on ordinary text, clamp",
     }  # fmt: skip
 
 
@@ -516,5 +536,5 @@ def test_another_classifier_is_another_behavior(tmp_path: Path) -> None:
     kept = {key for key, state in states(spec).items() if state == "kept"}
     assert kept == {
         "rank features refusal", "select features refusal", "mean activations, clamp",
-        "measure on ordinary text, clamp",
+        "read features, clamp", "measure on ordinary text, clamp",
     }  # fmt: skip

@@ -37,11 +37,20 @@ PREFERS = 'score = logit(" {io}") - logit(" {s}") at last_token\n  holds = score
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def written(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    @cache
+    def write(planted: Planted) -> Path:
+        return planted.write(tmp_path_factory.mktemp("planted"))
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def judged(written: Any) -> Any:
     @cache
     def run(planted: Planted) -> Run:
-        folder = tmp_path_factory.mktemp("planted")
-        made = recoverdsl.load(planted.write(folder)).run(None, store=folder / "store")
+        spec = written(planted)
+        made = recoverdsl.load(spec).run(None, store=spec.parent / "store")
         assert isinstance(made, Run)
         return made
 
@@ -134,13 +143,14 @@ def test_a_budget_below_a_clamp_that_acts_after_it_says_nothing_of_it(
 # --- Verdicts -------------------------------------------------------------------------------------
 
 
-def exit_code(planted: Planted, folder: Path) -> int:
-    return cli(
-        "run", planted.write(folder), "--out", folder / "out", "--store", folder / "store"
-    ).code
+def exit_code(spec: Path, folder: Path) -> int:
+    """Return that of the command line, on the store of the run."""
+    return cli("run", spec, "--out", folder, "--store", spec.parent / "store").code
 
 
-def test_the_planted_clamp_holds_and_every_check_is_silent(judged: Any, tmp_path: Path) -> None:
+def test_the_planted_clamp_holds_and_every_check_is_silent(
+    judged: Any, written: Any, tmp_path: Path
+) -> None:
     """Under the clamp the recipient's logit is −5 and every other name's 0. A δ that keeps the features
     reaches them by the leak alone: raising its own by 0.2 for each unit along m, and lowering the seven
     others by as much, takes 5 / (0.2 √(1 + 1/7)) = 23.4, beyond the limit of 10. To undo the clamp takes 8,
@@ -156,10 +166,12 @@ def test_the_planted_clamp_holds_and_every_check_is_silent(judged: Any, tmp_path
     norms = found.examples[found.examples["kind"] == "smallest_norm"]["norm"]
     assert (norms >= least * (1 - 1e-4)).all()
     assert (norms <= least * 1.05).all()
-    assert exit_code(HOLDS, tmp_path) == 0
+    assert exit_code(written(HOLDS), tmp_path) == 0
 
 
-def test_its_neighbor_with_the_name_left_does_not_hold(judged: Any, tmp_path: Path) -> None:
+def test_its_neighbor_with_the_name_left_does_not_hold(
+    judged: Any, written: Any, tmp_path: Path
+) -> None:
     """The hidden name comes back at norm 0.5/√2, and any other takes 2/√2: at 1 the budget is specific."""
     broken = Planted(**HIDDEN, limit="1", find=FIND)
     run = judged(broken)
@@ -167,7 +179,7 @@ def test_its_neighbor_with_the_name_left_does_not_hold(judged: Any, tmp_path: Pa
     assert run.result.controls["tried unrelated"].metrics["recovery_rate"].value == 0
     least = run.result.attacks["tried"].metrics["smallest_norm"].value
     assert least == pytest.approx(0.5 / sqrt(2), rel=0.05)
-    assert exit_code(broken, tmp_path) == 1
+    assert exit_code(written(broken), tmp_path) == 1
 
 
 @pytest.mark.parametrize(

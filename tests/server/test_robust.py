@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -25,6 +24,7 @@ from recoverdsl.server.outline import folds, symbols
 from recoverdsl.server.rename import prepare, rename
 from tests.language.texts import FULL
 from tests.server.places import SPECS
+from tests.work import calls
 
 
 def quick_fixes(document: Document, offset: int) -> list[CodeAction]:
@@ -72,22 +72,6 @@ def test_a_text_that_is_far_too_long() -> None:
     document = Document("x = 3\n" * 200_000)
     assert [one.code for one in diagnose(document)] == ["REC108"]
     ask_everything(document, 100)
-
-
-def calls(function: Callable[[], object]) -> int:
-    """How many calls of functions it takes, those written in C included."""
-    made = 0
-
-    def count(frame: object, event: str, argument: object) -> None:
-        nonlocal made
-        made += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return made
 
 
 @pytest.mark.parametrize("name", SPECS)

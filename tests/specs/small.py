@@ -229,7 +229,10 @@ SMALL = {
     "budgets": Small(_ioi_model, {**_FEW, **_LIKELY, "spent.steps": "8", "unconstrained.with": "adam(lr = 1)"}),
     "features": Small(
         _wide_ioi_model,
-        {**_LIKELY, "prompts.limit": "8", "projected.steps": "3", "projected.find": "smallest_norm(within = 50%)"},
+        {
+            **_LIKELY, "prompts.limit": "8", "projected.steps": "3", "projected.find": "smallest_norm(within = 50%)",
+            "clamp.ordinary_texts": "4",
+        },
     ),
     "chosen_features": Small(_other_ioi_model, {**_FEW, **_QUICK}),
     "gpt2": Small(_gpt2_model, {**_FEW, **_QUICK}),
@@ -246,7 +249,8 @@ SMALL = {
         },
     ),
     "gemma": Small(
-        _gemma_model, {**_RAISED, "staged.opening.steps": "2", "staged.answer.steps": "3"}
+        _gemma_model,
+        {**_RAISED, "staged.opening.steps": "2", "staged.answer.steps": "3", "staged.checks": "2"},
     ),
 }  # fmt: skip
 """Each spec of the folder, by its name."""

@@ -180,6 +180,22 @@ def symbol_of(kind: str, name: str) -> Symbol:
     return Symbol("attack" if kind in SAME_SPACE or kind == "attribute" else kind, name)
 
 
+_USES: dict[type, tuple[str, ...]] = {
+    Block: ("body",),
+    nodes.Expect: ("condition",),
+    # A key is a name, never a use.
+    Attribute: ("value",),
+    Path: ("parts",),
+    nodes.Index: ("value",),
+    nodes.Call: ("arguments",),
+    nodes.Argument: ("value",),
+    nodes.List: ("items",),
+    nodes.Unary: ("operand",),
+    nodes.Binary: ("left", "right"),
+}
+"""The fields of each node in which params are used."""
+
+
 def substitute(tree: Tree, params: Mapping[str, Param], index: Index) -> Tree:
     """Return the tree with every use of a param replaced by its value, which then stands in its place."""
     if not params:
@@ -187,26 +203,21 @@ def substitute(tree: Tree, params: Mapping[str, Param], index: Index) -> Tree:
     values = {name: param.value for name, param in params.items()}
 
     def walk(node: Any) -> Any:
-        if isinstance(node, Path):
-            if node.name in values:
-                word = node.parts[0]
-                assert isinstance(word, nodes.Word)
-                index.use(Symbol("param", word.text), word)
-                return placed(values[node.name], node.span)
-            return evolve(node, parts=tuple(walk(part) for part in node.parts))
-        if isinstance(node, Attribute):
-            # A key is a name, never a use.
-            return evolve(node, value=walk(node.value))
-        if isinstance(node, Param):
-            return node
         if isinstance(node, tuple):
-            return tuple(walk(item) for item in node)
-        if isinstance(node, (Block, nodes.Expect, nodes.Call, nodes.Argument, nodes.List,
-                             nodes.Unary, nodes.Binary, nodes.Index)):  # fmt: skip
-            changes = {f.name: walk(getattr(node, f.name)) for f in fields(type(node))
-                       if f.name in ("body", "condition", "arguments", "value", "items", "operand", "left", "right")}  # fmt: skip
-            return evolve(node, **changes)
-        return node
+            items = [walk(item) for item in node]
+            same = all(new is old for new, old in zip(items, node, strict=True))
+            return node if same else tuple(items)
+        if isinstance(node, Path) and node.name in values:
+            word = node.parts[0]
+            assert isinstance(word, nodes.Word)
+            index.use(Symbol("param", word.text), word)
+            return placed(values[node.name], node.span)
+        changes = {}
+        for name in _USES.get(type(node), ()):
+            inner = getattr(node, name)
+            if (new := walk(inner)) is not inner:
+                changes[name] = new
+        return evolve(node, **changes) if changes else node
 
     return evolve(tree, statements=walk(tree.statements))
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -67,7 +67,7 @@ def read(base: str) -> str:
     return (ROOT / base).read_text(encoding="utf-8")
 
 
-@cache
+@lru_cache(maxsize=4096)
 def diagnostics(text: str) -> tuple[Diagnostic, ...]:
     """What is wrong with a text."""
     return check(text, "x.rec").diagnostics
