@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from recoverdsl.measure.damage import Damage, Moved
     from recoverdsl.measure.expectation import ExpectationResult
     from recoverdsl.measure.intervals import Estimate
-    from recoverdsl.measure.paired_difference import PairedDifference, Specificity
+    from recoverdsl.measure.paired_difference import PairedDifference, SearchedHarder, Specificity
+    from recoverdsl.measure.protected_features import ProtectedFeature, ProtectedFeatures
     from recoverdsl.measure.results import (
         AttackResult,
         BudgetResult,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         SpecIdentity,
         TargetBefore,
     )
+    from recoverdsl.measure.strength import Sample
     from recoverdsl.measure.sweeps import PointResult, SweepResult
     from recoverdsl.measure.verdict import Flag
     from recoverdsl.pinning.differences import Difference
@@ -64,6 +66,10 @@ _MODULES = {
     "BugError": "recoverdsl.errors",
     "Caution": "recoverdsl.measure.cautions",
     "ClampResult": "recoverdsl.measure.results",
+    "SearchedHarder": "recoverdsl.measure.paired_difference",
+    "Sample": "recoverdsl.measure.strength",
+    "ProtectedFeatures": "recoverdsl.measure.protected_features",
+    "ProtectedFeature": "recoverdsl.measure.protected_features",
     "ClampedBehavior": "recoverdsl.measure.results",
     "ControlResult": "recoverdsl.measure.results",
     "Counts": "recoverdsl.measure.results",
@@ -145,10 +151,14 @@ __all__ = [
     "Pinned",
     "Point",
     "PointResult",
+    "ProtectedFeature",
+    "ProtectedFeatures",
     "RecoverdslError",
     "Result",
     "Revealed",
     "Run",
+    "Sample",
+    "SearchedHarder",
     "Span",
     "Spec",
     "SpecError",

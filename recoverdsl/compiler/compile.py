@@ -44,7 +44,7 @@ from recoverdsl.language import schema
 from recoverdsl.language.schema import Spec
 from recoverdsl.language.schema.budgets import limits_of
 from recoverdsl.language.schema.parts import Part, part_named
-from recoverdsl.language.schema.unrelated import controls_of, limits_of_control, rivals_of
+from recoverdsl.language.schema.unrelated import controls_of, limits_of_control
 from recoverdsl.language.schema.uses import behavior_of, clamp_of, target_of, tested
 from recoverdsl.measure.keys import Budget, RowKind, TableKey, limit_text
 from recoverdsl.measure.ordinary_text import digest_of
@@ -394,7 +394,10 @@ class _Compiler:
         if budget.least:
             kinds = ("smallest_norm", "smallest_norm_control")
         own = self.graph.tables[TableKey(kinds[0], budget.attack, limit)]
-        for name in rivals_of(controls_of(self.spec), budget.attack):
+        # Which of them is compared depends on which flips have such a target.
+        for name, control in controls_of(self.spec).items():
+            if control.of != budget.attack or control.on != "defended" or not control.target:
+                continue
             found = self.graph.tables.get(TableKey(kinds[1], name, limit))
             if found is None:
                 continue

@@ -222,7 +222,7 @@ def _searched_harder(
         yield SearchedHarder(
             budget.limit, budget.least, len(made[control]), len(reached),
             paired_difference(own, other | other.index.isin(list(reached)), budget.limit),
-            sum(least.get(example, 0.0) > CLEARLY * norm for example, norm in reached.items()),
+            sum(bool(least.get(example, 0.0) > CLEARLY * norm) for example, norm in reached.items()),
         )  # fmt: skip
 
 

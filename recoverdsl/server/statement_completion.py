@@ -94,10 +94,12 @@ def _axes(cursor: Cursor, before: list[str]) -> Iterator[Offer]:
     """Yield the next word in the path of an axis."""
     dot = "" if cursor.after == "." else "."
     if not before:
-        yield from (Offer(name, Kind.Constant) for name in cursor.params)
+        if dot:
+            # A path that goes on begins with a block.
+            yield from (Offer(name, Kind.Constant) for name in cursor.params)
+            yield Offer("zipped", Kind.Property, "zipped = ${1:true}", rank=3)
         found = names(cursor, schema.BLOCKS)
         yield from (Offer(name, Kind.Reference, f"{name}{dot}") for name in found)
-        yield Offer("zipped", Kind.Property, "zipped = ${1:true}", rank=3)
         kinds = [kind for kind in KINDS if kind != "sweep"]
         yield from (Offer(kind, Kind.Class, f"{kind}{dot}", rank=4) for kind in kinds)
     if before[-1:] != ["."]:

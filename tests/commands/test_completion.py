@@ -69,9 +69,9 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> Offered:
         (f"recoverdsl run {IOI} --set projected.st", ["projected.steps=", "projected.stop="]),
         (f"recoverdsl run {IOI} --set=projected.ste", ["--set=projected.steps="]),
         (f"recoverdsl check {IOI} --set measure.dr", ["measure.drift="]),
-        (f"recoverdsl plan {IOI} --set clamp.when=", ["clamp.when=active", "clamp.when=always"]),
-        (f"recoverdsl run {IOI} --set noise.of=", ["noise.of=projected", "noise.of=preference"]),
-        (f"recoverdsl run {ROOT}/specs/budgets.rec --set clamp.wh", ["clamp.when="]),
+        (f"recoverdsl plan {IOI} --set strong.when=", ["strong.when=active", "strong.when=always"]),
+        (f"recoverdsl run {IOI} --set noise.of=", ["noise.of=projected", "noise.of=on_gentle", "noise.of=preference"]),
+        (f"recoverdsl run {ROOT}/specs/budgets.rec --set strong.wh", ["strong.when="]),
         (f"recoverdsl run {EXAMPLES} --set random_draws=", ["random_draws=1", "random_draws=3", "random_draws=10"]),
         (f"recoverdsl run {FULL} --set la", ["layer=", "late."]),
         (f"recoverdsl run {FULL} --set recover.opening.s", ["recover.opening.steps="]),
@@ -126,7 +126,7 @@ TYPED = [
     (r"recoverdsl check my\ specs/", r"recoverdsl check my\ specs/two.rec "),
     ("recoverdsl graph ioi.rec --format=merm", "recoverdsl graph ioi.rec --format=mermaid "),
     ("recoverdsl run ioi.rec --set projected.ste", "recoverdsl run ioi.rec --set projected.steps="),
-    ("recoverdsl run ioi.rec --set clamp.when=ac", "recoverdsl run ioi.rec --set clamp.when=active "),
+    ("recoverdsl run ioi.rec --set strong.when=ac", "recoverdsl run ioi.rec --set strong.when=active "),
     ("recoverdsl new x.rec --sae release:gpt2-small-mlp-t", "recoverdsl new x.rec --sae release:gpt2-small-mlp-tm/"),
 ]  # fmt: skip
 

@@ -119,10 +119,10 @@ def test_all_unavailable_sources_are_listed_at_once_and_nothing_is_written(own: 
 
 
 def test_what_cannot_be_run_is_not_locked(own: Path) -> None:
-    edit(own, "measure {", "intervene more { set = chosen; to = 0 }\nmeasure {")
+    edit(own, "measure {", 'model other { from = folder("model") }\nmeasure {')
     done = cli("lock", own)
     assert done.code == 2
-    assert "more than one clamp" in done.err
+    assert "more than one model" in done.err
 
 
 def test_what_only_a_point_of_a_sweep_names_is_locked_too(own: Path) -> None:

@@ -289,8 +289,8 @@ def before_each_batch(
     real: Any = pkgutil.resolve_name(COMPUTED_BY[kind])
 
     def wrapped(*arguments: Any) -> Any:
-        batch = next(a for a in arguments if isinstance(a, list | FlipBatch))
-        happens(batch if isinstance(batch, list) else batch.indices)
+        batches = [a.indices if isinstance(a, FlipBatch) else a for a in arguments]
+        happens(next(b for b in batches if isinstance(b, list) and isinstance(b[0], int)))
         return real(*arguments)
 
     patch.setattr(COMPUTED_BY[kind], wrapped)

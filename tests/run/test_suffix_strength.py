@@ -82,7 +82,9 @@ def test_an_unrelated_answer_is_searched_harder_where_only_the_own_was_elicited(
 ) -> None:
     (compared,) = judged(suffix, steps=4).specificities
     (pair,), (again,) = compared.budgets, compared.harder
-    assert (again.norm, again.searched) == (None, pair.only_own)
+    assert again.norm is None
+    # Where the own text is back without being the base answer, it is searched too.
+    assert again.searched >= pair.only_own
     assert again.reached == again.pair.other - pair.other
 
 

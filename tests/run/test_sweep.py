@@ -47,7 +47,8 @@ def test_ten_budgets_load_select_and_filter_once(swept: tuple[SweepRun, Recordin
     computed = {kind: n for (kind, state), n in observer.steps.items() if state == "computed"}
     # One attack is swept, and the other and its control follow it.
     assert computed == {
-        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "ReadFeatures": 1, "Recover": 20, "RandomDirections": 20,
+        "RunBase": 1, "RankByAttribution": 1, "SelectFeatures": 1, "RunDefended": 1, "ReadFeatures": 1,
+        "MeasureTextEffects": 1, "MeasureMoves": 1, "Recover": 20, "RandomDirections": 20,
     }  # fmt: skip
     assert [state for _, state in observer.steps] == ["computed"] * len(observer.steps)
     assert observer.points[0] == "point 1 of 10: unconstrained.limit = norm <= 0.5"
@@ -210,7 +211,7 @@ def test_run_and_run_sweep_say_which_is_meant(spec: Path) -> None:
 
 
 def test_the_exit_code_is_that_of_the_worst_point(spec: Path, tmp_path: Path) -> None:
-    text = PLAIN.replace("recovery_rate(projected) >= 0%", "norm(unconstrained) <= 1")
+    text = PLAIN.replace("recovery_rate(projected) >= 0%", "norm(unconstrained) <= 1 by estimate")
     spec.write_text(text + "\nsweep s { unconstrained.limit = [norm <= 0.01, norm <= 10] }\n")
     done = cli("run", spec, "--out", tmp_path / "out", "--store", spec.parent / "store")
     assert done.code == 1, done.said

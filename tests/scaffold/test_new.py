@@ -24,9 +24,9 @@ from recoverdsl.language.schema import (
     Release,
     Site,
     TopToken,
+    uses,
 )
 from recoverdsl.language.schema.unrelated import rival_of
-from recoverdsl.language.schema.uses import tested
 from recoverdsl.report.specificity import specificity
 from recoverdsl.scaffold.spec import starting_spec
 from tests.hub import Hub
@@ -88,7 +88,7 @@ def test_each_kind_tries_an_unrelated_target() -> None:
         assert spec.controls["unrelated"].of == claim.subject
         assert rival_of(spec.controls, claim.subject) == "unrelated"
     # The question is read as a reader means it; a weaker reading ranks the features alone.
-    assert tested(scores) == ["names_the_recipient"]
+    assert uses.tested(scores) == ["names_the_recipient"]
     assert scores.behaviors["names_the_recipient"].holds == TopToken(" {io}")
 
 

@@ -208,7 +208,8 @@ def test_the_sweep_of_budgets_has_ten_points_that_share_what_they_can(run: Ran) 
     for result, limit in zip(run.results, limits, strict=True):
         outcomes = [*result.attacks.values(), *result.controls.values()]
         assert limit is not None
-        assert [outcome.limit for outcome in outcomes] == list(limit.norms) * 4
+        assert [outcome.limit for outcome in outcomes] == list(limit.norms) * len(outcomes)
+        assert len(outcomes) == 5
         assert drift(result, "projected") < 1e-5
     rates = [r.attacks["unconstrained"].metrics["recovery_rate"].value or 0 for r in run.results]
     assert rates == sorted(rates)

@@ -44,17 +44,10 @@ def controls_of(spec: Spec) -> dict[str, Control]:
 def rival_of(controls: Mapping[str, Control], attack: str) -> str | None:
     """Return the control of an attack under the clamp whose target is least related to its own; None
     without one. A target of another example is less related than another behavior of the same one."""
-    return next(iter(rivals_of(controls, attack)), None)
-
-
-def rivals_of(controls: Mapping[str, Control], attack: str) -> list[str]:
-    """Return the controls of an attack under the clamp whose targets are least related to its own; see
-    `rival_of`."""
     own = [
         name for name, c in controls.items() if c.of == attack and c.on == "defended" and c.target
     ]
-    far = [name for name in own if not isinstance(controls[name].target, str)]
-    return far or own
+    return min(own, key=lambda name: isinstance(controls[name].target, str), default=None)
 
 
 def unclamped_of(controls: Mapping[str, Control], rival: str) -> str | None:
